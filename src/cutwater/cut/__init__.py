@@ -1,0 +1,1 @@
+"""Legal cuts of a Graph, their borders, and the Stages between them."""

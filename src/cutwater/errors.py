@@ -1,0 +1,131 @@
+"""Everything Cutwater raises on purpose, in one tree.
+
+    CutwaterError
+      InputError            the user's input is wrong: the message says what to change
+        BadQuantity           "20 mbitt/s"
+        BadModel              not an ONNX file, truncated, unknown op, missing external data
+        BadShape              a dimension is missing, wrong, or makes no sense
+        BadCut                no such cut, or not a down-set
+        BadFile               a fleet, plan, profile or option file with a typo
+        BadPicture            a picture that cannot be decoded
+        BadTensor             an input of the wrong shape, type or content
+        NoPlan                no placement satisfies the limits asked for
+        MissingExtra          needs a package that is not installed
+      WireError             the peer's bytes are wrong: the link is closed, nothing else is disturbed
+        FrameError            truncated, corrupt, of another version, or over the size limit
+        CodecError            a tensor does not decode to what its header declares
+      RunError              the run went wrong
+        WorkerLost            a worker process ended
+        StageFailed           a stage could not compute a request
+        LinkLost              a peer is gone or silent
+        DeadlineExceeded      no answer in time
+        Refused               not accepted at the door: queue full, or draining
+
+Each class says whether trying again can help (``retryable``), which HTTP status it is (``status``) and with which
+code a command ends (``exit_code``). ``kind`` is its stable name on the wire and in JSON.
+"""
+
+
+class CutwaterError(Exception):
+    """Root of the tree; never raised itself."""
+
+    retryable = False
+    status = 500
+    exit_code = 1
+
+    @property
+    def kind(self) -> str:
+        """The stable name of this error: its class name."""
+        return type(self).__name__
+
+
+class InputError(CutwaterError):
+    """The user's input is wrong; the message says what to change."""
+
+    status = 400
+    exit_code = 2
+
+
+class BadQuantity(InputError):
+    """A number with a unit that cannot be read."""
+
+
+class BadModel(InputError):
+    """A model file that cannot be read or is not a valid model."""
+
+
+class BadShape(InputError):
+    """A dimension that is missing, wrong, or makes no sense."""
+
+
+class BadCut(InputError):
+    """A cut that does not exist or is not a down-set of the graph."""
+
+
+class BadFile(InputError):
+    """A fleet, plan, profile or option file that does not fit its form."""
+
+
+class BadPicture(InputError):
+    """A picture that cannot be decoded."""
+
+
+class BadTensor(InputError):
+    """An input tensor of the wrong shape, type or content."""
+
+
+class NoPlan(InputError):
+    """No placement satisfies the limits asked for."""
+
+
+class MissingExtra(InputError):
+    """An optional package is needed and not installed."""
+
+    status = 501
+
+
+class WireError(CutwaterError):
+    """Bytes from a peer that do not follow the protocol."""
+
+
+class FrameError(WireError):
+    """A frame that is truncated, corrupt, of another version, or over the size limit."""
+
+
+class CodecError(WireError):
+    """A tensor that does not decode to what its header declares."""
+
+
+class RunError(CutwaterError):
+    """Something went wrong while a model was running."""
+
+
+class WorkerLost(RunError):
+    """A worker process ended."""
+
+    retryable = True
+    status = 503
+
+
+class StageFailed(RunError):
+    """A stage could not compute a request."""
+
+
+class LinkLost(RunError):
+    """A peer is gone or silent."""
+
+    retryable = True
+    status = 503
+
+
+class DeadlineExceeded(RunError):
+    """No answer within the request's deadline."""
+
+    status = 504
+
+
+class Refused(RunError):
+    """Not accepted at the door: the queue is full, or the gateway drains."""
+
+    retryable = True
+    status = 503

@@ -1,0 +1,1 @@
+"""What was measured, and prediction of what was not."""

@@ -1,0 +1,89 @@
+"""Profile: the measured costs of one model on one device, with spread and provenance."""
+
+import msgspec
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """A measured number that carries its doubt."""
+
+    median: float
+    spread: float
+    """Distance between the quartiles, in the unit of the median."""
+    rounds: int
+
+
+class Conditions(msgspec.Struct, frozen=True, kw_only=True):
+    """Under which conditions the numbers of a Profile were taken."""
+
+    device: str
+    """What the machine is: processor and number of cores."""
+    cores: int
+    threads: int
+    """Threads of the inference engine while measuring."""
+    batch: int
+    busy_cores: int
+    """How many other cores ran the same work while measuring."""
+    versions: dict[str, str]
+    """Package or "python" -> version."""
+    measured_at: str
+    """ISO 8601, UTC."""
+
+
+class StageSample(msgspec.Struct, frozen=True, kw_only=True):
+    """A stage that was run for itself, beside what its ops had predicted."""
+
+    begin: str
+    """`Cut.before` as hexadecimal text."""
+    end: str
+    seconds: Sample
+    predicted: float
+    """Seconds predicted from op times before this measurement was taken into account."""
+    peak_memory: int
+    """Bytes of resident memory the stage added, weights included."""
+
+
+class BorderSample(msgspec.Struct, frozen=True, kw_only=True):
+    """One codec on the real activations of one cut."""
+
+    cut: str
+    """`Cut.before` as hexadecimal text."""
+    codec: str
+    nbytes: float
+    """Mean size on the wire, in bytes for one request."""
+    encode: float
+    """Seconds of CPU to encode one request's border, conversion inside the stage's graph included."""
+    decode: float
+    error: float
+    """Relative deviation of the model's outputs, max |y' - y| / max |y|, when only this hop uses the codec."""
+
+
+class FrameCost(msgspec.Struct, frozen=True, kw_only=True):
+    """CPU time one end of a link spends on a frame: ``fixed + per_byte * size``."""
+
+    fixed: float = 0.0
+    """Seconds per frame."""
+    per_byte: float = 0.0
+    """Seconds per byte."""
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True):
+    """The measured costs of one model on one device."""
+
+    model: str
+    """The graph's name."""
+    model_hash: str
+    conditions: Conditions
+    ops: dict[str, Sample]
+    """Op name -> seconds for one request, in one profiled run of the whole model."""
+    whole: Sample
+    """Seconds of the whole, uncut model for one request."""
+    stage_overhead: float
+    """Seconds each stage costs beyond the sum of its ops (entering and leaving the engine)."""
+    contention: float
+    """Time with the machine's other cores equally busy, divided by time alone."""
+    stages: tuple[StageSample, ...] = ()
+    borders: tuple[BorderSample, ...] = ()
+    send: FrameCost = FrameCost()
+    receive: FrameCost = FrameCost()
+    base_memory: int = 0
+    """Bytes of resident memory of a worker before it loads a stage."""

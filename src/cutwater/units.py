@@ -1,0 +1,99 @@
+"""Quantities as people write them ("20 Mbit/s", "1 GiB", "2 ms") and back.
+
+Inside the code a quantity is a bare number in base units (seconds, bytes, bytes per second, FLOPs, FLOP/s);
+text with a unit exists only in files, flags and tables.
+"""
+
+import re
+from typing import NewType
+
+from cutwater.errors import BadQuantity
+
+Seconds = float
+NodeId = NewType("NodeId", str)
+StageId = NewType("StageId", str)
+RequestId = NewType("RequestId", int)
+
+_BYTES = {
+    "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
+    "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
+}  # fmt: skip
+_BITS = {"bit": 1, "kbit": 10**3, "mbit": 10**6, "gbit": 10**9}
+_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
+_NUMBER = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)\s*([a-zµ/]*)\s*$", re.IGNORECASE)
+
+
+def _split(text: str, what: str, example: str) -> tuple[float, str]:
+    match = _NUMBER.match(text)
+    if match is None:
+        raise BadQuantity(f"{text!r} is not a {what}; write it like {example!r}")
+    return float(match[1]), match[2].lower()
+
+
+def parse_bytes(value: str | int | float) -> int:
+    """Bytes from ``"512 MiB"``, ``"1.5 GB"`` or a bare count. Raises BadQuantity."""
+    if not isinstance(value, str):
+        return int(value)
+    number, unit = _split(value, "size", "512 MiB")
+    if (unit or "b") not in _BYTES:
+        raise BadQuantity(f"{value!r} has an unknown unit {unit!r}; sizes end in one of {', '.join(_BYTES)}")
+    return round(number * _BYTES[unit or "b"])
+
+
+def parse_bandwidth(value: str | int | float) -> float:
+    """Bytes per second from ``"20 Mbit/s"``, ``"1 GB/s"`` or a bare number of bytes per second. Raises BadQuantity."""
+    if not isinstance(value, str):
+        return float(value)
+    number, unit = _split(value, "bandwidth", "20 Mbit/s")
+    unit = unit.removesuffix("/s")
+    if unit in _BITS:
+        return number * _BITS[unit] / 8
+    if (unit or "b") in _BYTES:
+        return number * _BYTES[unit or "b"]
+    raise BadQuantity(f"{value!r} has an unknown unit {unit!r}; write it like '20 Mbit/s' or '1 GB/s'")
+
+
+def parse_seconds(value: str | int | float) -> Seconds:
+    """Seconds from ``"2 ms"``, ``"150 us"``, ``"10 min"`` or a bare number of seconds. Raises BadQuantity."""
+    if not isinstance(value, str):
+        return float(value)
+    number, unit = _split(value, "duration", "2 ms")
+    if (unit or "s") not in _SECONDS:
+        raise BadQuantity(f"{value!r} has an unknown unit {unit!r}; durations end in one of {', '.join(_SECONDS)}")
+    return number * _SECONDS[unit or "s"]
+
+
+def format_bytes(count: float) -> str:
+    """``1536`` -> ``"1.5 KiB"``."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(count) < 1024 or unit == "GiB":
+            return f"{count:.0f} B" if unit == "B" else f"{count:.4g} {unit}"
+        count /= 1024
+    raise AssertionError("unreachable")
+
+
+def format_seconds(seconds: Seconds) -> str:
+    """``0.0123`` -> ``"12.3 ms"``."""
+    if seconds == 0:
+        return "0 s"
+    for scale, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "us")):
+        if abs(seconds) >= scale:
+            return f"{seconds / scale:.3g} {unit}"
+    return f"{seconds / 1e-9:.3g} ns"
+
+
+def format_flops(flops: float) -> str:
+    """``2.1e9`` -> ``"2.1 GFLOP"``."""
+    for scale, unit in ((1e12, "TFLOP"), (1e9, "GFLOP"), (1e6, "MFLOP"), (1e3, "kFLOP")):
+        if abs(flops) >= scale:
+            return f"{flops / scale:.3g} {unit}"
+    return f"{flops:.0f} FLOP"
+
+
+def format_bandwidth(bytes_per_second: float) -> str:
+    """``2.5e6`` -> ``"20 Mbit/s"``."""
+    bits = bytes_per_second * 8
+    for scale, unit in ((1e9, "Gbit/s"), (1e6, "Mbit/s"), (1e3, "kbit/s")):
+        if bits >= scale:
+            return f"{bits / scale:.4g} {unit}"
+    return f"{bits:.4g} bit/s"
