@@ -1,0 +1,65 @@
+# Two commands matter: `make demo` runs the main job on real input, `make test` checks everything.
+# Both set themselves up in .venv from Python 3.11+ and the package registry; nothing else is needed.
+
+PYTHON ?= python3
+TORCH  ?= torch==2.13.0
+BIN    := .venv/bin
+CUTWATER_CACHE ?= $(CURDIR)/.cache
+export CUTWATER_CACHE
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint unit bench lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: .venv/.demo ## Cut, plan and stream a real model over three local workers; writes demo/index.html
+	$(BIN)/cutwater demo --out demo
+
+test: lint unit ## Lint, type-check, check the floors and run every test
+
+lint: .venv/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: .venv/.test .venv/.torch
+	$(BIN)/pytest
+
+bench: .venv/.bench ## Run the benchmarks (interleaved, ratios); takes long
+	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file || exit 1; done
+
+lock: .venv/.uv ## Renew requirements/*.txt from pyproject.toml
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
+	  pyproject.toml --extra zoo -o requirements/demo.txt
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
+	  pyproject.toml --extra zoo --extra video --group dev -o requirements/test.txt
+
+clean: ## Remove everything the other targets made, the downloads included
+	rm -rf .venv .cache demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+# Stamps: each is the time at which one set of packages was installed.
+.venv/.uv:
+	$(PYTHON) -c 'import sys; sys.exit("Cutwater needs Python 3.11 or newer; try: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --disable-pip-version-check "uv>=0.5"
+	touch $@
+
+.venv/.demo: .venv/.uv requirements/demo.txt pyproject.toml
+	$(BIN)/uv pip install -q --require-hashes -r requirements/demo.txt
+	$(BIN)/uv pip install -q --no-deps -e .
+	touch $@
+
+.venv/.test: .venv/.demo requirements/test.txt
+	$(BIN)/uv pip install -q --require-hashes -r requirements/test.txt
+	touch $@
+
+# The exporter's tests need PyTorch; pip, unlike uv, also looks where the machine's own configuration points.
+.venv/.torch: .venv/.test
+	$(BIN)/python -m pip install -q --disable-pip-version-check "$(TORCH)"
+	touch $@
+
+.venv/.bench: .venv/.torch
+	$(BIN)/uv pip install -q --group bench
+	touch $@

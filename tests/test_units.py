@@ -1,0 +1,45 @@
+"""Quantities read from text mean what people mean, and what cannot be read says how to write it."""
+
+import pytest
+
+from cutwater.errors import BadQuantity
+from cutwater.units import (
+    format_bandwidth,
+    format_bytes,
+    format_flops,
+    format_seconds,
+    parse_bandwidth,
+    parse_bytes,
+    parse_seconds,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "bytes_"), [("512 MiB", 512 * 2**20), ("1.5GB", 1_500_000_000), ("17", 17), (64, 64), ("1e3 kB", 10**6)]
+)
+def test_sizes(text: str | int, bytes_: int) -> None:
+    assert parse_bytes(text) == bytes_
+
+
+@pytest.mark.parametrize(("text", "rate"), [("20 Mbit/s", 2.5e6), ("1 GB/s", 1e9), ("8kbit", 1000.0), (5.0, 5.0)])
+def test_bandwidths(text: str | float, rate: float) -> None:
+    assert parse_bandwidth(text) == rate
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("2 ms", 0.002), ("150us", 150e-6), ("10 min", 600.0), (3, 3.0)])
+def test_durations(text: str | float, seconds: float) -> None:
+    assert parse_seconds(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("parse", [parse_bytes, parse_bandwidth, parse_seconds])
+@pytest.mark.parametrize("text", ["", "fast", "-3 MB", "20 furlongs", "nan s"])
+def test_what_cannot_be_read_is_named_with_an_example(parse: object, text: str) -> None:
+    with pytest.raises(BadQuantity, match=r"like|one of"):
+        parse(text)  # type: ignore[operator]
+
+
+def test_quantities_are_written_for_people() -> None:
+    assert format_bytes(1536) == "1.5 KiB"
+    assert format_seconds(0.0123) == "12.3 ms"
+    assert format_flops(2.1e9) == "2.1 GFLOP"
+    assert format_bandwidth(2.5e6) == "20 Mbit/s"
