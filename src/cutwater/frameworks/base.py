@@ -46,6 +46,6 @@ class Framework(Protocol):
 
     name: str
 
-    def load(self, onnx: bytes, options: EngineOptions = EngineOptions()) -> Session:  # noqa: B008
+    def load(self, onnx: bytes, options: EngineOptions = EngineOptions()) -> Session:
         """A session ready to run. Raises BadModel."""
         ...
