@@ -1,5 +1,7 @@
 """What two ends of a link say to each other; each message is the header of one frame, tensors follow as raw buffers."""
 
+from typing import Annotated
+
 import msgspec
 
 from cutwater.units import RequestId, Seconds, StageId
@@ -10,18 +12,31 @@ PROTOCOL = 1
 Address = str
 """Where a worker listens: "unix:/path" or "tcp:host:port"."""
 
+Count = Annotated[int, msgspec.Meta(ge=0)]
+"""A number of things; the decoder refuses a negative one."""
 
-class TensorSpec(msgspec.Struct, frozen=True, array_like=True):
+ITEM_SIZE = {
+    "bool": 1, "int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 4, "int64": 8, "uint64": 8,
+    "float16": 2, "bfloat16": 2, "float32": 4, "float64": 8, "complex64": 8, "complex128": 16,
+}  # fmt: skip
+"""Element types that can travel, little-endian, and the bytes of one element. Text and objects cannot."""
+
+MAX_RANK = 32
+"""Most dimensions a tensor may have: what every numpy can hold."""
+
+
+class TensorSpec(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """One tensor of a frame: what it is once unpacked, and how many bytes it takes here."""
 
     name: str
     dtype: str
-    shape: tuple[int, ...]
-    nbytes: int
+    """A key of `ITEM_SIZE`."""
+    shape: Annotated[tuple[Count, ...], msgspec.Meta(max_length=MAX_RANK)]
+    nbytes: Count
     """Bytes in this frame, packed."""
 
 
-class Hop(msgspec.Struct, frozen=True, array_like=True):
+class Hop(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """One step of a route: where to send, and how to pack what is sent there."""
 
     address: Address
@@ -29,7 +44,7 @@ class Hop(msgspec.Struct, frozen=True, array_like=True):
     """Name of the Packing; the Form is part of the stage's own graph."""
 
 
-class Mark(msgspec.Struct, frozen=True, array_like=True):
+class Mark(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """What one stage did with one request, in seconds on that worker's own monotonic clock."""
 
     stage: StageId
@@ -40,15 +55,15 @@ class Mark(msgspec.Struct, frozen=True, array_like=True):
     finished: Seconds
     sent: Seconds
     """The frame for the next hop was handed to the link."""
-    batch: int
+    batch: Count
     """How many requests were computed together."""
-    received_bytes: int
-    sent_bytes: int
+    received_bytes: Count
+    sent_bytes: Count
     decode: Seconds
     encode: Seconds
 
 
-class Hello(msgspec.Struct, frozen=True, tag=True):
+class Hello(msgspec.Struct, frozen=True, tag=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """The first message on a link, from both ends."""
 
     protocol: int
@@ -56,13 +71,13 @@ class Hello(msgspec.Struct, frozen=True, tag=True):
     """Both ends must belong to the same deployment."""
     name: str
     """Who speaks: a StageId or "gateway"."""
-    credits: int
+    credits: Count
     """How many requests the other end may have under way on this link."""
-    max_frame: int
+    max_frame: Count
     """Largest frame, in bytes, this end accepts."""
 
 
-class Infer(msgspec.Struct, frozen=True, tag=True):
+class Infer(msgspec.Struct, frozen=True, tag=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """Compute this and pass it on."""
 
     request: RequestId
@@ -77,7 +92,7 @@ class Infer(msgspec.Struct, frozen=True, tag=True):
     trail: tuple[Mark, ...] = ()
 
 
-class Answer(msgspec.Struct, frozen=True, tag=True):
+class Answer(msgspec.Struct, frozen=True, tag=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """The result, on its way back over the links the request came by."""
 
     request: RequestId
@@ -87,7 +102,7 @@ class Answer(msgspec.Struct, frozen=True, tag=True):
     trail: tuple[Mark, ...]
 
 
-class Failure(msgspec.Struct, frozen=True, tag=True):
+class Failure(msgspec.Struct, frozen=True, tag=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """The typed error that is this request's answer, on its way back."""
 
     request: RequestId
@@ -100,27 +115,27 @@ class Failure(msgspec.Struct, frozen=True, tag=True):
     trail: tuple[Mark, ...] = ()
 
 
-class Cancel(msgspec.Struct, frozen=True, tag=True):
+class Cancel(msgspec.Struct, frozen=True, tag=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """Nobody waits for this attempt any more; drop it where it is."""
 
     request: RequestId
     attempt: int
 
 
-class Credit(msgspec.Struct, frozen=True, tag=True):
+class Credit(msgspec.Struct, frozen=True, tag=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """The receiver has room for this many more requests."""
 
-    count: int
+    count: Count
 
 
-class Ping(msgspec.Struct, frozen=True, tag=True):
+class Ping(msgspec.Struct, frozen=True, tag=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """Are you there? Also measures round trip; ``pad`` bytes of payload may follow."""
 
     token: int
-    pad: int = 0
+    pad: Count = 0
 
 
-class Pong(msgspec.Struct, frozen=True, tag=True):
+class Pong(msgspec.Struct, frozen=True, tag=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """Yes."""
 
     token: int
