@@ -1,46 +1,40 @@
 """Host ops inside a stage: the session computes them itself, wherever they stand, and answers like any other."""
 
-import sys
-import types
+import io
 
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 
 from cutwater.errors import BadModel, BadPicture
 from cutwater.frameworks.base import EngineOptions
 from cutwater.frameworks.onnx import OnnxRuntime
-from cutwater.frameworks.segments import HOST_DOMAIN, EngineSegment, HostOp, split_at_host_ops
+from cutwater.frameworks.segments import EngineSegment, HostOp, split_at_host_ops
+from cutwater.vision.host_ops import HOST_DOMAIN
+
+PIXELS = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+KINDS = {"bytes": TensorProto.UINT8, "picture": TensorProto.UINT8}
 
 
-def reverse(arrays, attributes):
-    (picture,) = arrays
-    if picture.size == 0:
-        raise BadPicture("no bytes")
-    return [picture[::-1].astype(np.float32).reshape(1, -1) * attributes.get("gain", 1)]
+def png(pixels):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return np.frombuffer(file.getvalue(), np.uint8)
 
 
-def top(arrays, attributes):
-    scores, count = arrays
-    return [np.sort(scores, axis=1)[:, ::-1][:, : int(count)].copy()]
+def decode(inputs, outputs):
+    options = {"height": 2, "width": 2, "fit": "stretch"}
+    return helper.make_node("DecodePicture", inputs, outputs, name="decode", domain=HOST_DOMAIN, **options)
 
 
-@pytest.fixture(autouse=True)
-def host_ops(monkeypatch):
-    """Two tiny host ops in the place of those for pictures and boxes."""
-    module = types.ModuleType("cutwater.vision.host_ops")
-    kinds = {"Reverse": reverse, "Top": top}
-    module.host_op = lambda kind, attributes: lambda arrays: kinds[kind](arrays, attributes)
-    monkeypatch.setitem(sys.modules, "cutwater.vision.host_ops", module)
-
-
-def host(kind, inputs, outputs, **attributes):
-    return helper.make_node(kind, inputs, outputs, name=kind.lower(), domain=HOST_DOMAIN, **attributes)
+def select(inputs, outputs):
+    return helper.make_node("SelectBoxes", inputs, outputs, name="select", domain=HOST_DOMAIN, limit=1)
 
 
 def stage(nodes, inputs, outputs, weights=(), declared=()):
     def value(name):
-        return helper.make_tensor_value_info(name, TensorProto.UINT8 if name == "bytes" else TensorProto.FLOAT, None)
+        return helper.make_tensor_value_info(name, KINDS.get(name, TensorProto.FLOAT), None)
 
     graph = helper.make_graph(
         nodes,
@@ -54,43 +48,48 @@ def stage(nodes, inputs, outputs, weights=(), declared=()):
     return helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
 
 
-COUNT = helper.make_node("Constant", [], ["count"], value=numpy_helper.from_array(np.array(2)))
-WEIGHT = ("w", np.array([[1, 10, 100]], np.float32))
+TO_BOX = [
+    helper.make_node("Constant", [], ["shape"], value=numpy_helper.from_array(np.array([1, 6, 2])), name="shape"),
+    helper.make_node("Reshape", ["float", "shape"], ["raw"], name="reshape"),
+]
+"""Twelve colour values as two boxes of one class more than needed: rows are x, y, w, h, two scores."""
+
 WHOLE = stage(
     [
-        host("Reverse", ["bytes"], ["picture"], gain=2),
-        helper.make_node("Mul", ["picture", "w"], ["scores"], name="mul"),
-        COUNT,
-        host("Top", ["scores", "count"], ["best"]),
+        decode(["bytes"], ["picture"]),
+        helper.make_node("Cast", ["picture"], ["float"], to=TensorProto.FLOAT, name="cast"),
+        *TO_BOX,
+        select(["raw"], ["best"]),
     ],
     ["bytes"],
     ["best"],
-    [WEIGHT],
-    ["picture", "scores"],
+    [],
+    ["picture", "raw"],
 )
-BYTES = np.array([3, 2, 1], np.uint8)
+BEST = [[[-1.5, -0.5, 3.5, 6.5, 11.0, 1.0]]]
+"""The second box: centre (1, 3), 5 wide, 7 high, score 11 for class 1."""
 
 
 def test_leading_and_trailing_host_ops_are_parted_from_the_engine_s_nodes():
     first, middle, last = split_at_host_ops(WHOLE).segments
     assert isinstance(first, HostOp) and (first.dynamic_inputs, first.outputs) == (("bytes",), ("picture",))
-    assert isinstance(middle, EngineSegment) and (middle.inputs, middle.outputs) == (("picture",), ("scores",))
-    assert isinstance(last, HostOp) and last.dynamic_inputs == ("scores",)
-    assert int(last.constants["count"]) == 2
+    assert isinstance(middle, EngineSegment) and (middle.inputs, middle.outputs) == (("picture",), ("raw",))
+    assert [node.name for node in middle.nodes] == ["cast", "shape", "reshape"]
+    assert isinstance(last, HostOp) and last.dynamic_inputs == ("raw",)
 
 
 def test_a_stage_with_host_ops_runs_like_any_other():
     session = OnnxRuntime().load(WHOLE)
     assert (session.inputs, session.outputs) == (("bytes",), ("best",))
-    (best,) = session.run({"bytes": BYTES})
-    np.testing.assert_array_equal(best, [[600, 40]])
+    (best,) = session.run({"bytes": png(PIXELS)})
+    np.testing.assert_array_equal(best, BEST)
     session.close()
 
 
 def test_a_stage_may_be_host_ops_only():
-    session = OnnxRuntime().load(stage([host("Reverse", ["bytes"], ["picture"])], ["bytes"], ["picture"]))
-    (picture,) = session.run({"bytes": BYTES})
-    np.testing.assert_array_equal(picture, [[1, 2, 3]])
+    session = OnnxRuntime().load(stage([decode(["bytes"], ["picture"])], ["bytes"], ["picture"]))
+    (picture,) = session.run({"bytes": png(PIXELS)})
+    np.testing.assert_array_equal(picture, PIXELS[np.newaxis])
 
 
 def test_host_ops_may_stand_anywhere_and_inputs_may_pass_through():
@@ -99,67 +98,74 @@ def test_host_ops_may_stand_anywhere_and_inputs_may_pass_through():
         [
             helper.make_node("Neg", ["x"], ["n"], name="neg"),
             helper.make_node("Identity", ["w"], ["w2"], name="fixed"),
-            host("Top", ["n", "count"], ["best"]),
+            select(["n"], ["best"]),
             helper.make_node("ReduceSum", ["n"], ["sum"], keepdims=1, name="sum"),
             helper.make_node("Add", ["best", "sum"], ["y0"], name="add"),
             helper.make_node("Mul", ["y0", "w2"], ["y"], name="mul"),
         ],
         ["x"],
         ["y", "x", "n"],
-        [("w", np.array([2], np.float32)), ("count", np.array(1))],
+        [("w", np.array([2], np.float32))],
         ["best"],
     )
-    session = OnnxRuntime().load(data)
-    x = np.array([[1, -5, 2]], np.float32)
-    y, same, n = session.run({"x": x})
-    np.testing.assert_array_equal(y, [[14]])
+    levels = [type(segment).__name__ for segment in split_at_host_ops(data).segments]
+    assert levels == ["EngineSegment", "HostOp", "EngineSegment"]
+    x = np.array([[[-1], [-1], [-2], [-2], [-9]]], np.float32)
+    y, same, n = OnnxRuntime().load(data).run({"x": x})
+    np.testing.assert_array_equal(y, [[[30, 30, 34, 34, 48, 30]]])
     np.testing.assert_array_equal(same, x)
     np.testing.assert_array_equal(n, -x)
 
 
 def test_captures_of_a_body_cross_between_segments():
-    """The branch reads the host op's output, which is no input of the If node itself."""
-    then = helper.make_graph(
-        [helper.make_node("Neg", ["picture"], ["t"])], "then", [], [helper.make_tensor_value_info("t", 1, None)]
-    )
-    other = helper.make_graph(
-        [helper.make_node("Abs", ["picture"], ["e"])], "else", [], [helper.make_tensor_value_info("e", 1, None)]
+    """The branches read the host op's output, which is no input of the If node itself."""
+    then, other = (
+        helper.make_graph(
+            [helper.make_node("Cast", ["picture"], [f"{name}_f"], to=1), helper.make_node(kind, [f"{name}_f"], [name])],
+            name,
+            [],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, None)],
+        )
+        for name, kind in (("then", "Neg"), ("else", "Abs"))
     )
     data = stage(
         [
-            host("Reverse", ["bytes"], ["picture"]),
+            decode(["bytes"], ["picture"]),
             helper.make_node("ReduceMax", ["picture"], ["max"], keepdims=0, name="max"),
             helper.make_node("Greater", ["max", "limit"], ["big"], name="greater"),
             helper.make_node("If", ["big"], ["y"], name="if", then_branch=then, else_branch=other),
         ],
         ["bytes"],
         ["y"],
-        [("limit", np.array(2, np.float32))],
+        [("limit", np.array(5, np.uint8))],
         ["picture"],
     )
-    (y,) = OnnxRuntime().load(data).run({"bytes": BYTES})
-    np.testing.assert_array_equal(y, [[-1, -2, -3]])
+    session = OnnxRuntime().load(data)
+    np.testing.assert_array_equal(session.run({"bytes": png(PIXELS)})[0], -PIXELS[np.newaxis].astype(np.float32))
+    np.testing.assert_array_equal(session.run({"bytes": png(PIXELS // 4)})[0], PIXELS[np.newaxis] // 4)
 
 
 def test_op_times_hold_host_ops_and_engine_nodes():
     session = OnnxRuntime().load(WHOLE, EngineOptions(profile=True))
     for _ in range(2):
-        session.run({"bytes": BYTES})
-    assert {name: len(seconds) for name, seconds in session.op_times().items()} == {"reverse": 2, "mul": 2, "top": 2}
+        session.run({"bytes": png(PIXELS)})
+    counts = {name: len(seconds) for name, seconds in session.op_times().items()}
+    assert counts == {"decode": 2, "cast": 2, "reshape": 2, "select": 2}
 
 
 def test_a_broken_picture_is_its_own_error_and_the_next_one_is_answered():
     session = OnnxRuntime().load(WHOLE)
     with pytest.raises(BadPicture):
-        session.run({"bytes": np.zeros(0, np.uint8)})
-    assert session.run({"bytes": BYTES})[0].shape == (1, 2)
+        session.run({"bytes": np.zeros(9, np.uint8)})
+    np.testing.assert_array_equal(session.run({"bytes": png(PIXELS)})[0], BEST)
 
 
-def test_an_undeclared_host_output_and_a_truncated_stage_are_bad_models():
-    undeclared = stage(
-        [host("Reverse", ["bytes"], ["picture"]), helper.make_node("Neg", ["picture"], ["y"])], ["bytes"], ["y"]
-    )
+def test_what_cannot_be_parted_is_a_bad_model():
+    nodes = [decode(["bytes"], ["picture"]), helper.make_node("Neg", ["picture"], ["y"])]
     with pytest.raises(BadModel, match=r"'picture'.*value_info"):
-        OnnxRuntime().load(undeclared)
+        OnnxRuntime().load(stage(nodes, ["bytes"], ["y"]))
+    unknown = helper.make_node("Frobnicate", ["bytes"], ["picture"], domain=HOST_DOMAIN)
+    with pytest.raises(BadModel, match="Frobnicate"):
+        OnnxRuntime().load(stage([unknown], ["bytes"], ["picture"]))
     with pytest.raises(BadModel, match="not an ONNX model"):
         OnnxRuntime().load(WHOLE[:-3])

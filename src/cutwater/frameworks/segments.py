@@ -2,8 +2,8 @@
 
 A host op is a node of domain "ai.cutwater.vision"; `cutwater.vision.host_ops` computes it. Everything else is for the
 engine. Nodes get the lowest level at which all their inputs are there, where engine nodes have even levels and host
-ops odd ones; one level's engine nodes make one segment. `onnx` and `vision` are imported only for stages that need
-them, so that a worker without host ops stays small.
+ops odd ones; one level's engine nodes make one segment. `onnx` is imported only for stages with host ops, so that the
+other workers stay small.
 """
 
 from collections import defaultdict
@@ -15,11 +15,10 @@ import numpy as np
 
 from cutwater.errors import BadModel
 from cutwater.frameworks.base import Array
+from cutwater.vision.host_ops import HOST_DOMAIN, host_op
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
-
-HOST_DOMAIN = "ai.cutwater.vision"
 
 
 @dataclass(frozen=True)
@@ -162,8 +161,6 @@ def _engine_segment(
 
 def _host_op(node: "NodeProto", model: "ModelProto", fixed: Mapping[str, int]) -> HostOp:
     from onnx import helper, numpy_helper
-
-    from cutwater.vision.host_ops import host_op
 
     weights = {weight.name: weight for weight in model.graph.initializer}
     constants: dict[str, Array] = {}
