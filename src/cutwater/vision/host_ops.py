@@ -60,7 +60,7 @@ def _decode_picture(height: int, width: int, fit: str = "crop", share: float = 0
             raise BadTensor(
                 f"DecodePicture got {encoded.dtype} {list(encoded.shape)}; feed the picture's bytes as uint8 [length]"
             )
-        pixels = decode_picture(np.ascontiguousarray(encoded, np.uint8))
+        pixels = decode_picture(np.ascontiguousarray(encoded, np.uint8).data)
         return [place(pixels, height, width)[np.newaxis]]
 
     return compute

@@ -1,0 +1,1 @@
+"""Models to cut: trained ones from installable packages, and published architectures with seeded weights."""
