@@ -1,0 +1,1 @@
+"""Hands for the machines: links and the loops that obey commands."""

@@ -1,0 +1,342 @@
+"""Link: one long-lived connection that carries frames between two processes that belong to the same deployment.
+
+The one who dials says `Hello` first and nothing else before the other's Hello has come. The one who listens accepts
+only a small frame from a stranger, and says nothing about itself before the stranger has shown the deployment token.
+Payloads are received straight into the buffer the tensors will be read from, and written from the tensors' own memory.
+"""
+
+import asyncio
+import hmac
+import socket
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Protocol, cast
+
+from cutwater.drivers.tls import TlsFiles
+from cutwater.engine.vocabulary import LinkId
+from cutwater.errors import CutwaterError, FrameError, InputError, LinkLost, Refused
+from cutwater.units import RequestId, Seconds
+from cutwater.wire.codecs.base import Buffer
+from cutwater.wire.frames import FrameReader, encode
+from cutwater.wire.message import PROTOCOL, Address, Failure, Hello, Message, Ping, Pong
+
+GREETING_LIMIT = 4096
+"""Bytes a stranger may send in one frame."""
+GREETING_TIMEOUT: Seconds = 5.0
+WRITE_BUFFER = 4 * 1024 * 1024
+"""Bytes that may wait to leave before the machine is told that the link is paused."""
+SILENCE: Seconds = 10.0
+"""How long sent bytes may stay unacknowledged before the operating system gives a TCP connection up."""
+
+_ids = count(1)
+
+
+class Owner(Protocol):
+    """Who is told what happens on a link. Called on the event loop; must not block."""
+
+    def opened(self, link: "Link") -> None:
+        """Both ends have greeted each other."""
+        ...
+
+    def received(self, link: "Link", message: Message, buffers: list[memoryview]) -> None:
+        """A whole frame has come; ``buffers`` stay valid for as long as they are referenced."""
+        ...
+
+    def lost(self, link: "Link", reason: str) -> None:
+        """An opened link is gone. Said once; nothing is received on it afterwards."""
+        ...
+
+    def paused(self, link: "Link") -> None:
+        """Too many bytes wait to leave."""
+        ...
+
+    def resumed(self, link: "Link") -> None:
+        """Bytes leave again."""
+        ...
+
+
+class Link(asyncio.BufferedProtocol):
+    """One end of a connection. Made by `dial` and `listen`."""
+
+    def __init__(self, hello: Hello, owner: Owner, address: Address | None = None) -> None:
+        self.id = LinkId(next(_ids))
+        self.address = address
+        """Where it leads, if this end dialled; else None."""
+        self.peer: Hello | None = None
+        """What the other end said of itself, once it has."""
+        self.received_bytes = 0
+        self.sent_bytes = 0
+        self._hello = hello
+        self._owner = owner
+        self._reader = FrameReader(hello.max_frame if address else min(GREETING_LIMIT, hello.max_frame))
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._reason: CutwaterError | None = None
+        self._closed = False
+        self._pongs: dict[int, asyncio.Future[None]] = {}
+        self._tokens = count(1)
+        self.greeted: asyncio.Future[None] = self._loop.create_future()
+        """Done when both have greeted; fails with Refused, FrameError or LinkLost."""
+        self.greeted.add_done_callback(_retrieve)
+        self._patience: asyncio.TimerHandle | None = None
+
+    # Sending
+
+    def send(self, message: Message, buffers: list[Buffer] | list[memoryview] | tuple[()] = ()) -> None:
+        """Write a frame without copying or joining its buffers, which must not change until it has left.
+
+        Raises:
+            FrameError: the frame is larger than the other end accepts; nothing was sent.
+        """
+        frame = encode(message, buffers)
+        size = 0
+        for buffer in frame:
+            size += len(buffer)
+        if self.peer is not None and size > self.peer.max_frame:
+            raise FrameError(
+                f"a {type(message).__name__} of {size} bytes does not go to {self.peer.name}, which accepts at most "
+                f"{self.peer.max_frame} bytes in a frame; raise its max_frame or send less at once"
+            )
+        if self._transport is not None and not self._closed:
+            self.sent_bytes += size
+            if len(frame) == 1:
+                self._transport.write(frame[0])
+            else:
+                self._transport.writelines(frame)
+
+    async def ping(self, pad: int = 0) -> Seconds:
+        """Seconds for a frame with ``pad`` bytes of payload to go and a word to come back. Raises LinkLost."""
+        token = next(self._tokens)
+        pong: asyncio.Future[None] = self._loop.create_future()
+        self._pongs[token] = pong
+        began = self._loop.time()
+        if self._closed:
+            raise self._loss()
+        self.send(Ping(token, pad), (memoryview(bytes(pad)),) if pad else ())  # type: ignore[arg-type]
+        try:
+            await pong
+        finally:
+            self._pongs.pop(token, None)
+        return self._loop.time() - began
+
+    def close(self, reason: CutwaterError | None = None) -> None:
+        """End the link once what was sent has left; ``reason`` is what its owner hears."""
+        self._reason = self._reason or reason
+        self._closed = True
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """End the link at once."""
+        self._closed = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    # asyncio.BufferedProtocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection stands; the one who dialled greets."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=WRITE_BUFFER)
+        _tune(transport.get_extra_info("socket"))
+        self._patience = self._loop.call_later(GREETING_TIMEOUT, self._give_up)
+        if self.address is not None:
+            self.send(self._hello)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the next bytes go."""
+        return self._reader.get_buffer(sizehint)
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Bytes have come; every frame that is complete is handled."""
+        self.received_bytes += nbytes
+        try:
+            for message, buffers in self._reader.buffer_updated(nbytes):
+                kind = type(message)
+                if kind is Ping or kind is Pong or kind is Hello or self.peer is None:
+                    self._talk(message)
+                else:
+                    self._owner.received(self, message, buffers)
+                if self._closed:
+                    return
+        except FrameError as error:
+            self._reason = self._reason or error
+            self.abort()
+
+    def eof_received(self) -> bool:
+        """The other end sends no more."""
+        if not self._closed:
+            try:
+                self._reader.end()
+            except FrameError as error:
+                self._reason = self._reason or error
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        self._closed = True
+        self._transport = None
+        if self._patience is not None:
+            self._patience.cancel()
+        if self._reason is None and exc is not None:
+            self._reason = LinkLost(f"the connection broke: {exc}")
+        loss = self._loss()
+        for pong in self._pongs.values():
+            if not pong.done():
+                pong.set_exception(LinkLost(str(loss)))
+        if not self.greeted.done():
+            self.greeted.set_exception(loss)
+        elif self.peer is not None:
+            self._owner.lost(self, str(loss))
+
+    def pause_writing(self) -> None:
+        """Too many bytes wait to leave."""
+        if self.peer is not None:
+            self._owner.paused(self)
+
+    def resume_writing(self) -> None:
+        """Enough of them have left."""
+        if self.peer is not None:
+            self._owner.resumed(self)
+
+    # Greeting and pinging
+
+    def _talk(self, message: Message) -> None:
+        match message:
+            case Hello() if self.peer is None:
+                self._greet(message)
+            case Ping() if self.peer is not None:
+                self.send(Pong(message.token))
+            case Pong() if self.peer is not None:
+                pong = self._pongs.get(message.token)
+                if pong is not None and not pong.done():
+                    pong.set_result(None)
+            case Failure() if self.peer is None and self.address is not None:
+                self.close(Refused(message.message))
+            case _:
+                raise FrameError(f"a {type(message).__name__} is not what comes now")
+
+    def _greet(self, hello: Hello) -> None:
+        if hello.protocol != PROTOCOL:
+            self._turn_away(f"{hello.name} speaks protocol {hello.protocol}, this end {PROTOCOL}")
+        elif not hmac.compare_digest(hello.deployment.encode(), self._hello.deployment.encode()):
+            self._turn_away("the other end belongs to another deployment")
+        else:
+            self.peer = hello
+            if self._patience is not None:
+                self._patience.cancel()
+            if self.address is None:
+                self._reader = FrameReader(self._hello.max_frame)
+                self.send(self._hello)
+            self._owner.opened(self)
+            if not self.greeted.done():
+                self.greeted.set_result(None)
+
+    def _turn_away(self, why: str) -> None:
+        if self.address is None:
+            self.send(Failure(RequestId(0), 0, "Refused", why, self._hello.name, False))
+        self.close(Refused(why))
+
+    def _give_up(self) -> None:
+        self._reason = self._reason or LinkLost(f"no greeting within {GREETING_TIMEOUT:g} s")
+        self.abort()
+
+    def _loss(self) -> CutwaterError:
+        return self._reason or LinkLost("the other end closed the connection")
+
+
+class Listener:
+    """Where links come in. Made by `listen`."""
+
+    def __init__(self, server: asyncio.AbstractServer, address: Address) -> None:
+        self._server = server
+        self.address = address
+        """Where it listens, with the port the system chose."""
+
+    def close(self) -> None:
+        """Take no more links, and remove the socket file; links that are open stay open."""
+        self._server.close()
+        kind, _, where = self.address.partition(":")
+        if kind == "unix":
+            Path(where).unlink(missing_ok=True)
+
+
+async def listen(address: Address, hello: Callable[[], Hello], owner: Owner, tls: TlsFiles | None = None) -> Listener:
+    """Accept links at ``address``: "unix:/path" or "tcp:host:port", where port 0 lets the system choose.
+
+    Raises:
+        InputError: the address cannot be read, or not be listened at.
+    """
+    loop = asyncio.get_running_loop()
+    kind, host, port = split_address(address)
+
+    def accept() -> Link:
+        return Link(hello(), owner)
+
+    try:
+        if kind == "unix":
+            return Listener(await loop.create_unix_server(accept, host), address)
+        server = await loop.create_server(accept, host, port, ssl=tls.server() if tls else None)
+    except OSError as error:
+        raise InputError(f"cannot listen at {address}: {error}") from error
+    return Listener(server, f"tcp:{host}:{server.sockets[0].getsockname()[1]}")
+
+
+async def dial(address: Address, hello: Hello, owner: Owner, tls: TlsFiles | None = None) -> Link:
+    """A greeted link to ``address``.
+
+    Raises:
+        LinkLost: nobody is there, or not in time.
+        Refused: the other end belongs to another deployment or speaks another protocol.
+        FrameError: whoever is there does not speak frames.
+        InputError: the address cannot be read.
+    """
+    loop = asyncio.get_running_loop()
+    kind, host, port = split_address(address)
+
+    def make() -> Link:
+        return Link(hello, owner, address)
+
+    link: Link | None = None
+    try:
+        async with asyncio.timeout(GREETING_TIMEOUT):
+            if kind == "unix":
+                _, link = await loop.create_unix_connection(make, host)
+            else:
+                context = tls.client() if tls else None
+                _, link = await loop.create_connection(make, host, port, ssl=context)
+            await link.greeted
+    except TimeoutError as error:
+        if link is not None:
+            link.abort()
+        raise LinkLost(f"{address} did not answer within {GREETING_TIMEOUT:g} s") from error
+    except OSError as error:
+        raise LinkLost(f"no connection to {address}: {error}") from error
+    return link
+
+
+def split_address(address: Address) -> tuple[str, str, int]:
+    """("unix", path, 0) or ("tcp", host, port). Raises InputError."""
+    kind, _, where = address.partition(":")
+    if kind == "unix" and where:
+        return kind, where, 0
+    host, _, port = where.rpartition(":")
+    if kind == "tcp" and host and port.isdigit():
+        return kind, host.strip("[]"), int(port)
+    raise InputError(f"{address!r} is not an address; write it like 'unix:/run/a.sock' or 'tcp:127.0.0.1:0'")
+
+
+def _tune(sock: socket.socket) -> None:
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(SILENCE * 1000))
+
+
+def _retrieve(future: "asyncio.Future[None]") -> None:
+    """A listener's link that never greets has nobody who awaits it."""
+    if not future.cancelled():
+        future.exception()

@@ -1,0 +1,1 @@
+"""What decides while requests flow: pure machines that turn events into commands."""

@@ -1,0 +1,84 @@
+"""Lane and Source: the books of credit on a link that leads on, and on a link that requests come by."""
+
+from cutwater.engine.vocabulary import Key, LinkId
+from cutwater.wire.message import Address
+
+
+class Lane:
+    """A way on: the link to one address, or the wish for one."""
+
+    __slots__ = ("address", "away", "credits", "link", "paused", "ready")
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self.link: LinkId | None = None
+        self.credits = 0
+        """How many more requests the other end has room for."""
+        self.paused = False
+        self.ready: dict[Key, None] = {}
+        """Waiting to be handed on, in order."""
+        self.away: set[Key] = set()
+        """Handed on and not answered."""
+
+    def open(self, link: LinkId, credits: int) -> None:
+        """The link is up."""
+        self.link = link
+        self.credits = credits
+
+    def send(self, key: Key) -> None:
+        """``key`` uses one credit."""
+        self.ready.pop(key, None)
+        self.away.add(key)
+        self.credits -= 1
+
+    @property
+    def usable(self) -> bool:
+        """Whether a request can be sent right now."""
+        return self.link is not None and self.credits > 0 and not self.paused
+
+
+class Source:
+    """Where requests come from: what the peer has here, and the credit owed to it."""
+
+    __slots__ = ("_holding", "credits", "keys", "owed")
+
+    def __init__(self, credits: int) -> None:
+        self.credits = credits
+        self.keys: set[Key] = set()
+        """Not answered yet."""
+        self._holding: set[Key] = set()
+        self.owed = 0
+        """Credit that is free again and not yet given back."""
+
+    @property
+    def full(self) -> bool:
+        """Whether the peer has used all credit it was given."""
+        return len(self._holding) + self.owed >= self.credits
+
+    @property
+    def under_way(self) -> int:
+        """Requests of this peer whose tensors are here."""
+        return len(self._holding)
+
+    def take(self, key: Key) -> None:
+        """A request has come."""
+        self.keys.add(key)
+        self._holding.add(key)
+
+    def leave(self, key: Key) -> None:
+        """Its tensors are no longer here."""
+        if key in self._holding:
+            self._holding.remove(key)
+            self.owed += 1
+
+    def end(self, key: Key) -> None:
+        """It is answered."""
+        self.leave(key)
+        self.keys.discard(key)
+
+    def due(self) -> int:
+        """How much credit to give back now: nothing, or all that is owed once it is half of what there is."""
+        if self.owed < max(1, self.credits // 2):
+            return 0
+        count, self.owed = self.owed, 0
+        return count

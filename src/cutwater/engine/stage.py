@@ -1,0 +1,449 @@
+"""StageWorker: queues requests, batches them, has them computed, hands them on, and sends answers back.
+
+Rules: one batch computes at a time. A request is handed on only with credit of the next link, and its own credit goes
+back only when its tensors have left this worker: so a slow stage slows down everything before it, up to the gateway,
+and the memory of a worker is bounded by the credits it gave. Every request ends exactly once.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from heapq import heappop, heappush
+from typing import Any
+
+import msgspec
+
+from cutwater.engine.batching import Batching
+from cutwater.engine.fault import Fault
+from cutwater.engine.lanes import Lane, Source
+from cutwater.engine.lives import WORK_LIFE, Work, WorkStep, step
+from cutwater.engine.vocabulary import (
+    Compute,
+    Computed,
+    Dial,
+    DialFailed,
+    Drain,
+    Forget,
+    Key,
+    LinkId,
+    Lost,
+    Opened,
+    Paused,
+    Received,
+    Relay,
+    Result,
+    Resumed,
+    Send,
+    StageCommand,
+    StageEvent,
+    Stop,
+    Tick,
+)
+from cutwater.units import Seconds, StageId
+from cutwater.wire.message import Answer, Cancel, Credit, Failure, Infer, Mark
+
+
+class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a stage worker behaves."""
+
+    batching: Batching = Batching()
+    batch_axes: dict[str, int] = {}
+    """Input tensor -> the axis that carries the batch; empty where the stage is not batchable."""
+    credits: int = 8
+    """How many requests each incoming link may have here at once."""
+
+
+class StageSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """A stage worker in figures."""
+
+    queued: int
+    computing: int
+    ready: int
+    """Computed, waiting for credit of the next link."""
+    away: int
+    done: int
+    failed: int
+    late: int
+    """Answers nobody waited for any more."""
+
+
+class Item:
+    """One request in this worker; changed only by `StageWorker`."""
+
+    __slots__ = (
+        "deadline",
+        "infer",
+        "key",
+        "link",
+        "nbytes",
+        "next_link",
+        "received",
+        "result",
+        "run",
+        "shape",
+        "state",
+    )
+
+    def __init__(self, key: Key, link: LinkId, infer: Infer, nbytes: int, now: Seconds) -> None:
+        self.key = key
+        self.link = link
+        self.infer = infer
+        self.nbytes = nbytes
+        self.received = now
+        self.deadline = now + infer.budget
+        self.state = Work.QUEUED
+        self.shape: tuple[Any, ...] | None = None
+        """What must be equal to share a batch; None: it is computed alone."""
+        self.run: tuple[Seconds, Seconds, int] = (now, now, 1)
+        """Start and end of computing, and the size of the batch."""
+        self.result: Result | None = None
+        self.next_link: LinkId | None = None
+
+
+class StageWorker:
+    """One stage's machine; see `cutwater.engine.machine.Machine`."""
+
+    def __init__(self, stage: StageId, options: StageOptions = StageOptions()) -> None:  # noqa: B008
+        self.stage = stage
+        self.options = options
+        self._items: dict[Key, Item] = {}
+        self._queue: deque[Item] = deque()
+        self._computing: tuple[Item, ...] = ()
+        self._batch = 0
+        self._sources: dict[LinkId, Source] = {}
+        self._lanes: dict[str, Lane] = {}
+        self._lane_of: dict[LinkId, Lane] = {}
+        self._deadlines: list[tuple[Seconds, Key]] = []
+        self._draining = False
+        self._done = self._failed = self._late = 0
+        self._out: list[StageCommand] = []
+
+    def handle(self, event: StageEvent, now: Seconds) -> list[StageCommand]:
+        """See `Machine.handle`."""
+        out: list[StageCommand] = []
+        self._out = out
+        _EVENTS[type(event)](self, event, now)
+        if self._queue and not self._computing:
+            self._pick(now)
+        heap = self._deadlines
+        while heap and heap[0][1] not in self._items:
+            heappop(heap)
+        if self._draining and not self._items:
+            out.append(Stop())
+        return out
+
+    def wake_at(self) -> Seconds | None:
+        """See `Machine.wake_at`."""
+        deadline = self._deadlines[0][0] if self._deadlines else None
+        if not self._queue or self._computing:
+            return deadline
+        due = self.options.batching.due_at(1, self._queue[0].received)
+        return due if deadline is None else min(due, deadline)
+
+    def snapshot(self) -> StageSnapshot:
+        """See `Machine.snapshot`."""
+        states = [item.state for item in self._items.values()]
+        return StageSnapshot(
+            queued=states.count(Work.QUEUED),
+            computing=len(self._computing),
+            ready=states.count(Work.READY),
+            away=states.count(Work.AWAY),
+            done=self._done,
+            failed=self._failed,
+            late=self._late,
+        )
+
+    # Links
+
+    def _opened(self, event: Opened, now: Seconds) -> None:
+        if event.address is None:
+            self._sources[event.link] = Source(self.options.credits)
+            return
+        lane = self._lanes[event.address]
+        lane.open(event.link, event.credits)
+        self._lane_of[event.link] = lane
+        self._hand_on(lane, now)
+
+    def _dial_failed(self, event: DialFailed, now: Seconds) -> None:
+        lane = self._lanes.pop(event.address)
+        for key in lane.ready:
+            self._refuse(self._items[key], "LinkLost", f"no link from {self.stage} to {event.address}: {event.reason}")
+
+    def _lost(self, event: Lost, now: Seconds) -> None:
+        source = self._sources.pop(event.link, None)
+        if source is not None:
+            for key in tuple(source.keys):
+                self._drop(self._items[key])
+            return
+        lane = self._lane_of.pop(event.link)
+        del self._lanes[lane.address]
+        for key in (*lane.away, *lane.ready):
+            item = self._items[key]
+            item.next_link = None
+            self._refuse(item, "LinkLost", f"{self.stage} lost its link to {lane.address}: {event.reason}")
+
+    def _paused(self, event: Paused, now: Seconds) -> None:
+        if event.link in self._lane_of:
+            self._lane_of[event.link].paused = True
+
+    def _resumed(self, event: Resumed, now: Seconds) -> None:
+        if event.link in self._lane_of:
+            lane = self._lane_of[event.link]
+            lane.paused = False
+            self._hand_on(lane, now)
+
+    # Messages
+
+    def _received(self, event: Received, now: Seconds) -> None:
+        _MESSAGES[type(event.message)](self, event, now)
+
+    def _infer(self, event: Received, now: Seconds) -> None:
+        infer: Infer = event.message  # type: ignore[assignment]
+        key = Key(infer.request, infer.attempt)
+        source = self._sources[event.link]
+        if key in self._items or self._draining or source.full:
+            self._turn_away(event.link, source, infer)
+            return
+        item = Item(key, event.link, infer, event.nbytes, now)
+        if self.options.batch_axes and self.options.batching.limit > 1:
+            item.shape = self._shape(infer)
+        source.take(key)
+        self._items[key] = item
+        self._queue.append(item)
+        heappush(self._deadlines, (item.deadline, key))
+
+    def _turn_away(self, link: LinkId, source: Source, infer: Infer) -> None:
+        """Refuse at the door; the tensors of an attempt that is already here stay."""
+        key = Key(infer.request, infer.attempt)
+        if key not in self._items:
+            self._out.append(Forget(key))
+        if source.full:
+            reason = f"gives {source.credits} credits on a link and this one had none left"
+        else:
+            source.owed += 1
+            reason = "is draining" if self._draining else "already has this attempt"
+        self._out.append(Send(link, self._failure(key, "Refused", f"{self.stage} {reason}", infer.trail)))
+        self._grant(link, source)
+
+    def _shape(self, infer: Infer) -> tuple[Any, ...]:
+        axes = self.options.batch_axes
+        return tuple(
+            (spec.name, spec.dtype, *(None if axis == axes.get(spec.name) else n for axis, n in enumerate(spec.shape)))
+            for spec in infer.tensors
+        )
+
+    def _returned(self, event: Received, now: Seconds) -> None:
+        message: Answer | Failure = event.message  # type: ignore[assignment]
+        item = self._items.get(Key(message.request, message.attempt))
+        if item is None or item.next_link != event.link:
+            self._late += 1
+            return
+        self._out.append(Relay(item.link, message))
+        self._failed += type(message) is Failure
+        self._done += type(message) is Answer
+        self._end(item, WorkStep.REPLY)
+
+    def _cancel(self, event: Received, now: Seconds) -> None:
+        message: Cancel = event.message  # type: ignore[assignment]
+        item = self._items.get(Key(message.request, message.attempt))
+        if item is not None and item.link == event.link:
+            self._drop(item)
+
+    def _credit(self, event: Received, now: Seconds) -> None:
+        message: Credit = event.message  # type: ignore[assignment]
+        lane = self._lane_of.get(event.link)
+        if lane is not None:
+            lane.credits += message.count
+            self._hand_on(lane, now)
+
+    # Computing
+
+    def _pick(self, now: Seconds) -> None:
+        """Start the next batch if it is due."""
+        queue = self._queue
+        head = queue[0]
+        batch = [head]
+        if head.shape is not None:
+            batching = self.options.batching
+            batch = [item for item in queue if item.shape == head.shape][: batching.limit]
+            if now < batching.due_at(len(batch), head.received):
+                return
+        if len(batch) == 1:
+            queue.popleft()
+        else:
+            picked = {item.key for item in batch}
+            self._queue = deque(item for item in queue if item.key not in picked)
+        for item in batch:
+            item.state = step(WORK_LIFE, item.state, WorkStep.PICK)
+        self._computing = tuple(batch)
+        self._batch += 1
+        self._out.append(Compute(self._batch, tuple(item.key for item in batch)))
+
+    def _computed(self, event: Computed, now: Seconds) -> None:
+        assert event.batch == self._batch, f"batch {event.batch} was computed, {self._batch} is in the stage"
+        items, self._computing = self._computing, ()
+        # The stage must not idle while results are sent: the next batch starts first.
+        if self._queue:
+            self._pick(now)
+        run = (event.started, event.finished, len(items))
+        for item, result in zip(items, event.results, strict=True):
+            item.run = run
+            self._finish(item, result, alone=len(items) == 1, now=now)
+
+    def _finish(self, item: Item, result: Result, *, alone: bool, now: Seconds) -> None:
+        if item.state is Work.ABANDONED:
+            self._out.append(Forget(item.key))
+            self._end(item, WorkStep.FINISH)
+        elif result.fault is not None and not alone:
+            # One bad request must not take its neighbours down: each is tried once more for itself.
+            item.state = step(WORK_LIFE, item.state, WorkStep.UNPICK)
+            item.shape = None
+            self._queue.appendleft(item)
+        elif result.fault is not None:
+            self._refuse(item, result.fault.kind, result.fault.message, retryable=result.fault.retryable)
+        elif not item.infer.route:
+            self._answer(item, result, now)
+        else:
+            item.state = step(WORK_LIFE, item.state, WorkStep.FINISH)
+            item.result = result
+            address = item.infer.route[0].address
+            lane = self._lanes.get(address)
+            if lane is None:
+                lane = self._lanes[address] = Lane(address)
+                self._out.append(Dial(address))
+            lane.ready[item.key] = None
+            self._hand_on(lane, now)
+
+    def _answer(self, item: Item, result: Result, now: Seconds) -> None:
+        trail = (*item.infer.trail, self._mark(item, result, now))
+        self._out.append(Send(item.link, Answer(*item.key, item.infer.reply_packing, result.tensors, trail)))
+        self._done += 1
+        self._end(item, WorkStep.REPLY)
+
+    def _hand_on(self, lane: Lane, now: Seconds) -> None:
+        """Send what is ready, as far as the link's credit goes."""
+        while lane.ready and lane.usable:
+            item = self._items[next(iter(lane.ready))]
+            infer, result = item.infer, item.result
+            assert result is not None
+            assert lane.link is not None
+            lane.send(item.key)
+            item.next_link = lane.link
+            item.state = step(WORK_LIFE, item.state, WorkStep.HAND_ON)
+            message = Infer(
+                *item.key,
+                max(item.deadline - now, 0.0),
+                infer.route[1:],
+                infer.reply_packing,
+                infer.route[0].packing,
+                result.tensors,
+                (*infer.trail, self._mark(item, result, now)),
+            )
+            self._out.append(Send(lane.link, message))
+            source = self._sources[item.link]
+            source.leave(item.key)
+            self._grant(item.link, source)
+
+    def _mark(self, item: Item, result: Result, now: Seconds) -> Mark:
+        started, finished, batch = item.run
+        sent = sum([spec.nbytes for spec in result.tensors])
+        return Mark(
+            self.stage, item.received, started, finished, now, batch, item.nbytes, sent, result.decode, result.encode
+        )
+
+    # Ends
+
+    def _tick(self, event: Tick, now: Seconds) -> None:
+        heap = self._deadlines
+        while heap and heap[0][0] <= now:
+            item = self._items.get(heappop(heap)[1])
+            if item is not None and item.state is not Work.ABANDONED:
+                self._refuse(item, "DeadlineExceeded", f"no time left in {self.stage} ({item.state.value})")
+
+    def _drain(self, event: Drain, now: Seconds) -> None:
+        self._draining = True
+
+    def _refuse(self, item: Item, kind: str, message: str, *, retryable: bool | None = None) -> None:
+        """Answer with an error."""
+        failure = self._failure(item.key, kind, message, item.infer.trail, retryable)
+        self._out.append(Send(item.link, failure))
+        self._failed += 1
+        self._leave(item)
+
+    def _failure(
+        self, key: Key, kind: str, message: str, trail: tuple[Mark, ...], retryable: bool | None = None
+    ) -> Failure:
+        if retryable is None:
+            retryable = Fault(kind, message, self.stage).error().retryable
+        return Failure(*key, kind, message, self.stage, retryable, trail)
+
+    def _drop(self, item: Item) -> None:
+        """Nobody waits for it any more."""
+        if item.state is not Work.ABANDONED:
+            self._leave(item, WorkStep.DROP)
+
+    def _leave(self, item: Item, taken: WorkStep = WorkStep.REPLY) -> None:
+        """Take it out of wherever it is; what computes right now can only be abandoned."""
+        if item.state is Work.COMPUTING and any(item is other for other in self._computing):
+            item.state = step(WORK_LIFE, item.state, WorkStep.DROP)
+            return
+        if item.state is Work.QUEUED:
+            self._queue.remove(item)
+        if item.state is Work.READY and (lane := self._lanes.get(item.infer.route[0].address)) is not None:
+            lane.ready.pop(item.key, None)
+        if item.state is Work.AWAY:
+            if item.next_link is not None:
+                self._out.append(Send(item.next_link, Cancel(*item.key)))
+        else:
+            self._out.append(Forget(item.key))
+        self._end(item, taken)
+
+    def _end(self, item: Item, taken: WorkStep) -> None:
+        item.state = step(WORK_LIFE, item.state, taken)
+        del self._items[item.key]
+        if item.next_link is not None and item.next_link in self._lane_of:
+            self._lane_of[item.next_link].away.discard(item.key)
+        source = self._sources.get(item.link)
+        if source is not None:
+            source.end(item.key)
+            self._grant(item.link, source)
+
+    def _grant(self, link: LinkId, source: Source) -> None:
+        """Give credit back in lumps, so that it costs a frame for several requests."""
+        if (count := source.due()) > 0:
+            self._out.append(Send(link, Credit(count)))
+
+    def validate(self) -> None:
+        """See `Machine.validate`."""
+        for item in self._items.values():
+            assert item.state is not Work.GONE
+            assert item.link in self._sources or item.state is Work.ABANDONED
+        assert {item.key for item in self._queue} == {k for k, i in self._items.items() if i.state is Work.QUEUED}
+        for item in self._computing:
+            assert item.state in (Work.COMPUTING, Work.ABANDONED)
+        for link, source in self._sources.items():
+            assert source.keys == {key for key, item in self._items.items() if item.link == link}
+            assert source.under_way + source.owed <= source.credits
+        for lane in self._lanes.values():
+            assert lane.credits >= 0
+            assert all(self._items[key].state is Work.READY for key in lane.ready)
+            assert all(self._items[key].state is Work.AWAY for key in lane.away)
+
+
+_EVENTS: Mapping[type, Callable[[StageWorker, Any, Seconds], None]] = {
+    Opened: StageWorker._opened,
+    Received: StageWorker._received,
+    Lost: StageWorker._lost,
+    DialFailed: StageWorker._dial_failed,
+    Paused: StageWorker._paused,
+    Resumed: StageWorker._resumed,
+    Computed: StageWorker._computed,
+    Drain: StageWorker._drain,
+    Tick: StageWorker._tick,
+}
+_MESSAGES: Mapping[type, Callable[[StageWorker, Received, Seconds], None]] = {
+    Infer: StageWorker._infer,
+    Answer: StageWorker._returned,
+    Failure: StageWorker._returned,
+    Cancel: StageWorker._cancel,
+    Credit: StageWorker._credit,
+}

@@ -1,0 +1,185 @@
+"""What the data plane's machines are told (events) and what they ask for (commands): ids and sizes, never tensors."""
+
+from typing import NamedTuple, NewType
+
+import msgspec
+
+from cutwater.engine.fault import Fault
+from cutwater.units import RequestId, Seconds
+from cutwater.wire.message import Address, Answer, Cancel, Credit, Failure, Hop, Infer, TensorSpec
+
+LinkId = NewType("LinkId", int)
+"""One connection of this process; a new connection to the same peer is a new id."""
+
+
+class Key(NamedTuple):
+    """One attempt at one request. Request ids are unique in a deployment."""
+
+    request: RequestId
+    attempt: int
+
+
+class Route(msgspec.Struct, frozen=True):
+    """One way through the stages."""
+
+    hops: tuple[Hop, ...]
+    """Where each stage runs, first stage first, and how tensors are packed on the way there."""
+    reply_packing: str = "plain"
+    """How the last stage packs the answer."""
+
+
+# Events
+
+
+class Opened(msgspec.Struct, frozen=True, tag=True):
+    """A link is up and greeted."""
+
+    link: LinkId
+    credits: int
+    """How many requests this end may have under way on it."""
+    address: Address | None = None
+    """Where it leads, if this end dialled it; None if the peer did."""
+
+
+class Received(msgspec.Struct, frozen=True, tag=True):
+    """A frame has come, whole."""
+
+    link: LinkId
+    message: Infer | Answer | Failure | Cancel | Credit
+    nbytes: int = 0
+    """Bytes of the tensors behind it."""
+
+
+class Lost(msgspec.Struct, frozen=True, tag=True):
+    """A link is gone, and with it everything that was under way on it."""
+
+    link: LinkId
+    reason: str
+
+
+class DialFailed(msgspec.Struct, frozen=True, tag=True):
+    """No link to this address can be had."""
+
+    address: Address
+    reason: str
+
+
+class Paused(msgspec.Struct, frozen=True, tag=True):
+    """More bytes wait to leave on this link than it takes at once."""
+
+    link: LinkId
+
+
+class Resumed(msgspec.Struct, frozen=True, tag=True):
+    """The link takes bytes again."""
+
+    link: LinkId
+
+
+class Result(msgspec.Struct, frozen=True):
+    """How one request of a batch came out."""
+
+    key: Key
+    tensors: tuple[TensorSpec, ...] = ()
+    """Packed for the request's next hop."""
+    decode: Seconds = 0.0
+    encode: Seconds = 0.0
+    fault: Fault | None = None
+
+
+class Computed(msgspec.Struct, frozen=True, tag=True):
+    """A batch has been through the stage."""
+
+    batch: int
+    started: Seconds
+    finished: Seconds
+    results: tuple[Result, ...]
+
+
+class Asked(msgspec.Struct, frozen=True, tag=True):
+    """A client wants an answer within ``timeout``."""
+
+    request: RequestId
+    timeout: Seconds
+    packing: str
+    tensors: tuple[TensorSpec, ...]
+
+
+class Withdrawn(msgspec.Struct, frozen=True, tag=True):
+    """The client no longer waits."""
+
+    request: RequestId
+
+
+class WorkerGone(msgspec.Struct, frozen=True, tag=True):
+    """Nobody will ever answer at this address again."""
+
+    address: Address
+    fault: Fault
+
+
+class Drain(msgspec.Struct, frozen=True, tag=True):
+    """Finish what is under way, accept nothing new."""
+
+
+class Tick(msgspec.Struct, frozen=True, tag=True):
+    """Time has passed."""
+
+
+# Commands
+
+
+class Compute(msgspec.Struct, frozen=True, tag=True):
+    """Run these requests through the stage, together; answer with `Computed`."""
+
+    batch: int
+    keys: tuple[Key, ...]
+
+
+class Send(msgspec.Struct, frozen=True, tag=True):
+    """Send this message; an Infer or an Answer takes the tensors held for its key with it."""
+
+    link: LinkId
+    message: Infer | Answer | Failure | Cancel | Credit
+
+
+class Relay(msgspec.Struct, frozen=True, tag=True):
+    """Send on the frame that has just come, as it is."""
+
+    link: LinkId
+    message: Answer | Failure
+
+
+class Forget(msgspec.Struct, frozen=True, tag=True):
+    """Let go of the tensors held for this key."""
+
+    key: Key
+
+
+class Dial(msgspec.Struct, frozen=True, tag=True):
+    """Open a link; answer with `Opened` or `DialFailed`."""
+
+    address: Address
+
+
+class Complete(msgspec.Struct, frozen=True, tag=True):
+    """The frame that has just come is this request's answer; give it to the client."""
+
+    request: RequestId
+
+
+class Fail(msgspec.Struct, frozen=True, tag=True):
+    """This request's answer is an error; give it to the client."""
+
+    request: RequestId
+    fault: Fault
+
+
+class Stop(msgspec.Struct, frozen=True, tag=True):
+    """Drained: nothing is under way any more."""
+
+
+StageEvent = Opened | Received | Lost | DialFailed | Paused | Resumed | Computed | Drain | Tick
+StageCommand = Compute | Send | Relay | Forget | Dial | Stop
+GatewayEvent = Opened | Received | Lost | Paused | Resumed | Asked | Withdrawn | WorkerGone | Drain | Tick
+GatewayCommand = Send | Complete | Fail | Stop
