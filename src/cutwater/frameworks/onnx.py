@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import onnxruntime
@@ -16,7 +16,10 @@ from onnxruntime.capi import onnxruntime_pybind11_state as _state
 
 from cutwater.errors import BadModel, BadTensor, InputError, StageFailed
 from cutwater.frameworks.base import Array, EngineOptions, Session
-from cutwater.frameworks.segments import HostOp, has_host_ops, split_at_host_ops
+from cutwater.vision.host_ops import HOST_DOMAIN
+
+if TYPE_CHECKING:
+    from cutwater.frameworks.segments import HostOp
 
 CPU = "CPUExecutionProvider"
 
@@ -52,9 +55,9 @@ class OnnxRuntime:
         if unknown:
             available = ", ".join(onnxruntime.get_available_providers())
             raise InputError(f"no execution provider {', '.join(sorted(unknown))} here; available: {available}")
-        if not has_host_ops(onnx):
-            return OnnxSession(onnx, options, self.providers)
-        return SegmentedSession.load(onnx, options, self.providers)
+        if HOST_DOMAIN.encode() in onnx:
+            return SegmentedSession.load(onnx, options, self.providers)
+        return OnnxSession(onnx, options, self.providers)
 
 
 class OnnxSession:
@@ -122,6 +125,9 @@ class SegmentedSession:
     @classmethod
     def load(cls, onnx: bytes, options: EngineOptions, providers: Sequence[str] = (CPU,)) -> Self:
         """Load every part of the stage. Raises BadModel."""
+        # Brings the onnx package, which workers without host ops do without to stay small.
+        from cutwater.frameworks.segments import HostOp, split_at_host_ops
+
         parts: list[OnnxSession | _HostPart] = []
         plan = split_at_host_ops(onnx)
         types: dict[str, np.dtype[Any]] = {}
@@ -157,7 +163,7 @@ class SegmentedSession:
 class _HostPart:
     """One host op, dressed as a session."""
 
-    def __init__(self, op: HostOp) -> None:
+    def __init__(self, op: "HostOp") -> None:
         self.inputs: Sequence[str] = op.dynamic_inputs
         self.outputs: Sequence[str] = op.outputs
         self._op = op

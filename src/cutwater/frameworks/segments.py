@@ -2,23 +2,22 @@
 
 A host op is a node of domain "ai.cutwater.vision"; `cutwater.vision.host_ops` computes it. Everything else is for the
 engine. Nodes get the lowest level at which all their inputs are there, where engine nodes have even levels and host
-ops odd ones; one level's engine nodes make one segment. `onnx` is imported only for stages with host ops, so that the
-other workers stay small.
+ops odd ones; one level's engine nodes make one segment.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from google.protobuf.message import DecodeError
+from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, helper, numpy_helper
 
 from cutwater.errors import BadModel
 from cutwater.frameworks.base import Array
+from cutwater.graph.nodes import reads
 from cutwater.vision.host_ops import HOST_DOMAIN, host_op
-
-if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
 
 
 @dataclass(frozen=True)
@@ -46,30 +45,28 @@ class HostOp:
 class EngineSegment:
     """Nodes that the engine computes in one go."""
 
-    source: "ModelProto" = field(repr=False)
-    nodes: "Sequence[NodeProto]" = field(repr=False)
+    source: ModelProto = field(repr=False)
+    nodes: Sequence[NodeProto] = field(repr=False)
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
     def onnx(self, types: Mapping[str, np.dtype[Any]]) -> bytes:
         """This segment as a model; ``types`` tells what the stage leaves undeclared. Raises BadModel."""
-        import onnx
-
         declared = _declared(self.source.graph)
-        graph = onnx.GraphProto(name=self.source.graph.name)
+        graph = GraphProto(name=self.source.graph.name)
         graph.node.extend(self.nodes)
-        used = {name for node in self.nodes for name in _reads(node)}
+        used = {name for node in self.nodes for name in reads(node)}
         graph.initializer.extend(weight for weight in self.source.graph.initializer if weight.name in used)
         for name in self.inputs:
             if name in declared:
                 graph.input.append(declared[name])
             elif name in types:
-                code = onnx.helper.np_dtype_to_tensor_dtype(types[name])
-                graph.input.append(onnx.helper.make_tensor_value_info(name, code, None))
+                code = helper.np_dtype_to_tensor_dtype(types[name])
+                graph.input.append(helper.make_tensor_value_info(name, code, None))
             else:
                 raise BadModel(f"the type of {name!r}, the output of a host op, is not declared; add a value_info")
-        graph.output.extend(declared.get(name) or onnx.ValueInfoProto(name=name) for name in self.outputs)
-        model = onnx.ModelProto(ir_version=self.source.ir_version, graph=graph)
+        graph.output.extend(declared.get(name) or ValueInfoProto(name=name) for name in self.outputs)
+        model = ModelProto(ir_version=self.source.ir_version, graph=graph)
         model.opset_import.extend(entry for entry in self.source.opset_import if entry.domain != HOST_DOMAIN)
         model.functions.extend(self.source.functions)
         data: bytes = model.SerializeToString()
@@ -85,16 +82,8 @@ class Segments:
     outputs: tuple[str, ...]
 
 
-def has_host_ops(onnx: bytes) -> bool:
-    """Whether the model may contain host ops; cheap, and sure when it says no."""
-    return HOST_DOMAIN.encode() in onnx
-
-
 def split_at_host_ops(onnx: bytes) -> Segments:
     """The stage's segments in the order in which to run them. Raises BadModel."""
-    from google.protobuf.message import DecodeError
-    from onnx import ModelProto
-
     try:
         model = ModelProto.FromString(onnx)
     except DecodeError as error:
@@ -110,20 +99,20 @@ def split_at_host_ops(onnx: bytes) -> Segments:
             segments.extend(_host_op(nodes[index], model, fixed) for index in members)
             continue
         others = (nodes[index] for other, indices in levels.items() if other != level for index in indices)
-        wanted = {*outputs, *(name for node in others for name in _reads(node))}
+        wanted = {*outputs, *(name for node in others for name in reads(node))}
         segments.append(_engine_segment(model, nodes, members, fixed, wanted))
     return Segments(tuple(segments), inputs, outputs)
 
 
 def _levels(
-    nodes: "Sequence[NodeProto]", inputs: Sequence[str], outputs: Sequence[str]
-) -> "tuple[dict[str, int], dict[int, list[int]]]":
+    nodes: Sequence[NodeProto], inputs: Sequence[str], outputs: Sequence[str]
+) -> tuple[dict[str, int], dict[int, list[int]]]:
     """Output name -> node index for nodes that are the same for every request; level -> node indices for the others."""
     level_of = dict.fromkeys(inputs, 0)
     fixed: dict[str, int] = {}
     levels: dict[int, list[int]] = defaultdict(list)
     for index, node in enumerate(nodes):
-        before = [level_of[name] for name in _reads(node) if name in level_of]
+        before = [level_of[name] for name in reads(node) if name in level_of]
         if not before and node.domain != HOST_DOMAIN and not set(outputs).intersection(node.output):
             fixed.update(dict.fromkeys(node.output, index))
             continue
@@ -137,8 +126,8 @@ def _levels(
 
 
 def _engine_segment(
-    model: "ModelProto",
-    nodes: "Sequence[NodeProto]",
+    model: ModelProto,
+    nodes: Sequence[NodeProto],
     members: Sequence[int],
     fixed: Mapping[str, int],
     wanted: Collection[str],
@@ -147,21 +136,19 @@ def _engine_segment(
     needed = set(members)
     waiting = list(members)
     while waiting:
-        for name in _reads(nodes[waiting.pop()]):
+        for name in reads(nodes[waiting.pop()]):
             if name in fixed and fixed[name] not in needed:
                 needed.add(fixed[name])
                 waiting.append(fixed[name])
     chosen = [nodes[index] for index in sorted(needed)]
     made = {name for node in chosen for name in node.output}
     made.update(weight.name for weight in model.graph.initializer)
-    inputs = dict.fromkeys(name for node in chosen for name in _reads(node) if name not in made)
+    inputs = dict.fromkeys(name for node in chosen for name in reads(node) if name not in made)
     outputs = dict.fromkeys(name for index in members for name in nodes[index].output if name in wanted)
     return EngineSegment(model, chosen, tuple(inputs), tuple(outputs))
 
 
-def _host_op(node: "NodeProto", model: "ModelProto", fixed: Mapping[str, int]) -> HostOp:
-    from onnx import helper, numpy_helper
-
+def _host_op(node: NodeProto, model: ModelProto, fixed: Mapping[str, int]) -> HostOp:
     weights = {weight.name: weight for weight in model.graph.initializer}
     constants: dict[str, Array] = {}
     for name in node.input:
@@ -181,18 +168,7 @@ def _host_op(node: "NodeProto", model: "ModelProto", fixed: Mapping[str, int]) -
     )
 
 
-def _reads(node: "NodeProto") -> Iterator[str]:
-    """Every name a node reads, captures of its bodies included."""
-    yield from (name for name in node.input if name)
-    for attribute in node.attribute:
-        for body in (attribute.g, *attribute.graphs) if attribute.HasField("g") else attribute.graphs:
-            inner = {value.name for value in (*body.input, *body.initializer)}
-            inner.update(name for child in body.node for name in child.output)
-            yield from (name for child in body.node for name in _reads(child) if name not in inner)
-            yield from (value.name for value in body.output if value.name not in inner)
-
-
-def _declared(graph: "GraphProto") -> "dict[str, ValueInfoProto]":
+def _declared(graph: GraphProto) -> dict[str, ValueInfoProto]:
     """Name -> declaration, for every tensor whose type the model states."""
     values = (*graph.input, *graph.value_info, *graph.output)
     return {value.name: value for value in values if value.type.tensor_type.elem_type}
