@@ -36,8 +36,9 @@ class Op:
     """Tensors that depend on the request, captures of If/Loop/Scan bodies included."""
     outputs: tuple[str, ...]
     weights: tuple[str, ...]
-    """Initialisers it needs, directly or through input-independent nodes."""
+    """Constant tensors it reads: initialisers, or results of input-independent nodes."""
     weight_bytes: int
+    """Their size, with that of weights inside its bodies."""
     flops: int
     """Floating-point operations for one request (a multiply-add counts two)."""
     scope: str = ""
@@ -63,6 +64,8 @@ class Graph:
     """Content hash (sha256, hex) of structure and weights."""
     model: "Model" = field(repr=False, compare=False)
     """Where the stages' ONNX is taken from."""
+    weights: Mapping[str, int] = field(default_factory=dict, repr=False, compare=False)
+    """Bytes of each constant tensor in `Op.weights`, so that one that several ops share is counted once."""
 
     @cached_property
     def producer(self) -> Mapping[str, int]:
