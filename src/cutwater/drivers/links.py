@@ -8,7 +8,8 @@ Payloads are received straight into the buffer the tensors will be read from, an
 import asyncio
 import hmac
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import Protocol, cast
@@ -83,7 +84,7 @@ class Link(asyncio.BufferedProtocol):
 
     # Sending
 
-    def send(self, message: Message, buffers: list[Buffer] | list[memoryview] | tuple[()] = ()) -> None:
+    def send(self, message: Message, buffers: Sequence[Buffer] = ()) -> None:
         """Write a frame without copying or joining its buffers, which must not change until it has left.
 
         Raises:
@@ -110,15 +111,15 @@ class Link(asyncio.BufferedProtocol):
         token = next(self._tokens)
         pong: asyncio.Future[None] = self._loop.create_future()
         self._pongs[token] = pong
-        began = self._loop.time()
+        began = time.perf_counter()
         if self._closed:
             raise self._loss()
-        self.send(Ping(token, pad), (memoryview(bytes(pad)),) if pad else ())  # type: ignore[arg-type]
+        self.send(Ping(token, pad), (memoryview(bytes(pad)),) if pad else ())
         try:
             await pong
         finally:
             self._pongs.pop(token, None)
-        return self._loop.time() - began
+        return time.perf_counter() - began
 
     def close(self, reason: CutwaterError | None = None) -> None:
         """End the link once what was sent has left; ``reason`` is what its owner hears."""
@@ -262,7 +263,7 @@ class Listener:
             Path(where).unlink(missing_ok=True)
 
 
-async def listen(address: Address, hello: Callable[[], Hello], owner: Owner, tls: TlsFiles | None = None) -> Listener:
+async def listen(address: Address, hello: Hello, owner: Owner, tls: TlsFiles | None = None) -> Listener:
     """Accept links at ``address``: "unix:/path" or "tcp:host:port", where port 0 lets the system choose.
 
     Raises:
@@ -272,7 +273,7 @@ async def listen(address: Address, hello: Callable[[], Hello], owner: Owner, tls
     kind, host, port = split_address(address)
 
     def accept() -> Link:
-        return Link(hello(), owner)
+        return Link(hello, owner)
 
     try:
         if kind == "unix":

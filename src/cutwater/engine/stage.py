@@ -212,9 +212,10 @@ class StageWorker:
         heappush(self._deadlines, (item.deadline, key))
 
     def _turn_away(self, link: LinkId, source: Source, infer: Infer) -> None:
-        """Refuse at the door; the tensors of an attempt that is already here stay."""
+        """Refuse at the door; the tensors of an attempt that still waits here stay."""
         key = Key(infer.request, infer.attempt)
-        if key not in self._items:
+        item = self._items.get(key)
+        if item is None or item.state is Work.AWAY:
             self._out.append(Forget(key))
         if source.full:
             reason = f"gives {source.credits} credits on a link and this one had none left"

@@ -1,0 +1,130 @@
+"""ComputeThread: the one thread in which a stage unpacks, computes and packs, while links receive and send."""
+
+import asyncio
+import threading
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from queue import SimpleQueue
+
+import msgspec
+import numpy as np
+
+from cutwater.drivers.live import clock
+from cutwater.engine.fault import Fault
+from cutwater.engine.vocabulary import Computed, Key, Result
+from cutwater.errors import CutwaterError, StageFailed
+from cutwater.frameworks.base import Session
+from cutwater.graph.graph import Tensor
+from cutwater.units import Seconds, StageId
+from cutwater.wire.codecs.base import Array, Buffer
+from cutwater.wire.message import Infer
+from cutwater.wire.tensors import pack, tensors
+
+
+class Job(msgspec.Struct, frozen=True):
+    """One batch: its requests' headers and packed tensors."""
+
+    batch: int
+    requests: tuple[tuple[Key, Infer, Sequence[memoryview]], ...]
+
+
+Done = Callable[[Computed, Mapping[Key, list[Buffer]]], None]
+"""Told on the event loop: how a batch came out, and the packed outputs of each request that has some."""
+
+
+class ComputeThread:
+    """Runs one session. ONNX Runtime releases the interpreter's lock, so the event loop goes on meanwhile."""
+
+    def __init__(
+        self, stage: StageId, session: Session, inputs: Sequence[Tensor], outputs: Sequence[Tensor], done: Done
+    ) -> None:
+        """``inputs`` and ``outputs`` as they travel, in order."""
+        self._stage = stage
+        self._session = session
+        self._input_axes = {tensor.name: tensor.batch_axis for tensor in inputs}
+        self._outputs = [(tensor.name, tensor.dtype, tensor.batch_axis) for tensor in outputs]
+        self._order = [list(session.outputs).index(tensor.name) for tensor in outputs]
+        self._done = done
+        self._loop = asyncio.get_running_loop()
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="compute", daemon=True)
+        self._thread.start()
+
+    def put(self, job: Job) -> None:
+        """Compute ``job`` after those before it."""
+        self._jobs.put(job)
+
+    def close(self) -> None:
+        """Take no more jobs; what computes now is not waited for."""
+        self._jobs.put(None)
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            computed, buffers = self._compute(job)
+            try:
+                self._loop.call_soon_threadsafe(self._done, computed, buffers)
+            except RuntimeError:  # the loop has closed: the process is ending
+                return
+
+    def _compute(self, job: Job) -> tuple[Computed, dict[Key, list[Buffer]]]:
+        feeds: dict[Key, Mapping[str, Array]] = {}
+        decode: dict[Key, Seconds] = {}
+        results: dict[Key, Result] = {}
+        buffers: dict[Key, list[Buffer]] = {}
+        now = started = clock()
+        for key, infer, payloads in job.requests:
+            try:
+                feeds[key] = {
+                    spec.name: array for spec, array in zip(infer.tensors, tensors(infer, payloads), strict=True)
+                }
+            except CutwaterError as error:
+                results[key] = Result(key, fault=Fault.of(error, self._stage))
+            now, decode[key] = clock(), clock() - now
+        started = now
+        outputs, fault = self._run(list(feeds.values())) if feeds else ([], None)
+        now = finished = clock()
+        sources = {key: infer for key, infer, _ in job.requests}
+        for index, key in enumerate(feeds):
+            if fault is not None:
+                results[key] = Result(key, decode=decode[key], fault=fault)
+                continue
+            infer = sources[key]
+            packing = infer.route[0].packing if infer.route else infer.reply_packing
+            try:
+                named = [
+                    (name, dtype, value) for (name, dtype, _), value in zip(self._outputs, outputs[index], strict=True)
+                ]
+                specs, buffers[key] = pack(named, packing)
+            except CutwaterError as error:
+                results[key] = Result(key, decode=decode[key], fault=Fault.of(error, self._stage))
+                continue
+            now, encode = clock(), clock() - now
+            results[key] = Result(key, specs, decode[key], encode)
+        return Computed(job.batch, started, finished, tuple(results[key] for key, _, _ in job.requests)), buffers
+
+    def _run(self, feeds: Sequence[Mapping[str, Array]]) -> tuple[list[list[Array]], Fault | None]:
+        """The outputs of each request, in order, or why there are none."""
+        try:
+            if len(feeds) == 1:
+                found = self._session.run(feeds[0])
+                return [[found[index] for index in self._order]], None
+            return self._run_stacked(feeds), None
+        except CutwaterError as error:
+            return [], Fault.of(error, self._stage)
+        except Exception as error:  # noqa: BLE001 - the edge of the process: one request must not end the worker
+            traceback.print_exc()
+            return [], Fault.of(StageFailed(f"{type(error).__name__}: {error}"), self._stage)
+
+    def _run_stacked(self, feeds: Sequence[Mapping[str, Array]]) -> list[list[Array]]:
+        axes = self._input_axes
+        stacked = {
+            name: np.concatenate([feed[name] for feed in feeds], axis=axes[name] or 0) for name in self._session.inputs
+        }
+        first = self._session.inputs[0]
+        ends = np.cumsum([feed[first].shape[axes[first] or 0] for feed in feeds])[:-1]
+        found = self._session.run(stacked)
+        split = [
+            np.split(found[index], ends, axis=axis or 0)
+            for index, (_, _, axis) in zip(self._order, self._outputs, strict=True)
+        ]
+        return [[part[k] for part in split] for k in range(len(feeds))]

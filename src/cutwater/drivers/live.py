@@ -1,0 +1,74 @@
+"""Live: tells a machine what happens, at the real time, and has its commands obeyed."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from cutwater.engine.machine import Machine
+from cutwater.engine.trace import Trace
+from cutwater.engine.vocabulary import Tick
+
+Hands = Mapping[type, Callable[[Any], None]]
+"""Command type -> what obeys it."""
+
+clock = time.monotonic
+"""The live driver's time: one clock for all processes of a machine, in seconds."""
+
+
+class Live:
+    """Steps one machine. What obeys a command may tell the next event: it is handled when this one is done."""
+
+    def __init__(self, machine: Machine[Any, Any, Any], hands: Hands, who: str, trace: Trace | None = None) -> None:
+        self.machine = machine
+        self._hands = hands
+        self._who = who
+        self._trace = trace
+        self._events: deque[Any] = deque()
+        self._stepping = False
+        self._loop = asyncio.get_running_loop()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = float("inf")
+
+    def tell(self, event: Any) -> None:
+        """Handle ``event`` and obey what follows from it."""
+        self._events.append(event)
+        if self._stepping:
+            return
+        self._stepping = True
+        try:
+            while self._events:
+                event = self._events.popleft()
+                now = clock()
+                commands = self.machine.handle(event, now)
+                if self._trace is not None:
+                    self._trace.append(now, self._who, event, commands)
+                for command in commands:
+                    self._hands[type(command)](command)
+        finally:
+            self._stepping = False
+        self._arm()
+
+    def close(self) -> None:
+        """Wake the machine no more."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+
+    def _arm(self) -> None:
+        """See that a Tick comes in time. An alarm that rings too early is cheaper than one reset for every event."""
+        at = self.machine.wake_at()
+        if at is None or at >= self._alarm_at:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = at
+        self._alarm = self._loop.call_later(max(at - clock(), 0.0), self._ring)
+
+    def _ring(self) -> None:
+        self._alarm, self._alarm_at = None, float("inf")
+        due = self.machine.wake_at()
+        if due is not None and due <= clock():
+            self.tell(Tick())
+        else:
+            self._arm()

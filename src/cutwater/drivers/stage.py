@@ -1,0 +1,197 @@
+"""LiveStage: the hands of one stage's machine: links in and on, the compute thread between, the tensors meanwhile."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+from cutwater.drivers.compute import ComputeThread, Done, Job
+from cutwater.drivers.links import Link, Listener, dial, listen
+from cutwater.drivers.live import Hands, Live
+from cutwater.drivers.tls import TlsFiles
+from cutwater.engine.fault import Fault
+from cutwater.engine.stage import StageWorker
+from cutwater.engine.trace import Trace
+from cutwater.engine.vocabulary import (
+    Compute,
+    Computed,
+    Dial,
+    DialFailed,
+    Drain,
+    Forget,
+    Key,
+    LinkId,
+    Lost,
+    Opened,
+    Paused,
+    Received,
+    Relay,
+    Resumed,
+    Send,
+    Stop,
+)
+from cutwater.errors import CutwaterError, FrameError
+from cutwater.wire.codecs.base import Buffer
+from cutwater.wire.message import Address, Answer, Cancel, Credit, Failure, Hello, Infer, Message
+
+
+class Held:
+    """What is kept of one request: first its packed inputs, then its packed outputs."""
+
+    __slots__ = ("infer", "inputs", "outputs")
+
+    def __init__(self, infer: Infer, inputs: list[memoryview]) -> None:
+        self.infer = infer
+        self.inputs = inputs
+        self.outputs: list[Buffer] = []
+
+
+class LiveStage:
+    """Serves one stage; an `Owner` of links."""
+
+    def __init__(
+        self,
+        machine: StageWorker,
+        hello: Hello,
+        compute: Callable[[Done], ComputeThread],
+        *,
+        tls: TlsFiles | None = None,
+        trace: Trace | None = None,
+    ) -> None:
+        """``compute`` starts the thread, given what is to be told when a batch is done."""
+        self._hello = hello
+        self._tls = tls
+        self._stage = machine.stage
+        self._links: dict[LinkId, Link] = {}
+        self._held: dict[Key, Held] = {}
+        self._passing: Sequence[memoryview] = ()
+        """Buffers of the frame that has just come."""
+        self._dials: set[asyncio.Task[None]] = set()
+        self._listener: Listener | None = None
+        self.drained = asyncio.Event()
+        hands: Hands = {
+            Compute: self._compute,
+            Send: self._send,
+            Relay: self._relay,
+            Forget: self._forget,
+            Dial: self._dial,
+            Stop: self._stop,
+        }
+        self._live = Live(machine, hands, self._stage, trace)
+        self._thread = compute(self._computed)
+
+    async def listen(self, address: Address) -> Address:
+        """Take links at ``address``; returns it with the port the system chose. Raises InputError."""
+        self._listener = await listen(address, self._hello, self, self._tls)
+        return self._listener.address
+
+    def drain(self) -> None:
+        """Finish what is here, accept nothing new; then ``drained`` is set."""
+        self._live.tell(Drain())
+
+    def close(self) -> None:
+        """End at once."""
+        self._live.close()
+        self._thread.close()
+        if self._listener is not None:
+            self._listener.close()
+        for link in self._links.values():
+            link.close()
+
+    # Owner
+
+    def opened(self, link: Link) -> None:
+        """See `Owner.opened`."""
+        assert link.peer is not None
+        self._links[link.id] = link
+        self._live.tell(Opened(link.id, link.peer.credits, link.address))
+
+    def received(self, link: Link, message: Message, buffers: list[memoryview]) -> None:
+        """See `Owner.received`. Raises FrameError for what does not belong on this end of a link."""
+        if isinstance(message, Infer | Cancel):
+            if link.address is not None:
+                raise FrameError(f"a {type(message).__name__} came against the direction of the link")
+            if type(message) is Infer:
+                self._held.setdefault(Key(message.request, message.attempt), Held(message, buffers))
+        elif link.address is None or not isinstance(message, Answer | Failure | Credit):
+            raise FrameError(f"a {type(message).__name__} came against the direction of the link")
+        self._passing = buffers
+        nbytes = 0
+        for buffer in buffers:
+            nbytes += len(buffer)
+        self._live.tell(Received(link.id, message, nbytes))
+        self._passing = ()
+
+    def lost(self, link: Link, reason: str) -> None:
+        """See `Owner.lost`."""
+        del self._links[link.id]
+        self._live.tell(Lost(link.id, reason))
+
+    def paused(self, link: Link) -> None:
+        """See `Owner.paused`."""
+        self._live.tell(Paused(link.id))
+
+    def resumed(self, link: Link) -> None:
+        """See `Owner.resumed`."""
+        self._live.tell(Resumed(link.id))
+
+    # Hands
+
+    def _compute(self, command: Compute) -> None:
+        held = [(key, self._held[key]) for key in command.keys]
+        self._thread.put(Job(command.batch, tuple((key, one.infer, one.inputs) for key, one in held)))
+
+    def _computed(self, event: Computed, outputs: Mapping[Key, list[Buffer]]) -> None:
+        for key, buffers in outputs.items():
+            held = self._held[key]
+            held.inputs, held.outputs = [], buffers
+        self._live.tell(event)
+
+    def _send(self, command: Send) -> None:
+        message = command.message
+        buffers: list[Buffer] = []
+        if isinstance(message, Infer | Answer):
+            buffers = self._held.pop(Key(message.request, message.attempt)).outputs
+        link = self._links.get(command.link)
+        if link is None:
+            return
+        try:
+            link.send(message, buffers)
+        except FrameError as error:
+            self._too_large(link, message, error)
+
+    def _too_large(self, link: Link, message: Message, error: FrameError) -> None:
+        """The other end would refuse the frame; what it would have said is said here."""
+        assert isinstance(message, Infer | Answer)
+        fault = Fault.of(error, self._stage)
+        trail = message.trail
+        failure = Failure(message.request, message.attempt, fault.kind, fault.message, fault.where, False, trail)
+        if type(message) is Answer:
+            link.send(failure)
+        else:
+            self._live.tell(Received(link.id, failure))
+            self._live.tell(Received(link.id, Credit(1)))
+
+    def _relay(self, command: Relay) -> None:
+        link = self._links.get(command.link)
+        if link is None:
+            return
+        try:
+            link.send(command.message, list(self._passing))
+        except FrameError as error:
+            self._too_large(link, command.message, error)
+
+    def _forget(self, command: Forget) -> None:
+        self._held.pop(command.key, None)
+
+    def _dial(self, command: Dial) -> None:
+        task = asyncio.get_running_loop().create_task(self._try(command.address))
+        self._dials.add(task)
+        task.add_done_callback(self._dials.discard)
+
+    async def _try(self, address: Address) -> None:
+        try:
+            await dial(address, self._hello, self, self._tls)
+        except CutwaterError as error:
+            self._live.tell(DialFailed(address, str(error)))
+
+    def _stop(self, command: Stop) -> None:
+        self.drained.set()

@@ -1,0 +1,1 @@
+"""Processes: stage workers, and a whole pipeline of them on this machine."""

@@ -1,0 +1,96 @@
+"""Doors: where a client's arrays enter the first hop (validated, converted, packed) and leave the last one again."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from cutwater.cut.form import Form
+from cutwater.cut.stage import Stage
+from cutwater.errors import BadTensor
+from cutwater.frameworks.base import Array
+from cutwater.graph.graph import Tensor
+from cutwater.wire.codecs.base import Buffer, Codec
+from cutwater.wire.codecs.registry import get_codec
+from cutwater.wire.message import Answer, TensorSpec
+from cutwater.wire.tensors import pack, tensors
+
+_PARTS = {Form.RAW: 1, Form.FLOAT16: 1, Form.INT8: 3, Form.INT8_CHANNEL: 3}
+
+
+class Entry:
+    """The way in."""
+
+    def __init__(self, stage: Stage, codec: str) -> None:
+        self.codec: Codec = get_codec(codec)
+        self._stage = stage
+        self.names: Sequence[str] = stage.begin.border
+        """What a client's feeds must be called."""
+        self._parts = _group(stage.begin.border, stage.inputs, stage.enter)
+
+    def enter(self, feeds: Mapping[str, Array]) -> tuple[tuple[TensorSpec, ...], list[Buffer]]:
+        """The specs and packed buffers of one request. Raises BadTensor naming the input and what it must be."""
+        if feeds.keys() != self._parts.keys():
+            raise BadTensor(f"the inputs are {_listed(self._parts)}; given were {_listed(feeds)}")
+        named: list[tuple[str, str, Array]] = []
+        for name, wanted in self._parts.items():
+            array = np.asarray(feeds[name])
+            found = [array]
+            if len(wanted) > 1 or (wanted[0].dtype != array.dtype and self.codec.form is Form.FLOAT16):
+                if array.dtype != np.float32:
+                    raise BadTensor(f"input {name!r} must be float32 to travel as {self.codec.form}, not {array.dtype}")
+                found = list(self.codec.convert(array))
+            _check(name, array, found[0], wanted[0])
+            named.extend((part.name, part.dtype, value) for part, value in zip(wanted, found, strict=True))
+        return pack(named, self.codec.packing.name)
+
+    def zeros(self) -> dict[str, Array]:
+        """Feeds of the declared shapes that any client could have sent."""
+        whole = "float32"
+        return {
+            name: np.zeros(parts[0].shape, whole if self.codec.form is not Form.RAW else parts[0].dtype)
+            for name, parts in self._parts.items()
+        }
+
+
+class Exit:
+    """The way out."""
+
+    def __init__(self, stage: Stage, codec: str) -> None:
+        self.codec: Codec = get_codec(codec)
+        self._parts = _group(stage.end.border, stage.outputs, stage.leave)
+
+    def leave(self, answer: Answer, buffers: Sequence[memoryview]) -> dict[str, Array]:
+        """The outputs by name, restored to float32 where they travelled as something else. Raises CodecError."""
+        arrays = {spec.name: array for spec, array in zip(answer.tensors, tensors(answer, buffers), strict=True)}
+        outputs: dict[str, Array] = {}
+        for name, parts in self._parts.items():
+            found = [arrays[part.name] for part in parts]
+            converted = len(parts) > 1 or (parts[0].dtype == "float16" and self.codec.form is Form.FLOAT16)
+            outputs[name] = self.codec.restore(found) if converted else found[0]
+        return outputs
+
+
+def _group(border: Sequence[str], travelling: Sequence[Tensor], form: Form) -> dict[str, list[Tensor]]:
+    """Border tensor -> what it travels as; a tensor that is not float32 travels as itself in every form."""
+    rest = list(travelling)
+    groups: dict[str, list[Tensor]] = {}
+    for position, name in enumerate(border):
+        itself = rest[0].name == name and (form is Form.RAW or rest[0].dtype not in ("uint8", "float16"))
+        fixed = len(rest) == len(border) - position
+        count = 1 if itself or fixed else _PARTS[form]
+        groups[name], rest = rest[:count], rest[count:]
+    assert not rest, f"{[tensor.name for tensor in rest]} travel and belong to none of {list(border)}"
+    return groups
+
+
+def _check(name: str, array: Array, found: Array, wanted: Tensor) -> None:
+    """Type and rank; which sizes are free only the engine knows, and it says so in the same words."""
+    if found.dtype != wanted.dtype or array.ndim != len(wanted.shape):
+        raise BadTensor(
+            f"input {name!r} must be {wanted.dtype} with {len(wanted.shape)} dimensions like "
+            f"{list(wanted.shape)}, not {array.dtype} {list(array.shape)}"
+        )
+
+
+def _listed(names: Mapping[str, object]) -> str:
+    return ", ".join(map(repr, names)) or "none"

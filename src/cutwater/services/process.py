@@ -1,0 +1,111 @@
+"""WorkerProcess: starts a stage worker, waits until it serves, and knows why it ended."""
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections import deque
+
+import msgspec
+
+from cutwater.engine.fault import Fault
+from cutwater.errors import WorkerLost
+from cutwater.services.setup import Ready, Unable, WorkerSetup
+from cutwater.units import NodeId, Seconds
+
+LAST_WORDS = 20
+"""Lines of stderr that are kept."""
+FAREWELL: Seconds = 2.0
+"""How long a worker whose stdin is closed may take to end before it is killed."""
+
+
+class WorkerProcess:
+    """One worker process on this machine."""
+
+    def __init__(self, setup: WorkerSetup, node: NodeId) -> None:
+        self.setup = setup
+        self.node = node
+        self.ready: Ready | None = None
+        """What it said when it began to serve."""
+        self._process: asyncio.subprocess.Process | None = None
+        self._words: deque[str] = deque(maxlen=LAST_WORDS)
+        self._listening: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process is not None, "the worker was not started"
+        return self._process.pid
+
+    async def start(self) -> Ready:
+        """Start it and wait until it serves.
+
+        Raises:
+            CutwaterError: what the worker says it is unable to do (BadModel, InputError, ...).
+            WorkerLost: it ended without a word.
+        """
+        self._process = process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "cutwater.services.worker",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            # An interrupt from the keyboard is for the one who started it, who then ends the worker in good order.
+            start_new_session=True,
+        )
+        self._listening = asyncio.create_task(self._listen())
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write(msgspec.json.encode(self.setup) + b"\n")
+        line = await process.stdout.readline()
+        if not line:
+            raise WorkerLost((await self.ended()).message)
+        said = msgspec.json.decode(line, type=Ready | Unable)
+        if isinstance(said, Unable):
+            raise Fault(said.kind, f"{self.setup.stage}: {said.message}", self.setup.stage).error()
+        assert isinstance(said, Ready)
+        self.ready = said
+        return said
+
+    async def ended(self) -> Fault:
+        """Wait for its end; why it ended, as the WorkerLost to answer its requests with."""
+        assert self._process is not None and self._listening is not None
+        code = await self._process.wait()
+        await asyncio.wait([self._listening], timeout=FAREWELL)
+        how = f"was killed by {_signal(-code)}" if code < 0 else f"ended with exit code {code}"
+        words = "; its last words:\n" + "\n".join(self._words) if self._words else "; it said nothing on stderr"
+        where = f"the worker of {self.setup.stage} on node {self.node} (pid {self.pid})"
+        return Fault("WorkerLost", f"{where} {how}{words}", self.setup.stage, True)
+
+    async def stop(self) -> None:
+        """End it, and wait until it has ended; harmless if it already has."""
+        if self._process is None:
+            return
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            async with asyncio.timeout(FAREWELL):
+                await self._process.wait()
+        except TimeoutError:
+            self.kill()
+            await self._process.wait()
+        if self._listening is not None:
+            self._listening.cancel()
+
+    def kill(self) -> None:
+        """End it at once, without waiting."""
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
+    async def _listen(self) -> None:
+        assert self._process is not None and self._process.stderr is not None
+        while line := await self._process.stderr.readline():
+            self._words.append(line.decode(errors="replace").rstrip())
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

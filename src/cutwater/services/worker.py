@@ -1,0 +1,131 @@
+"""The stage worker process, ``python -m cutwater.services.worker``: one stage, loaded, warm, behind one address.
+
+It reads a `WorkerSetup` from stdin as one line, says `Ready` or `Unable` on stdout as one line, and serves. Stdin stays
+open for as long as whoever started it lives: when it closes, for whatever reason, the worker ends at once, so that no
+worker outlives its parent. On SIGTERM it finishes what it has and then ends.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from cutwater.drivers.compute import ComputeThread
+from cutwater.drivers.live import clock
+from cutwater.drivers.loop import run
+from cutwater.drivers.stage import LiveStage
+from cutwater.engine.stage import StageOptions, StageWorker
+from cutwater.errors import BadFile, CutwaterError
+from cutwater.frameworks.base import Session
+from cutwater.frameworks.onnx import OnnxRuntime
+from cutwater.services.setup import Ready, Unable, WorkerSetup
+from cutwater.wire.message import PROTOCOL, Hello
+
+_SWITCH_INTERVAL = 0.0005
+"""Seconds after which the compute thread may ask the event loop's thread for the interpreter's lock; Python's own
+5 ms would let a stage wait for that long after computing."""
+
+
+def main() -> int:
+    """Run one worker; the exit code is 0 unless it never served."""
+    sys.setswitchinterval(_SWITCH_INTERVAL)
+    try:
+        setup = _read_setup(sys.stdin.buffer.readline())
+        if setup.cpus:
+            os.sched_setaffinity(0, setup.cpus)
+        began = clock()
+        session = _load(setup)
+    except CutwaterError as error:
+        _say(Unable(error.kind, str(error)))
+        return error.exit_code
+    try:
+        run(serve(setup, session, clock() - began))
+    except CutwaterError as error:
+        _say(Unable(error.kind, str(error)))
+        return error.exit_code
+    finally:
+        if setup.scratch is not None:
+            with contextlib.suppress(OSError):  # others still use it
+                Path(setup.scratch).rmdir()
+    return 0
+
+
+async def serve(setup: WorkerSetup, session: Session, load: float) -> None:
+    """Answer requests until stdin closes, or until drained after SIGTERM. Raises InputError for a bad address."""
+    axes = {tensor.name: tensor.batch_axis for tensor in setup.inputs if tensor.batch_axis is not None}
+    options = StageOptions(batching=setup.batching, batch_axes=axes, credits=setup.credits)
+    hello = Hello(PROTOCOL, setup.deployment, setup.stage, setup.credits, setup.max_frame)
+    live = LiveStage(
+        StageWorker(setup.stage, options),
+        hello,
+        lambda done: ComputeThread(setup.stage, session, setup.inputs, setup.outputs, done),
+        tls=setup.tls,
+    )
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, live.drain)
+    loop.add_reader(sys.stdin.fileno(), _watch_parent, live.drained)
+    try:
+        address = await live.listen(setup.listen)
+        _say(Ready(address, os.getpid(), load, _resident()))
+        # Whatever a stage's ops print goes where people look for it, and cannot fill a pipe nobody reads.
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        await live.drained.wait()
+    finally:
+        loop.remove_reader(sys.stdin.fileno())
+        live.close()
+
+
+def _watch_parent(ended: asyncio.Event) -> None:
+    if not os.read(sys.stdin.fileno(), 4096):
+        ended.set()
+
+
+def _read_setup(line: bytes) -> WorkerSetup:
+    try:
+        return msgspec.json.decode(line, type=WorkerSetup)
+    except msgspec.MsgspecError as error:
+        raise BadFile(f"a worker's setup is one line of JSON on stdin: {error}") from error
+
+
+def _load(setup: WorkerSetup) -> Session:
+    try:
+        onnx = Path(setup.model).read_bytes()
+    except OSError as error:
+        raise BadFile(f"cannot read the stage {setup.model}: {error}") from error
+    session = OnnxRuntime().load(onnx, setup.engine)
+    zeros = {
+        tensor.name: np.zeros(tensor.shape, "uint16" if tensor.dtype == "bfloat16" else tensor.dtype)
+        for tensor in setup.inputs
+    }
+    # The first run allocates and plans; a stage whose values steer it may not take zeros, and then warms up later.
+    with contextlib.suppress(CutwaterError):
+        session.run(zeros)
+    return session
+
+
+def _resident() -> int:
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _say(words: Ready | Unable) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(words) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    try:
+        code = main()
+    except Exception:  # noqa: BLE001 - the edge of the process: whoever started it finds the reason on stderr
+        traceback.print_exc()
+        code = 1
+    # The compute thread may be inside a run that takes seconds; nobody waits for it any more.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
