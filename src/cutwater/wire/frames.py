@@ -211,10 +211,10 @@ def _check(message: Message, spans: Spans, size: int, limit: int) -> None:
             raise FrameError(
                 f"tensor {spec.name!r}: element type {spec.dtype!r} cannot travel; use one of {[*ITEM_SIZE]}"
             )
-        unpacked += item_size * math.prod(spec.shape)
+        # The other lengths of an empty tensor are bounded too: their product must not overflow in whoever shapes it.
+        count = math.prod(spec.shape) or math.prod(length for length in spec.shape if length)
+        unpacked += item_size * count
         if unpacked > limit:
-            raise FrameError(
-                f"tensor {spec.name!r} {spec.shape}: over {limit} bytes unpacked, more than a frame may hold"
-            )
+            raise FrameError(f"tensor {spec.name!r} of shape {spec.shape}: over {limit} bytes unpacked, the limit here")
     if isinstance(message, Infer) and math.isnan(message.budget):
         raise FrameError(f"request {message.request}: its time budget is not a number")

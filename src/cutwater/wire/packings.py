@@ -37,7 +37,11 @@ class Plain:
 
 
 class Lz4:
-    """LZ4 blocks: a fifth of zstd's price, for links of gigabits."""
+    """LZ4 blocks: quick to pack what repeats (the zeros behind a ReLU), quicker to give up on what does not.
+
+    Bytes are not shuffled: on dense activations it would save 8 % at ten times the price, and sparse ones come out
+    up to a fifth larger (`benchmarks/codecs.py`).
+    """
 
     name = "lz4"
 
@@ -66,6 +70,8 @@ class Lz4:
 
 class Zstd:
     """Zstandard, level 1, on shuffled bytes: the most compression that pays on links below a gigabit.
+
+    Shuffling makes dense float32 activations 7 % smaller and unpacks a third faster; sparse ones do not care.
 
     Making a context takes 15 us, using one 1 us. A context serves one thread at a time, so idle ones are kept in a
     list, whose ``pop`` and ``append`` are atomic.

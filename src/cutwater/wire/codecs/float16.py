@@ -42,4 +42,5 @@ class Float16:
             return np.zeros((), np.float32)
         size = np.abs(tensor.astype(np.float32, copy=False))
         rounding = np.maximum(size * np.float32(2.0**-11), np.float32(2.0**-25))
-        return np.where(size <= LARGEST, rounding, size - np.float32(LARGEST))
+        beyond = np.nextafter(size - np.float32(LARGEST), np.float32(np.inf))
+        return np.where(size <= LARGEST, rounding, beyond)

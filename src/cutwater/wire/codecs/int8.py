@@ -103,7 +103,7 @@ def _quantise(tensor: Floats, axes: tuple[int, ...] | None) -> tuple[Array, Arra
     # All zeros, or so small that the scale is none: 1 keeps the codes 0, as the operator does for all zeros.
     scale = np.where(scale == 0, np.float32(1), scale)
     zero = np.rint(-low / scale)
-    work = tensor / scale
+    work = np.divide(tensor, scale, out=np.empty_like(tensor))
     np.rint(work, out=work)
     work += zero
     np.clip(work, 0, 255, out=work)
