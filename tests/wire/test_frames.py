@@ -237,8 +237,10 @@ def test_headers_that_are_no_message_are_refused(header: bytes) -> None:
     assert "header is not a message" in refused(sealed(header))
 
 
-def test_a_budget_that_is_not_a_number_is_refused() -> None:
-    assert "not a number" in refused(sealed(msgspec.msgpack.encode(infer(budget=float("nan")))))
+def test_times_that_are_not_numbers_are_refused() -> None:
+    nan = float("nan")
+    for message in (infer(budget=nan), infer(trail=(msgspec.structs.replace(MARK, started=nan),))):
+        assert "Expected `float` >=" in refused(sealed(msgspec.msgpack.encode(message)))
 
 
 def test_messages_without_tensors_carry_no_payload() -> None:

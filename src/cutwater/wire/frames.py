@@ -216,5 +216,3 @@ def _check(message: Message, spans: Spans, size: int, limit: int) -> None:
         unpacked += item_size * count
         if unpacked > limit:
             raise FrameError(f"tensor {spec.name!r} of shape {spec.shape}: over {limit} bytes unpacked, the limit here")
-    if isinstance(message, Infer) and math.isnan(message.budget):
-        raise FrameError(f"request {message.request}: its time budget is not a number")

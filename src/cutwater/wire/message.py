@@ -15,6 +15,9 @@ Address = str
 Count = Annotated[int, msgspec.Meta(ge=0)]
 """A number of things; the decoder refuses a negative one."""
 
+Elapsed = Annotated[Seconds, msgspec.Meta(ge=0)]
+"""Seconds since some start; the decoder refuses a negative number and NaN."""
+
 ITEM_SIZE = {
     "bool": 1, "int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 4, "int64": 8, "uint64": 8,
     "float16": 2, "bfloat16": 2, "float32": 4, "float64": 8, "complex64": 8, "complex128": 16,
@@ -48,19 +51,19 @@ class Mark(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     """What one stage did with one request, in seconds on that worker's own monotonic clock."""
 
     stage: StageId
-    received: Seconds
+    received: Elapsed
     """The last byte of the request was here."""
-    started: Seconds
+    started: Elapsed
     """Computing began."""
-    finished: Seconds
-    sent: Seconds
+    finished: Elapsed
+    sent: Elapsed
     """The frame for the next hop was handed to the link."""
     batch: Count
     """How many requests were computed together."""
     received_bytes: Count
     sent_bytes: Count
-    decode: Seconds
-    encode: Seconds
+    decode: Elapsed
+    encode: Elapsed
 
 
 class Hello(msgspec.Struct, frozen=True, tag=True, array_like=True, forbid_unknown_fields=True, gc=False):
@@ -82,8 +85,8 @@ class Infer(msgspec.Struct, frozen=True, tag=True, array_like=True, forbid_unkno
 
     request: RequestId
     attempt: int
-    budget: Seconds
-    """Time left until the deadline when this frame was sent; clocks need not agree."""
+    budget: Annotated[Seconds, msgspec.Meta(ge=-1e9)]
+    """Time left until the deadline when this frame was sent; clocks need not agree. May be just over, never NaN."""
     route: tuple[Hop, ...]
     """Hops after this one; empty: answer back over this link."""
     reply_packing: str
