@@ -3,7 +3,7 @@
 import msgspec
 
 
-class Sample(msgspec.Struct, frozen=True):
+class Sample(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A measured number that carries its doubt."""
 
     median: float
@@ -12,7 +12,7 @@ class Sample(msgspec.Struct, frozen=True):
     rounds: int
 
 
-class Conditions(msgspec.Struct, frozen=True, kw_only=True):
+class Conditions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Under which conditions the numbers of a Profile were taken."""
 
     device: str
@@ -29,7 +29,7 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     """ISO 8601, UTC."""
 
 
-class StageSample(msgspec.Struct, frozen=True, kw_only=True):
+class StageSample(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A stage that was run for itself, beside what its ops had predicted."""
 
     begin: str
@@ -42,7 +42,7 @@ class StageSample(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of resident memory the stage added, weights included."""
 
 
-class BorderSample(msgspec.Struct, frozen=True, kw_only=True):
+class BorderSample(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One codec on the real activations of one cut."""
 
     cut: str
@@ -57,7 +57,7 @@ class BorderSample(msgspec.Struct, frozen=True, kw_only=True):
     """Relative deviation of the model's outputs, max |y' - y| / max |y|, when only this hop uses the codec."""
 
 
-class FrameCost(msgspec.Struct, frozen=True, kw_only=True):
+class FrameCost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """CPU time one end of a link spends on a frame: ``fixed + per_byte * size``."""
 
     fixed: float = 0.0
@@ -66,7 +66,7 @@ class FrameCost(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds per byte."""
 
 
-class Profile(msgspec.Struct, frozen=True, kw_only=True):
+class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The measured costs of one model on one device."""
 
     model: str

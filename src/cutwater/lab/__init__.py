@@ -1,0 +1,1 @@
+"""Measuring models and machines; trials and what they are fed."""
