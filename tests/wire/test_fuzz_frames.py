@@ -28,6 +28,7 @@ from cutwater.wire.message import (
     Message,
     Ping,
     Pong,
+    TensorSpec,
 )
 from cutwater.wire.packings import PACKINGS
 from cutwater.wire.tensors import pack, tensors
@@ -96,9 +97,21 @@ def other_version(chance: Chance) -> Stream:
     return seal(frame[PREFIX:head], frame[head:], version=chance.choice([0, 2, 0xFFFF]))
 
 
+BOMBS = {name: bytes(PACKINGS[name].pack(memoryview(bytes(2 << 20)), 1)) for name in ("lz4", "zstd")}
+
+
 def oversize(chance: Chance) -> Stream:
-    frame, head = chance.choice(CORPUS)
-    return seal(frame[PREFIX:head], frame[head:], size=chance.choice([LIMIT, 2**31, 2**40, 2**63, 2**64 - 1]))
+    """Frames whose prefix, specs and payload agree on being too large, on the way or once unpacked."""
+    size = chance.choice([LIMIT, 2**22, 2**31, 2**40, 2**63 - 1])
+    way = chance.randrange(3)
+    if way == 0:
+        return seal(msgspec.msgpack.encode(Ping(1, pad=size)), b"", size=size)
+    if way == 1:
+        spec = TensorSpec("x", "uint8", (size,), size)
+        return seal(msgspec.msgpack.encode(Answer(RequestId(1), 1, "plain", (spec,), ())), b"", size=size)
+    name, bomb = chance.choice(list(BOMBS.items()))
+    spec = TensorSpec("x", "uint8", (2 << 20,), len(bomb))
+    return seal(msgspec.msgpack.encode(Answer(RequestId(1), 1, name, (spec,), ())), bomb)
 
 
 def payload_of_another_size(chance: Chance) -> Stream:
