@@ -1,7 +1,8 @@
 """Writes ONNX graphs op by op, with names that say which layer each op belongs to."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -178,6 +179,11 @@ class GraphBuilder:
             else:
                 bare.input.append(helper.make_tensor_value_info(name, weight.data_type, weight.dims))
         inferred = onnx.shape_inference.infer_shapes(_model(bare), check_type=True, strict_mode=True, data_prop=True)
+        for info in (*inferred.graph.value_info, *inferred.graph.output):
+            for dim in info.type.tensor_type.shape.dim:
+                # Inference forgets the name behind some ops (Resize); only the batch is dynamic here.
+                if dim.dim_param:
+                    dim.dim_param = BATCH
         by_name = {info.name: info for info in (*inferred.graph.value_info, *inferred.graph.output)}
         return [info for name, info in by_name.items() if name not in outputs], [by_name[name] for name in outputs]
 
@@ -191,11 +197,26 @@ def _model(graph: onnx.GraphProto) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="cutwater")
 
 
+@dataclass(frozen=True)
 class BatchNorm:
     """What a trained batch normalisation remembers, per channel."""
 
-    def __init__(self, weight: Floats, bias: Floats, mean: Floats, variance: Floats, epsilon: float = 1e-3) -> None:
-        self.weight, self.bias, self.mean, self.variance, self.epsilon = weight, bias, mean, variance, epsilon
+    weight: Floats
+    bias: Floats
+    mean: Floats
+    variance: Floats
+    epsilon: float
+
+    @classmethod
+    def of(cls, state: Mapping[str, Array], place: str, epsilon: float) -> "BatchNorm":
+        """The one at ``place`` ("features.0.1") of a PyTorch state dict. Raises KeyError where it is missing."""
+        return cls(
+            weight=state[f"{place}.weight"].astype(np.float32),
+            bias=state[f"{place}.bias"].astype(np.float32),
+            mean=state[f"{place}.running_mean"].astype(np.float32),
+            variance=state[f"{place}.running_var"].astype(np.float32),
+            epsilon=epsilon,
+        )
 
     def folded_into(self, weight: Floats) -> tuple[Floats, Floats]:
         """Weight and bias of the convolution that does both, for one ``weight`` [out, ...] without bias."""

