@@ -45,7 +45,10 @@ ADVERSARIAL = {
 
 def error(name: str, tensor: Floats) -> Floats:
     codec = get_codec(name)
-    restored = codec.restore(codec.convert(tensor))
+    parts = codec.convert(tensor)
+    assert all(isinstance(part, np.ndarray) for part in parts)
+    restored = codec.restore(parts)
+    assert isinstance(restored, np.ndarray)
     assert restored.dtype == np.float32
     assert restored.shape == tensor.shape
     return np.abs(restored.astype(np.float64) - tensor)

@@ -30,7 +30,7 @@ class Float16:
         """One float16 array of the same shape."""
         if tensor.dtype != np.float32:
             return (tensor,)
-        return (np.clip(tensor, -LARGEST, LARGEST).astype(np.float16),)
+        return (np.asarray(np.clip(tensor, -LARGEST, LARGEST), np.float16),)
 
     def restore(self, parts: Sequence[Array], dtype: str = "float32") -> Array:
         """float32 again; exact from here on."""
