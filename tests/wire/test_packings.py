@@ -1,5 +1,8 @@
 """Packing loses nothing, never adds a byte, and unpacking believes nothing it is told."""
 
+import subprocess
+import sys
+
 import lz4.block
 import numpy as np
 import pytest
@@ -78,6 +81,17 @@ def test_a_zstd_frame_must_state_its_size_and_end_the_tensor() -> None:
     for packed in (unstated, followed):
         with pytest.raises(CodecError):
             get_packing("zstd").unpack(memoryview(packed), 4096, 1)
+
+
+@pytest.mark.slow
+def test_a_worker_that_compresses_nothing_loads_no_compressor() -> None:
+    script = (
+        "import sys, numpy as np; from cutwater.wire.codecs.registry import get_codec;"
+        "from cutwater.wire.tensors import pack;"
+        "pack([('x', 'float32', get_codec('raw').convert(np.zeros(999, np.float32))[0])], 'plain');"
+        "print({'lz4', 'zstandard', 'ml_dtypes', 'onnx'} & set(sys.modules))"
+    )
+    assert subprocess.check_output([sys.executable, "-c", script], text=True) == "set()\n"
 
 
 def test_an_unknown_packing_is_named_beside_the_known() -> None:

