@@ -1,7 +1,7 @@
 """Refusing a model that is not valid, with a message that says what to do; weights are never copied for it."""
 
 import onnx
-from onnx import ModelProto
+from onnx import ModelProto, TensorProto
 
 from cutwater.errors import BadModel
 from cutwater.graph.nodes import all_nodes
@@ -42,8 +42,15 @@ def check_ops(proto: ModelProto, source: str) -> None:
 
 def check_structure(bare: ModelProto, source: str) -> None:
     """Runs ONNX's own checker on a model without weight payloads. Raises BadModel."""
+    checked = ModelProto()
+    checked.CopyFrom(bare)
+    for value in checked.graph.output:
+        # Engines run models whose outputs have no declared shape; the shape is inferred anyway.
+        if not value.type.WhichOneof("value") or value.type.HasField("tensor_type"):
+            value.type.tensor_type.shape.SetInParent()
+            value.type.tensor_type.elem_type = value.type.tensor_type.elem_type or TensorProto.FLOAT
     try:
-        onnx.checker.check_model(bare)
+        onnx.checker.check_model(checked)
     except onnx.checker.ValidationError as error:
         reason = " ".join(str(error).split())
         raise BadModel(f"{source}: not a valid model ({reason}); export it again") from error

@@ -13,7 +13,7 @@ from cutwater.graph.model import Model
 from cutwater.graph.nodes import reads
 from cutwater.graph.sizes import LARGEST_TENSOR, Sizes, concrete, concrete_inputs
 from cutwater.graph.skeleton import infer, skeleton
-from cutwater.graph.tensors import UNSENDABLE, dtype_name, item_bytes
+from cutwater.graph.tensors import UNSENDABLE, dtype_name, elem_type_of, item_bytes
 
 Observed = Mapping[str, tuple[str, tuple[int, ...]]]
 """Tensor name -> dtype and shape seen when the model was run at the sizes asked for."""
@@ -82,8 +82,7 @@ def _infer_at(model: Model, values: Mapping[str, int], observed: Observed) -> Ma
         for value in (*model.proto.graph.value_info, *model.proto.graph.output)
     }
     for name, (dtype, shape) in observed.items():
-        elem_type = onnx.helper.np_dtype_to_tensor_dtype(onnx.helper.np.dtype(dtype)) if dtype != "string" else 8
-        claims[name] = onnx.helper.make_tensor_value_info(name, elem_type, shape)
+        claims[name] = onnx.helper.make_tensor_value_info(name, elem_type_of(dtype), shape)
     return infer(bare, [claim for claim in claims.values() if _dims(claim.type) is not None])
 
 

@@ -24,6 +24,16 @@ def dtype_name(elem_type: int) -> str:
         raise BadModel(f"element type {elem_type} is unknown to this version of onnx; upgrade it") from None
 
 
+def elem_type_of(dtype: str) -> int:
+    """``"float32"`` -> ``TensorProto.FLOAT``: the inverse of `dtype_name`. Raises BadModel for an unknown name."""
+    if dtype not in _ELEM_TYPES:
+        raise BadModel(f"{dtype!r} is not a type of ONNX; use one of {', '.join(sorted(_ELEM_TYPES))}")
+    return _ELEM_TYPES[dtype]
+
+
+_ELEM_TYPES: dict[str, int] = {dtype_name(number): number for number in onnx.helper.get_all_tensor_dtypes()}
+
+
 def item_bytes(elem_type: int) -> int:
     """Bytes of one element; 0 for strings, which have no fixed size."""
     if elem_type == TensorProto.STRING:
