@@ -22,8 +22,8 @@ import msgspec
 import numpy as np
 
 from cutwater.errors import FrameError
-from cutwater.wire.codecs.base import Buffer
 from cutwater.wire.message import ITEM_SIZE, PROTOCOL, Answer, Infer, Message, Ping, TensorSpec
+from cutwater.wire.packings import Buffer
 
 Frame = tuple[Message, list[memoryview]]
 """A message and one buffer per tensor spec (for a padded Ping: its padding), read-only and still packed."""

@@ -6,18 +6,34 @@ never loads one.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cutwater.errors import CodecError
-from cutwater.wire.codecs.base import Buffer, Packing
+
+Buffer = bytes | bytearray | memoryview
+"""Bytes, or a view of bytes (format "B")."""
 
 _WORTH = 128
 """Bytes below which compressing is not tried: scales, zero points and shapes."""
 _LZ4_LARGEST = 0x7E000000
 """Bytes; what one LZ4 block can hold."""
+
+
+class Packing(Protocol):
+    """A lossless transformation of one tensor's bytes. May be used from several threads at once."""
+
+    name: str
+
+    def pack(self, data: memoryview, itemsize: int) -> Buffer:
+        """The bytes to send, never more than ``data``; ``itemsize`` is the size of one element, for shuffling."""
+        ...
+
+    def unpack(self, data: memoryview, nbytes: int, itemsize: int) -> Buffer:
+        """The original ``nbytes`` bytes. Raises CodecError; never allocates beyond ``nbytes``."""
+        ...
 
 
 class Plain:

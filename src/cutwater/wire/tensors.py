@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutwater.errors import BadTensor, CodecError
-from cutwater.wire.codecs.base import Array, Buffer
+from cutwater.wire.codecs.base import Array
 from cutwater.wire.message import ITEM_SIZE, Answer, Infer, TensorSpec
-from cutwater.wire.packings import get_packing
+from cutwater.wire.packings import Buffer, get_packing
 
 _DTYPES: dict[str, np.dtype[np.generic]] = {
     # numpy has no bfloat16 of its own: its bits are carried, and shown, as uint16.

@@ -8,25 +8,10 @@ from numpy.typing import NDArray
 
 from cutwater.cut.form import Form
 from cutwater.errors import CodecError
-
-Buffer = bytes | bytearray | memoryview
-"""Bytes, or a view of bytes (format "B")."""
+from cutwater.wire.packings import Buffer as Buffer
+from cutwater.wire.packings import Packing as Packing
 
 Array = NDArray[np.generic]
-
-
-class Packing(Protocol):
-    """A lossless transformation of one tensor's bytes. May be used from several threads at once."""
-
-    name: str
-
-    def pack(self, data: memoryview, itemsize: int) -> Buffer:
-        """The bytes to send, never more than ``data``; ``itemsize`` is the size of one element, for shuffling."""
-        ...
-
-    def unpack(self, data: memoryview, nbytes: int, itemsize: int) -> Buffer:
-        """The original ``nbytes`` bytes. Raises CodecError; never allocates beyond ``nbytes``."""
-        ...
 
 
 class Codec(Protocol):

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutwater.cut.form import Form
-from cutwater.wire.codecs.base import Array, Packing, codec_name, only_part
+from cutwater.wire.codecs.base import Array, codec_name, only_part
+from cutwater.wire.packings import Packing
 
 LARGEST = 65504.0
 """The largest finite float16; numbers beyond it, infinities too, become it."""

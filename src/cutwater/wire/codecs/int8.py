@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from cutwater.cut.form import Form
 from cutwater.errors import CodecError
-from cutwater.wire.codecs.base import Array, Packing, codec_name, only_part
+from cutwater.wire.codecs.base import Array, codec_name, only_part
+from cutwater.wire.packings import Packing
 
 _SMALLEST_RANGE = np.float32(255 * 2.0**-126)
 """Below this the scale is not a normal number any more, and the declared error is the range itself, rounded up."""

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutwater.cut.form import Form
-from cutwater.wire.codecs.base import Array, Packing, codec_name, only_part
+from cutwater.wire.codecs.base import Array, codec_name, only_part
+from cutwater.wire.packings import Packing
 
 
 @dataclass(frozen=True, slots=True)
