@@ -9,9 +9,10 @@ from cutwater.plan.problem import Choice, Problem
 from cutwater.plan.reading import did_you_mean
 from cutwater.plan.score import score
 from cutwater.plan.solvers.base import Effort, Solution, Solver
+from cutwater.plan.solvers.exact import exact
 from cutwater.plan.solvers.exhaustive import exhaustive
 
-SOLVERS: dict[str, Solver] = {"exhaustive": exhaustive, "auto": exhaustive}
+SOLVERS: dict[str, Solver] = {"exact": exact, "exhaustive": exhaustive, "auto": exact}
 
 
 def make_plan(problem: Problem, objective: Objective, solver: str = "auto", effort: Effort | None = None) -> Plan:

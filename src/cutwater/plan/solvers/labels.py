@@ -1,0 +1,461 @@
+"""labels: partial plans, grown stage by stage, that keep all limits exactly; the search under `exact` and `anytime`.
+
+A label is a partial plan: the nodes it used, the unit it stands on, the cut it reached, its cost, how busy its last
+node already is, and what it took of shared resources. Of two labels with the same nodes, unit and cut, one that is
+nowhere better is dropped (Desrochers, label setting for constrained shortest paths, 1988); so is one whose completion
+bound (`relax`) is beyond what is already known. Where more labels remain than the search may hold, the least promising
+go and the result is no longer a proof.
+
+Three couplings are kept exactly: the source may run a stage after the first (then the frames of the first hop count on
+it: labels that keep this option carry that load, all others give the source up), so may a sink that is another node,
+and media and crowded hosts are shared by all stages.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cutwater.plan.objective import INFEASIBLE, waiting
+from cutwater.plan.problem import RAW, Choice, Floats, Ints
+from cutwater.plan.solvers.relax import Outlook
+from cutwater.plan.solvers.terms import GIVEN_UP, Terms
+
+CHUNK = 4_000_000
+"""Elements of the largest temporary array."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Drops labels of which ``measure + outlook - prices of free nodes`` exceeds ``limit``."""
+
+    outlook: Outlook
+    measure: str
+    """"cost", "load" or "nothing": what the label has used up so far."""
+    limit: float
+    load: int = 0
+    """Which shared load."""
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Many labels as columns; L of them."""
+
+    used: Ints
+    unit: Ints
+    cut: Ints
+    cost: Floats
+    busy: Floats
+    """[L] seconds the current unit works already, per replica."""
+    loads: Floats
+    """[L, D + 2] shared loads; then what the first hop costs the source while it may still run a stage; then what
+    a stage on the sink costs it."""
+    first: Ints
+    """[L] codec of the first hop, for labels whose source is still free and that have one stage; else -1."""
+    parent: Ints
+    codec: Ints
+    """[L] codec of the hop that led here."""
+
+    def __len__(self) -> int:
+        return len(self.used)
+
+    def take(self, which: Ints) -> "Labels":
+        """Some of the labels."""
+        return Labels(*(getattr(self, name)[which] for name in self.__slots__))
+
+
+def join(parts: list[Labels]) -> Labels:
+    """All labels of ``parts``."""
+    return Labels(*(np.concatenate([getattr(part, name) for part in parts]) for name in Labels.__slots__))
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search came back with."""
+
+    choices: list[Choice]
+    """Complete plans, cheapest first by the search's own arithmetic."""
+    costs: list[float]
+    truncated: bool
+    """Whether promising labels were dropped: what was not found may exist."""
+
+
+class Search:
+    """One search: grow all labels that keep ``period`` and the guards, at most ``width`` of them per stage.
+
+    Args:
+        terms: What stages and hops cost.
+        busy_stage: [V, C, C] seconds a stage keeps each replica busy; infinite where it is not allowed.
+        period: No resource may be busy longer per request; infinite: no limit.
+        counts_cost: Whether cost is worth keeping small; else any plan within ``period`` will do.
+        guards: Completion bounds; the first one ranks labels when there are too many.
+        width: Most labels per stage.
+    """
+
+    def __init__(
+        self,
+        terms: Terms,
+        busy_stage: Floats,
+        *,
+        period: float,
+        counts_cost: bool,
+        guards: list[Guard],
+        width: int,
+        most_found: int = 64,
+    ) -> None:
+        self.t = terms
+        self.busy_stage = busy_stage
+        self.period = period
+        self.counts_cost = counts_cost
+        self.guards = guards
+        self.width = width
+        self.most_found = most_found
+        self.rate = terms.objective.rate
+        self.timed = period < INFEASIBLE
+        self.truncated = False
+        self.arrivals: list[Labels] = []
+        self.exits: list[Labels] = []
+        self.done: list[tuple[float, int, int, int]] = []
+        with np.errstate(invalid="ignore"):
+            self.wait = (
+                (
+                    lambda s: np.where(
+                        self.rate * s < 1,
+                        self.rate * s * s / (2 * (1 - np.minimum(self.rate * s, 0.999999999999))),
+                        np.inf,
+                    )
+                )
+                if self.rate
+                else (lambda s: np.zeros_like(s))
+            )
+        self.least_out = np.where(np.isfinite(terms.lag), terms.out, np.inf).min(axis=(1, 2))
+
+    def run(self) -> Found:
+        """Grow labels until none is left."""
+        limits = self.t.problem.limits
+        most = min(limits.max_stages or len(self.t.problem.nodes), int(self.t.have.sum()))
+        arrived = self._begin()
+        for stage in range(most):
+            arrived = self._narrow(self._undominated(arrived, first=stage == 0), left=False)
+            self.arrivals.append(arrived)
+            left = self._narrow(self._undominated(self._leave(arrived), first=stage == 0), left=True)
+            self.exits.append(left)
+            if stage + 1 >= limits.min_stages:
+                self._finish(left, stage)
+            if stage + 1 == most or not len(left):
+                break
+            arrived = self._hop(left, stage)
+            if not len(arrived):
+                break
+        self.done.sort()
+        kept = self.done[: self.most_found]
+        return Found([self._trace(*end[1:]) for end in kept], [end[0] for end in kept], self.truncated)
+
+    def _empty(self) -> Labels:
+        ints, floats = np.zeros(0, np.int64), np.zeros(0)
+        return Labels(ints, ints, ints, floats, floats, np.zeros((0, len(self.t.shared) + 2)), ints, ints, ints)
+
+    def _units_at(self, stage: int) -> list[int]:
+        pin = self.t.problem.limits.pins.get(stage)
+        return [u for u in range(self.t.units) if pin is None or int(self.t.node[u]) == pin]
+
+    def _begin(self) -> Labels:
+        t, inside = self.t, self.t.units
+        parts = []
+        for unit in self._units_at(0):
+            rows = np.flatnonzero(np.isfinite(t.lag[inside, unit, :, 0]))
+            at_home = int(t.kind[unit]) == t.source_kind
+            used = int(t.count[unit] * t.stride[t.kind[unit]])
+            lag, out = t.lag[inside, unit, rows, 0], t.out[inside, unit, rows, 0]
+            ahead = t.ahead[inside, unit, rows, 0]
+            back = t.back[inside, unit]
+            fits = (out <= self.period) & (np.maximum(ahead, back) <= self.period)
+            rows, lag, out, ahead = rows[fits], lag[fits], out[fits], ahead[fits]
+            cost = lag + self._line_wait(unit, inside, ahead, back)
+            none = np.full(len(rows), -1)
+            loads = np.zeros((len(rows), len(t.shared) + 2))
+            loads[:, :-2] = t.shared[:, inside, unit, rows, 0].T
+            whole = np.zeros(len(rows), np.int64)
+            entered = Labels(
+                whole + used, whole + unit, whole, cost, t.into[inside, unit, rows, 0].copy(), loads, none, none, rows
+            )
+            if at_home or t.source_kind < 0 or not self.timed:
+                parts.append(entered if at_home else replace(entered, cost=cost + self.wait(out)))
+                continue
+            keeps = loads.copy()
+            keeps[:, -2] = out
+            parts.append(
+                replace(entered, used=whole + used + GIVEN_UP * t.stride[t.source_kind], cost=cost + self.wait(out))
+            )
+            parts.append(replace(entered, loads=keeps, first=rows))
+        return self._within(join(parts) if parts else self._empty(), left=False)
+
+    def _line_wait(self, a: int, b: int, ahead: Floats, back: float) -> Floats:
+        t = self.t
+        pairs = (int(t.count[a]) if a < t.units else 1) * (int(t.count[b]) if b < t.units else 1)
+        wait: Floats = pairs * (self.wait(ahead) + self.wait(np.asarray(back)))
+        return wait
+
+    def _leave(self, arrived: Labels) -> Labels:
+        """Every way to end the stage that each label stands in."""
+        t, parts = self.t, []
+        cuts = self.busy_stage.shape[1]
+        for unit in np.unique(arrived.unit).tolist():
+            mine = np.flatnonzero(arrived.unit == unit)
+            least_out = self.least_out[unit] if self.timed else np.zeros(cuts)
+            prefix = t.compute(unit)
+            for begin in range(0, len(mine), max(1, CHUNK // cuts)):
+                some = mine[begin : begin + max(1, CHUNK // cuts)]
+                busy = self.busy_stage[unit, arrived.cut[some]] + arrived.busy[some, None]
+                fits = busy + least_out <= self.period if self.timed else np.isfinite(busy)
+                cost = arrived.cost[some, None] + t.problem.overhead[t.node[unit]]
+                cost = cost + (prefix[None, :] - prefix[arrived.cut[some]][:, None])
+                fits &= self._promising(arrived, some, unit, cost)
+                row, cut = np.nonzero(fits)
+                from_ = some[row]
+                loads = arrived.loads[from_]
+                if len(t.shared):
+                    worked = self.busy_stage[unit, arrived.cut[from_], cut]
+                    loads = loads.copy()
+                    loads[:, :-2] += worked[:, None] * t.host_share[:, unit]
+                parts.append(
+                    replace(
+                        arrived.take(from_),
+                        cut=cut,
+                        cost=cost[row, cut],
+                        busy=busy[row, cut],
+                        loads=loads,
+                        parent=from_,
+                    )
+                )
+        return self._within(join(parts) if parts else self._empty(), left=True)
+
+    def _promising(self, arrived: Labels, some: Ints, unit: int, cost: Floats) -> np.ndarray:
+        """[len(some), C] whether a stage may end at each cut, by the guards on cost or nothing."""
+        keep = np.ones(cost.shape, bool)
+        for guard in self.guards:
+            if guard.measure != "load":
+                free = self._free_price(arrived.used[some], guard.outlook.price)
+                base = cost if guard.measure == "cost" else 0.0
+                keep &= base + guard.outlook.left[unit][None, :] - free[:, None] <= guard.limit
+        return keep
+
+    def _counts(self, used: Ints) -> Ints:
+        counts: Ints = used[:, None] // self.t.stride % self.t.base
+        return counts
+
+    def _free_price(self, used: Ints, price: Floats) -> Floats:
+        if not np.any(price):
+            return np.zeros(len(used))
+        free: Floats = np.maximum(self.t.have - self._counts(used), 0) @ price
+        return free
+
+    def _within(self, labels: Labels, *, left: bool) -> Labels:
+        """The labels that pass the guards and whose shared loads fit."""
+        if not len(labels):
+            return labels
+        keep = np.all(labels.loads <= self.period, axis=1)
+        for guard in self.guards:
+            keep &= self._outlook_of(labels, guard, left=left) <= guard.limit
+        return labels if keep.all() else labels.take(np.flatnonzero(keep))
+
+    def _outlook_of(self, labels: Labels, guard: Guard, *, left: bool) -> Floats:
+        table = guard.outlook.left if left else guard.outlook.arrived
+        ahead: Floats = table[labels.unit, labels.cut] - self._free_price(labels.used, guard.outlook.price)
+        if guard.measure == "cost":
+            ahead = ahead + labels.cost
+        elif guard.measure == "load":
+            ahead = ahead + labels.loads[:, guard.load]
+        return ahead
+
+    def _hop(self, left: Labels, stage: int) -> Labels:
+        """Every hop to every unit that is still free."""
+        t = self.t
+        counts = self._counts(left.used)
+        threads = np.where(counts <= t.have, counts, 0) @ t.host_threads
+        parts = []
+        for unit in np.unique(left.unit).tolist():
+            mine = np.flatnonzero((left.unit == unit) & (left.cut < self.busy_stage.shape[1] - 1))
+            for target in self._units_at(stage + 1):
+                kind, number = int(t.kind[target]), int(t.count[target])
+                room = counts[mine, kind] + number <= t.have[kind]
+                room &= np.all(threads[mine] + number * t.host_threads[kind] <= t.host_limit, axis=1)
+                some = mine[room]
+                step = max(1, CHUNK // (4 * len(t.problem.codecs)))
+                for begin in range(0, len(some), step):
+                    parts.append(self._hop_between(left, some[begin : begin + step], unit, target))
+        parts = [part for part in parts if len(part)]
+        return self._within(join(parts) if parts else self._empty(), left=False)
+
+    def _hop_between(self, left: Labels, some: Ints, unit: int, target: int) -> Labels:
+        t = self.t
+        cut = left.cut[some]
+        lag = t.lag[unit, target][:, cut].T
+        out = t.out[unit, target][:, cut].T
+        ahead = t.ahead[unit, target][:, cut].T
+        busy = left.busy[some, None] + out
+        keep = np.isfinite(lag)
+        if self.timed:
+            keep &= (busy <= self.period) & (ahead <= self.period)
+            keep &= t.back[unit, target] <= self.period
+        row, codec = np.nonzero(keep)
+        from_ = some[row]
+        cut = cut[row]
+        entry = t.into[unit, target][codec, cut]
+        loads = left.loads[from_].copy()
+        loads[:, :-2] += t.shared[:, unit, target, codec, cut].T
+        cost = left.cost[from_] + lag[row, codec]
+        ended, ahead = busy[row, codec], ahead[row, codec]
+        if self.timed:
+            if int(t.kind[unit]) == t.sink_kind:
+                loads[:, -1] = ended
+            else:
+                cost = cost + self._ended_wait(unit, ended)
+            cost = cost + self._line_wait(unit, target, ahead, float(t.back[unit, target]))
+        fits = np.ones(len(row), bool)
+        if int(t.kind[target]) == t.source_kind:
+            entry = entry + loads[:, -2]
+            loads[:, -2] = 0.0
+            direct = left.first[from_]
+            if np.any(direct >= 0):
+                extra, fits = self._same_line(unit, target, direct, ahead)
+                cost = cost + extra
+        arrived = Labels(
+            left.used[from_] + int(t.count[target] * t.stride[t.kind[target]]),
+            np.full(len(row), target), cut, cost, entry, loads, np.full(len(row), -1), from_, codec,
+        )  # fmt: skip
+        guarded = self._within(arrived if fits.all() else arrived.take(np.flatnonzero(fits)), left=False)
+        return self._undominated(guarded, first=False)
+
+    def _ended_wait(self, unit: int, ended: Floats) -> Floats:
+        wait: Floats = int(self.t.count[unit]) * self.wait(ended)
+        return wait
+
+    def _same_line(self, unit: int, source: int, first: Ints, ahead: Floats) -> tuple[Floats, np.ndarray]:
+        """Source -> first stage -> source: both hops use both directions of one link.
+
+        Returns:
+            What waiting grows beyond that of the hops taken apart, and whether the link can carry both.
+        """
+        t = self.t
+        out_way = t.ahead[t.units, unit, first, 0]
+        answer_first, answer_next = float(t.back[t.units, unit]), float(t.back[unit, source])
+        home, away = ahead + answer_first, out_way + answer_next
+        fits = (home <= self.period) & (away <= self.period)
+        apart = self.wait(ahead) + self.wait(out_way) + self.wait(np.full(1, answer_first)) + self.wait(
+            np.full(1, answer_next)
+        )  # fmt: skip
+        together = self.wait(home) + self.wait(away)
+        with np.errstate(invalid="ignore"):
+            extra = int(t.count[unit]) * np.where(fits, together - apart, 0.0)
+        return extra, fits
+
+    def _finish(self, left: Labels, stage: int) -> None:
+        """Keep the labels that reached the output, with their hop to the sink."""
+        t, inside = self.t, self.t.units
+        for at in np.flatnonzero((left.cut == self.busy_stage.shape[1] - 1) & (left.first < 0)).tolist():
+            unit = int(left.unit[at])
+            if left.loads[at, -2] > 0:
+                continue
+            if t.problem.returns:
+                codecs = [RAW]
+            else:
+                codecs = np.flatnonzero(np.isfinite(t.lag[unit, inside, :, -1])).tolist()
+            for codec in codecs:
+                self._finish_one(left, stage, at, codec)
+
+    def _finish_one(self, left: Labels, stage: int, at: int, codec: int) -> None:
+        t, inside = self.t, self.t.units
+        unit = int(left.unit[at])
+        busy, cost = float(left.busy[at]), float(left.cost[at])
+        if not t.problem.returns:
+            way = (unit, inside, codec, -1)
+            ahead, into = float(t.ahead[way]), float(t.into[way]) + float(left.loads[at, -1])
+            busy, cost = busy + float(t.out[way]), cost + float(t.lag[way])
+            loads = left.loads[at, :-2] + t.shared[:, unit, inside, codec, -1]
+            if max(ahead, into, float(loads.max(initial=0.0))) > self.period:
+                return
+            if self.rate is not None:
+                cost += int(t.count[unit]) * waiting(self.rate, ahead) + waiting(self.rate, into)
+        if busy > self.period:
+            return
+        if self.rate is not None:
+            cost += int(t.count[unit]) * waiting(self.rate, busy)
+        self.done.append((cost, stage, at, codec))
+
+    def _undominated(self, labels: Labels, *, first: bool) -> Labels:
+        """Without labels that another one with the same nodes, unit and cut is nowhere worse than."""
+        if len(labels) < 2:
+            return labels
+        key = (labels.used * self.t.units + labels.unit) * self.busy_stage.shape[1] + labels.cut
+        if first and np.any(labels.first >= 0):
+            key = key * (len(self.t.problem.codecs) + 1) + labels.first + 1
+        columns = []
+        if self.counts_cost:
+            columns.append(labels.cost)
+        if self.timed:
+            columns.append(labels.busy)
+            columns += [column for column in labels.loads.T if np.any(column)]
+        return labels.take(np.sort(undominated(key, columns)))
+
+    def _narrow(self, labels: Labels, *, left: bool) -> Labels:
+        """At most ``width`` labels, the most promising ones."""
+        if len(labels) <= self.width:
+            return labels
+        self.truncated = True
+        rank = self._outlook_of(labels, self.guards[0], left=left)
+        return labels.take(np.sort(np.argpartition(rank, self.width)[: self.width]))
+
+    def _trace(self, stage: int, at: int, codec: int) -> Choice:
+        """The choice that a finished label stands for."""
+        t = self.t
+        units: list[int] = []
+        cuts: list[int] = []
+        codecs = [codec]
+        for level in range(stage, -1, -1):
+            exit_ = self.exits[level]
+            units.append(int(exit_.unit[at]))
+            cuts.append(int(exit_.cut[at]))
+            arrived = int(exit_.parent[at])
+            codecs.append(int(self.arrivals[level].codec[arrived]))
+            at = int(self.arrivals[level].parent[arrived])
+        taken = [0] * len(t.have)
+        nodes = []
+        for unit in reversed(units):
+            kind, count = int(t.kind[unit]), int(t.count[unit])
+            nodes.append(t.problem.types[kind][taken[kind] : taken[kind] + count])
+            taken[kind] += count
+        return Choice(tuple(nodes), (0, *reversed(cuts)), tuple(reversed(codecs)))
+
+
+def undominated(key: Ints, columns: list[Floats]) -> Ints:
+    """Indices of the rows that no other row with the same key is at most equal to in every column.
+
+    Of equal rows one is kept. With three and more columns some dominated rows may stay.
+    """
+    order = np.lexsort((*reversed(columns), key))
+    same = np.concatenate([[False], key[order][1:] == key[order][:-1]])
+    if len(columns) < 2:
+        return order[~same]
+    if len(columns) == 2:
+        rank = np.empty(len(order), np.int64)
+        rank[np.argsort(columns[1][order], kind="stable")] = np.arange(len(order))
+        group = np.cumsum(~same)
+        floor = np.minimum.accumulate(rank - group * (len(order) + 1))
+        below = np.concatenate([[0], floor[:-1]])
+        return order[~same | (rank - group * (len(order) + 1) < below)]
+    return _champions(order, np.cumsum(~same), np.stack([column[order] for column in columns], axis=1))
+
+
+def _champions(order: Ints, group: Ints, rows: Floats) -> Ints:
+    """Round by round the first row left in each group is kept and removes those it dominates."""
+    alive = np.arange(len(order))
+    kept = []
+    for _ in range(48):
+        if not len(alive):
+            break
+        lead = np.concatenate([[True], group[alive][1:] != group[alive][:-1]])
+        champion = alive[np.flatnonzero(lead)[np.cumsum(lead) - 1]]
+        kept.append(alive[lead])
+        beaten = np.all(rows[champion] <= rows[alive], axis=1)
+        alive = alive[~beaten]
+    return order[np.sort(np.concatenate([*kept, alive]))]
