@@ -27,6 +27,8 @@ GREETING_LIMIT = 4096
 GREETING_TIMEOUT: Seconds = 5.0
 WRITE_BUFFER = 4 * 1024 * 1024
 """Bytes that may wait to leave before the machine is told that the link is paused."""
+JOINED = 32 * 1024
+"""Bytes up to which copying buffers into one is cheaper than having the kernel gather them."""
 SILENCE: Seconds = 10.0
 """How long sent bytes may stay unacknowledged before the operating system gives a TCP connection up."""
 
@@ -75,6 +77,8 @@ class Link(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._reason: CutwaterError | None = None
         self._closed = False
+        self._outbox: list[Buffer] = []
+        self._outgoing = 0
         self._pongs: dict[int, asyncio.Future[None]] = {}
         self._tokens = count(1)
         self.greeted: asyncio.Future[None] = self._loop.create_future()
@@ -99,12 +103,24 @@ class Link(asyncio.BufferedProtocol):
                 f"a {type(message).__name__} of {size} bytes does not go to {self.peer.name}, which accepts at most "
                 f"{self.peer.max_frame} bytes in a frame; raise its max_frame or send less at once"
             )
-        if self._transport is not None and not self._closed:
-            self.sent_bytes += size
-            if len(frame) == 1:
-                self._transport.write(frame[0])
-            else:
-                self._transport.writelines(frame)
+        if self._transport is None or self._closed:
+            return
+        self.sent_bytes += size
+        if not self._outbox:
+            self._loop.call_soon(self._flush)
+        self._outbox += frame
+        self._outgoing += size
+
+    def _flush(self) -> None:
+        """Write what was sent since the loop last turned, in one go: a write costs more than most frames."""
+        outbox, size = self._outbox, self._outgoing
+        if self._transport is None or not outbox:
+            return
+        self._outbox, self._outgoing = [], 0
+        if size <= JOINED:
+            self._transport.write(b"".join(outbox))
+        else:
+            self._transport.writelines(outbox)
 
     async def ping(self, pad: int = 0) -> Seconds:
         """Seconds for a frame with ``pad`` bytes of payload to go and a word to come back. Raises LinkLost."""
@@ -125,6 +141,7 @@ class Link(asyncio.BufferedProtocol):
         """End the link once what was sent has left; ``reason`` is what its owner hears."""
         self._reason = self._reason or reason
         self._closed = True
+        self._flush()
         if self._transport is not None:
             self._transport.close()
 
