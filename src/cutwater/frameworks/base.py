@@ -44,7 +44,10 @@ class Session(Protocol):
 class Framework(Protocol):
     """An inference engine."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What it is called in profiles and messages."""
+        ...
 
     def load(self, onnx: bytes, options: EngineOptions = EngineOptions()) -> Session:
         """A session ready to run. Raises BadModel."""
