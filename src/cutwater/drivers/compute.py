@@ -20,7 +20,6 @@ from cutwater.wire.codecs.base import Array, Buffer
 from cutwater.wire.message import Infer
 from cutwater.wire.tensors import pack, tensors
 
-
 HANDOFF: Seconds = 100e-6
 """What it costs in CPU to hand a batch to the thread and back: a batch that takes less is computed where it came."""
 _WEIGHT = 0.2

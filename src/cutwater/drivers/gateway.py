@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from itertools import count
 
-from cutwater.drivers.links import Link, dial
+from cutwater.drivers.links import Cork, Link, dial
 from cutwater.drivers.live import Hands, Live
 from cutwater.drivers.tls import TlsFiles
 from cutwater.engine.fault import Fault
@@ -40,6 +40,7 @@ class LiveGateway:
     def __init__(
         self, machine: Gateway, hello: Hello, *, tls: TlsFiles | None = None, trace: Trace | None = None
     ) -> None:
+        self.cork = Cork()
         self._hello = hello
         self._tls = tls
         self._machine = machine

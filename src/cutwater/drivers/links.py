@@ -29,6 +29,8 @@ WRITE_BUFFER = 4 * 1024 * 1024
 """Bytes that may wait to leave before the machine is told that the link is paused."""
 JOINED = 32 * 1024
 """Bytes up to which copying buffers into one is cheaper than having the kernel gather them."""
+UNIX_BUFFER = 2 * 1024 * 1024
+"""Bytes asked for each direction of a Unix socket; the system may allow less."""
 SILENCE: Seconds = 10.0
 """How long sent bytes may stay unacknowledged before the operating system gives a TCP connection up."""
 
@@ -37,6 +39,8 @@ _ids = count(1)
 
 class Owner(Protocol):
     """Who is told what happens on a link. Called on the event loop; must not block."""
+
+    cork: "Cork"
 
     def opened(self, link: "Link") -> None:
         """Both ends have greeted each other."""
@@ -59,6 +63,23 @@ class Owner(Protocol):
         ...
 
 
+class Cork:
+    """While it is held, links gather what is sent; then each writes once. One for all links of an owner."""
+
+    def __init__(self) -> None:
+        self.held = False
+        self.links: list[Link] = []
+
+    def __enter__(self) -> None:
+        self.held = True
+
+    def __exit__(self, *error: object) -> None:
+        self.held = False
+        links, self.links = self.links, []
+        for link in links:
+            link.flush()
+
+
 class Link(asyncio.BufferedProtocol):
     """One end of a connection. Made by `dial` and `listen`."""
 
@@ -72,6 +93,7 @@ class Link(asyncio.BufferedProtocol):
         self.sent_bytes = 0
         self._hello = hello
         self._owner = owner
+        self._cork = owner.cork
         self._reader = FrameReader(hello.max_frame if address else min(GREETING_LIMIT, hello.max_frame))
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
@@ -107,12 +129,15 @@ class Link(asyncio.BufferedProtocol):
             return
         self.sent_bytes += size
         if not self._outbox:
-            self._loop.call_soon(self._flush)
+            if self._cork.held:
+                self._cork.links.append(self)
+            else:
+                self._loop.call_soon(self.flush)
         self._outbox += frame
         self._outgoing += size
 
-    def _flush(self) -> None:
-        """Write what was sent since the loop last turned, in one go: a write costs more than most frames."""
+    def flush(self) -> None:
+        """Write what was sent in the meantime, in one go: a write costs more than most frames."""
         outbox, size = self._outbox, self._outgoing
         if self._transport is None or not outbox:
             return
@@ -141,7 +166,7 @@ class Link(asyncio.BufferedProtocol):
         """End the link once what was sent has left; ``reason`` is what its owner hears."""
         self._reason = self._reason or reason
         self._closed = True
-        self._flush()
+        self.flush()
         if self._transport is not None:
             self._transport.close()
 
@@ -170,14 +195,15 @@ class Link(asyncio.BufferedProtocol):
         """Bytes have come; every frame that is complete is handled."""
         self.received_bytes += nbytes
         try:
-            for message, buffers in self._reader.buffer_updated(nbytes):
-                kind = type(message)
-                if kind is Ping or kind is Pong or kind is Hello or self.peer is None:
-                    self._talk(message)
-                else:
-                    self._owner.received(self, message, buffers)
-                if self._closed:
-                    return
+            with self._cork:
+                for message, buffers in self._reader.buffer_updated(nbytes):
+                    kind = type(message)
+                    if kind is Ping or kind is Pong or kind is Hello or self.peer is None:
+                        self._talk(message)
+                    else:
+                        self._owner.received(self, message, buffers)
+                    if self._closed:
+                        return
         except FrameError as error:
             self._reason = self._reason or error
             self.abort()
@@ -346,6 +372,9 @@ def split_address(address: Address) -> tuple[str, str, int]:
 
 
 def _tune(sock: socket.socket) -> None:
+    if sock.family == socket.AF_UNIX:
+        # TCP's buffers grow by themselves; these do not, and a frame that fits is one write, one wake-up, one read.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNIX_BUFFER)
     if sock.family not in (socket.AF_INET, socket.AF_INET6):
         return
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -4,11 +4,14 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from cutwater.drivers.memory import keep_freed_memory
+
 T = TypeVar("T")
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
     """Run ``main`` to its end; an interrupt from the keyboard cancels it first, so that it can clean up."""
+    keep_freed_memory()
     try:
         from uvloop import new_event_loop
     except ImportError:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from cutwater.drivers.compute import ComputeThread, Done, Job
-from cutwater.drivers.links import Link, Listener, dial, listen
+from cutwater.drivers.links import Cork, Link, Listener, dial, listen
 from cutwater.drivers.live import Hands, Live
 from cutwater.drivers.tls import TlsFiles
 from cutwater.engine.fault import Fault
@@ -57,6 +57,7 @@ class LiveStage:
         trace: Trace | None = None,
     ) -> None:
         """``compute`` starts the thread, given what is to be told when a batch is done."""
+        self.cork = Cork()
         self._hello = hello
         self._tls = tls
         self._stage = machine.stage
@@ -143,7 +144,8 @@ class LiveStage:
         for key, buffers in outputs.items():
             held = self._held[key]
             held.inputs, held.outputs = [], buffers
-        self._live.tell(event)
+        with self.cork:
+            self._live.tell(event)
 
     def _send(self, command: Send) -> None:
         message = command.message

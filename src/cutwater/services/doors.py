@@ -1,10 +1,10 @@
 """Doors: where a client's arrays enter the first hop (validated, converted, packed) and leave the last one again."""
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from cutwater.cut.form import Form
 from cutwater.cut.stage import Stage
 from cutwater.errors import BadTensor
 from cutwater.frameworks.base import Array
@@ -13,8 +13,6 @@ from cutwater.wire.codecs.base import Buffer, Codec
 from cutwater.wire.codecs.registry import get_codec
 from cutwater.wire.message import Answer, TensorSpec
 from cutwater.wire.tensors import pack, tensors
-
-_PARTS = {Form.RAW: 1, Form.FLOAT16: 1, Form.INT8: 3, Form.INT8_CHANNEL: 3}
 
 
 class Entry:
@@ -25,7 +23,7 @@ class Entry:
         self._stage = stage
         self.names: Sequence[str] = stage.begin.border
         """What a client's feeds must be called."""
-        self._parts = _group(stage.begin.border, stage.inputs, stage.enter)
+        self._parts = _group(stage.begin.border, stage.inputs)
 
     def enter(self, feeds: Mapping[str, Array]) -> tuple[tuple[TensorSpec, ...], list[Buffer]]:
         """The specs and packed buffers of one request. Raises BadTensor naming the input and what it must be."""
@@ -35,7 +33,7 @@ class Entry:
         for name, wanted in self._parts.items():
             array = np.asarray(feeds[name])
             found = [array]
-            if len(wanted) > 1 or (wanted[0].dtype != array.dtype and self.codec.form is Form.FLOAT16):
+            if wanted[0].name != name:
                 if array.dtype != np.float32:
                     raise BadTensor(f"input {name!r} must be float32 to travel as {self.codec.form}, not {array.dtype}")
                 found = list(self.codec.convert(array))
@@ -45,9 +43,8 @@ class Entry:
 
     def zeros(self) -> dict[str, Array]:
         """Feeds of the declared shapes that any client could have sent."""
-        whole = "float32"
         return {
-            name: np.zeros(parts[0].shape, whole if self.codec.form is not Form.RAW else parts[0].dtype)
+            name: np.zeros(parts[0].shape, parts[0].dtype if parts[0].name == name else "float32")
             for name, parts in self._parts.items()
         }
 
@@ -57,7 +54,7 @@ class Exit:
 
     def __init__(self, stage: Stage, codec: str) -> None:
         self.codec: Codec = get_codec(codec)
-        self._parts = _group(stage.end.border, stage.outputs, stage.leave)
+        self._parts = _group(stage.end.border, stage.outputs)
 
     def leave(self, answer: Answer, buffers: Sequence[memoryview]) -> dict[str, Array]:
         """The outputs by name, restored to float32 where they travelled as something else. Raises CodecError."""
@@ -65,20 +62,18 @@ class Exit:
         outputs: dict[str, Array] = {}
         for name, parts in self._parts.items():
             found = [arrays[part.name] for part in parts]
-            converted = len(parts) > 1 or (parts[0].dtype == "float16" and self.codec.form is Form.FLOAT16)
-            outputs[name] = self.codec.restore(found) if converted else found[0]
+            outputs[name] = found[0] if parts[0].name == name else self.codec.restore(found)
         return outputs
 
 
-def _group(border: Sequence[str], travelling: Sequence[Tensor], form: Form) -> dict[str, list[Tensor]]:
-    """Border tensor -> what it travels as; a tensor that is not float32 travels as itself in every form."""
-    rest = list(travelling)
+def _group(border: Sequence[str], travelling: Sequence[Tensor]) -> dict[str, list[Tensor]]:
+    """Border tensor -> what it travels as: itself, or parts that are called after it and their form."""
+    rest = deque(travelling)
     groups: dict[str, list[Tensor]] = {}
-    for position, name in enumerate(border):
-        itself = rest[0].name == name and (form is Form.RAW or rest[0].dtype not in ("uint8", "float16"))
-        fixed = len(rest) == len(border) - position
-        count = 1 if itself or fixed else _PARTS[form]
-        groups[name], rest = rest[:count], rest[count:]
+    for name in border:
+        groups[name] = [rest.popleft()]
+        while groups[name][0].name != name and rest and rest[0].name.startswith(f"{groups[name][0].name}."):
+            groups[name].append(rest.popleft())
     assert not rest, f"{[tensor.name for tensor in rest]} travel and belong to none of {list(border)}"
     return groups
 

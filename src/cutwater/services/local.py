@@ -163,13 +163,14 @@ class LocalPipeline:
 
     async def stream(
         self,
-        feeds: Iterable[Feeds] | AsyncIterable[Feeds],
+        feeds: Iterable[Feeds | CutwaterError] | AsyncIterable[Feeds | CutwaterError],
         *,
         in_flight: int | None = None,
         timeout: Seconds | None = None,  # noqa: ASYNC109
     ) -> AsyncIterator[Outcome | CutwaterError]:
         """The outcomes of many requests, in their order; an error is one request's outcome, and the others go on.
 
+        An error among the feeds (an input that could not be read) is its own outcome.
         At most ``in_flight`` requests are open or waiting to be taken by the caller (default: two per worker and two).
         """
         limit = in_flight or 2 * len(self.workers) + 2
@@ -192,7 +193,9 @@ class LocalPipeline:
         tallies = tuple(copy(tally) for tally in self._tallies.values())
         return PipelineSnapshot(elapsed=clock() - self._began, gateway=self._gateway.snapshot(), stages=tallies)
 
-    async def _outcome(self, feeds: Feeds, budget: Seconds | None) -> Outcome | CutwaterError:
+    async def _outcome(self, feeds: Feeds | CutwaterError, budget: Seconds | None) -> Outcome | CutwaterError:
+        if isinstance(feeds, CutwaterError):
+            return feeds
         try:
             return await self.infer(feeds, budget)
         except CutwaterError as error:
@@ -299,7 +302,9 @@ def _check_fit(stages: Sequence[Stage], codecs: Sequence[str], replicas: Sequenc
             raise InputError(f"hop {k} has the codec {name!r}, but its stages were cut for the form {form.value!r}")
 
 
-async def _each(feeds: Iterable[Feeds] | AsyncIterable[Feeds]) -> AsyncIterator[Feeds]:
+async def _each(
+    feeds: Iterable[Feeds | CutwaterError] | AsyncIterable[Feeds | CutwaterError],
+) -> AsyncIterator[Feeds | CutwaterError]:
     if isinstance(feeds, AsyncIterable):
         async for feed in feeds:
             yield feed
