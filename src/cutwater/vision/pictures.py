@@ -2,7 +2,6 @@
 
 import io
 import struct
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,19 +40,17 @@ def decode_picture(encoded: "ReadableBuffer", name: str = "picture", max_pixels:
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
-                width, height = image.size
-                if width * height > max_pixels:
-                    raise BadPicture(
-                        f"{name}: {width} x {height} pixels are over the limit of {max_pixels}; shrink it first"
-                    )
-                upright = ImageOps.exif_transpose(image)
-                return np.array(upright.convert("RGB"))
+        with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
+            width, height = image.size
+            if width * height > max_pixels:
+                raise BadPicture(
+                    f"{name}: {width} x {height} pixels are over the limit of {max_pixels}; shrink it first"
+                )
+            upright = ImageOps.exif_transpose(image)
+            return np.array(upright.convert("RGB"))
     except UnidentifiedImageError:
         raise BadPicture(f"{name}: not a picture of a known format ({', '.join(FORMATS)})") from None
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
         raise BadPicture(f"{name}: claims too many pixels ({error}); shrink it first") from None
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error) as error:
         # Pillow's decoders report broken files with any of these.
