@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from statistics import median
 
 import msgspec
 
@@ -17,13 +18,15 @@ from cutwater.lab.activations import Activations, ends
 from cutwater.lab.borders import empty_run_seconds, measure_borders
 from cutwater.lab.machine import measure_machine
 from cutwater.lab.memory import peak_memory
-from cutwater.lab.timing import Feeds, MeasureOptions, busy_cores, idle_memory, sample, time_session
+from cutwater.lab.timing import Feeds, MeasureOptions, busy_cores, idle_memory, sample, time_session, usable_cores
 from cutwater.profile.attribute import attribute
 from cutwater.profile.predict import corrected, stage_seconds
 from cutwater.profile.profile import Profile, Sample, StageSample
 
 Progress = Callable[[str, float], None]
 """Called with what is being measured and the share of the work that is done, 0 to 1."""
+
+_COMPARISONS = 3
 
 Span = tuple[Cut, Cut]
 """A stage, as the cuts it lies between."""
@@ -114,14 +117,19 @@ def measure_stages(
 
 
 def measure_contention(graph: Graph, feeds: Feeds, options: MeasureOptions = MeasureOptions()) -> float:  # noqa: B008
-    """Time of the whole model while the other cores run it too, divided by its time alone; at least 1."""
+    """Time of the whole model while the other cores run it too, divided by its time alone; at least 1.
+
+    The median of a few comparisons: what else the machine does comes and goes in the course of seconds.
+    """
     stage, inputs = extract(graph, *ends(graph)), Activations(graph, feeds, options).at(ends(graph)[0])
     session = options.framework.load(stage.onnx, options.engine)
-    alone = time_session(session, inputs, options)
-    with busy_cores(stage.onnx, inputs, options) as companions:
-        together = time_session(session, inputs, options) if companions else alone
+    ratios = []
+    for _ in range(_COMPARISONS if len(usable_cores()) > options.threads else 0):
+        alone = time_session(session, inputs, options)
+        with busy_cores(stage.onnx, inputs, options):
+            ratios.append(time_session(session, inputs, options).median / alone.median)
     session.close()
-    return max(1.0, together.median / alone.median)
+    return max(1.0, median(ratios) if ratios else 1.0)
 
 
 def measure_profile(

@@ -59,16 +59,21 @@ def _parts(name: str) -> bool:
 def _shared(graph: Graph, seconds: NDArray[np.float64], named: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Spread the time of each named op over the unnamed ones fused with it, by FLOPs."""
     home = np.where(named, np.arange(len(named)), -1)
-    # An unnamed op whose only reader has a home was fused into it (Conv into its activation) ...
+    makers = [[graph.producer[name] for name in op.inputs if name in graph.producer] for op in graph.ops]
+    # What has no weights was fused into the node before it (a sum into its Conv) ...
+    for op in graph.ops:
+        before = [maker for maker in makers[op.index] if named[maker]]
+        if not named[op.index] and not op.weights and before:
+            home[op.index] = max(before)
+    # ... what has, into its only reader (a Conv into the node named after its activation) ...
     for op in reversed(graph.ops):
         readers = {reader for tensor in op.outputs for reader in graph.consumers[tensor]}
         if home[op.index] < 0 and len(readers) == 1:
             home[op.index] = home[readers.pop()]
-    # ... and any other into the op it reads from (a sum into the Conv before it).
+    # ... and any other somewhere before it.
     for op in graph.ops:
-        makers = [graph.producer[tensor] for tensor in op.inputs if tensor in graph.producer]
-        if home[op.index] < 0 and makers:
-            home[op.index] = home[max(makers)]
+        if home[op.index] < 0 and makers[op.index]:
+            home[op.index] = home[max(makers[op.index])]
     flops = np.array([op.flops for op in graph.ops], np.float64)
     groups = np.where(home >= 0, home, np.arange(len(home)))
     total = np.bincount(groups, flops, len(groups))[groups]
