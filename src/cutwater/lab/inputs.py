@@ -14,7 +14,7 @@ from cutwater.errors import BadFile, BadPicture, BadTensor, InputError, MissingE
 from cutwater.graph.graph import Tensor
 from cutwater.vision.attach import Preparation
 from cutwater.vision.pictures import SUFFIXES, Pixels, decode_picture, read_picture
-from cutwater.vision.resize import FITS, centre_crop
+from cutwater.vision.resize import fit_picture, stretch
 
 Array = NDArray[np.generic]
 
@@ -181,10 +181,7 @@ def prepare(pixels: Pixels, target: Tensor, preparation: Preparation) -> Array:
     """
     channels_first = target.shape[1] == 3
     height, width = target.shape[2:] if channels_first else target.shape[1:3]
-    if preparation.fit == "crop":
-        fitted = centre_crop(pixels, height, width, preparation.share)
-    else:
-        fitted = FITS[preparation.fit](pixels, height, width)
+    fitted = fit_picture(pixels, height, width, preparation.fit, preparation.share)
     values: Array = fitted
     if target.dtype != "uint8":
         mean, std = np.array(preparation.mean, np.float32), np.array(preparation.std, np.float32)
@@ -335,7 +332,7 @@ def _noise(tensor: Tensor, rng: np.random.Generator) -> Array:
     if _is_encoded(tensor):
         # Coarse noise, enlarged: about as large a file as a photograph of the size.
         coarse = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
-        return _encode(FITS["stretch"](coarse, 512, 512))
+        return _encode(stretch(coarse, 512, 512))
     dtype = np.dtype(tensor.dtype)
     if dtype.kind == "f":
         return rng.standard_normal(tensor.shape, dtype=np.float32).astype(dtype)

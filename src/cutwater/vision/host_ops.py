@@ -5,7 +5,6 @@ model, with costs and borders like any other. Importing this file is cheap; Pill
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from cutwater.errors import BadModel, BadTensor
 from cutwater.vision.detect import Selection, select_boxes
 from cutwater.vision.pictures import decode_picture
-from cutwater.vision.resize import FITS, centre_crop
+from cutwater.vision.resize import FITS, fit_picture
 
 Array = NDArray[np.generic]
 Attribute = int | float | str | bytes
@@ -52,7 +51,6 @@ def _decode_picture(height: int, width: int, fit: str = "crop", share: float = 0
         raise ValueError("height and width must be positive, share in (0, 1]")
     if fit not in FITS:
         raise ValueError(f"fit is one of {', '.join(FITS)}")
-    place = partial(centre_crop, share=share) if fit == "crop" else FITS[fit]
 
     def compute(inputs: Sequence[Array]) -> list[Array]:
         (encoded,) = inputs
@@ -61,7 +59,7 @@ def _decode_picture(height: int, width: int, fit: str = "crop", share: float = 0
                 f"DecodePicture got {encoded.dtype} {list(encoded.shape)}; feed the picture's bytes as uint8 [length]"
             )
         pixels = decode_picture(np.ascontiguousarray(encoded, np.uint8).data)
-        return [place(pixels, height, width)[np.newaxis]]
+        return [fit_picture(pixels, height, width, fit, share)[np.newaxis]]
 
     return compute
 

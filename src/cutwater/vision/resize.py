@@ -1,6 +1,5 @@
 """Fit a picture to a network's input: stretch, crop the centre, or letterbox, with the way back for boxes."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,9 +85,20 @@ def _resample(pixels: Pixels, height: int, width: int, box: tuple[float, float, 
     return np.array(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC, box=box))
 
 
-FITS: dict[str, Callable[[Pixels, int, int], Pixels]] = {
-    "crop": centre_crop,
-    "letterbox": letterbox,
-    "stretch": stretch,
-}
+FITS = ("crop", "letterbox", "stretch")
 """The ways to fit, by the name used in options and attributes."""
+
+
+def fit_picture(pixels: Pixels, height: int, width: int, how: str, share: float = 0.875) -> Pixels:
+    """The picture as uint8 [height, width, 3], fitted in one of the ways of `FITS`; ``share`` is for "crop" alone.
+
+    Raises:
+        ValueError: ``how`` is none of them.
+    """
+    if how == "crop":
+        return centre_crop(pixels, height, width, share)
+    if how == "letterbox":
+        return letterbox(pixels, height, width)
+    if how == "stretch":
+        return stretch(pixels, height, width)
+    raise ValueError(f"fit is one of {', '.join(FITS)}, not {how!r}")
