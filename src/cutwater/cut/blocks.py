@@ -129,12 +129,23 @@ class _Merger:
         changed = True
         while changed:
             changed = False
-            # Fusions first: an activation belongs to the Conv before it rather than to the one after it.
-            for rule in (self._backward, self._forward):
-                for group in list(self._ops):
-                    while group in self._ops and (neighbour := rule(group)) is not None:
-                        self._merge(group, into=neighbour)
-                        changed = True
+            for group in list(self._ops):
+                changed |= self._settle(group)
+            for group in list(self._ops):
+                neighbour = self._forward(group) if group in self._ops else None
+                if neighbour is not None:
+                    self._merge(group, into=neighbour)
+                    # Fusions first: Sigmoid joined to Mul belongs to the Conv before, not to the one after.
+                    self._settle(neighbour)
+                    changed = True
+
+    def _settle(self, group: int) -> bool:
+        """Merges a group backward as long as that is possible."""
+        moved = False
+        while group in self._ops and (neighbour := self._backward(group)) is not None:
+            self._merge(group, into=neighbour)
+            group, moved = neighbour, True
+        return moved
 
     def _merge(self, group: int, into: int) -> None:
         ops = self._ops.pop(group)

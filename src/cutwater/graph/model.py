@@ -9,6 +9,7 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError
 from onnx import ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto
+from onnx.inliner import inline_local_functions
 
 from cutwater.errors import BadModel
 from cutwater.graph.check import check_ops, check_opsets, check_structure
@@ -139,7 +140,7 @@ def _model(data: bytes, name: str, source: str, folder: Path | None) -> Model:
     _name_dimensions(proto)
     bare = skeleton(proto, external)
     check_structure(bare, source)
-    types = infer(bare, keep=proto.graph.value_info)
+    types = infer(bare, (*proto.graph.value_info, *proto.graph.output), sized=False)
     _fold_static_shapes(proto, types)
     return Model(name, source, proto, external, scopes, types)
 
@@ -164,7 +165,7 @@ def _inline_functions(proto: ModelProto, external: ExternalData, source: str) ->
     """Replaces calls of the model's own functions by their bodies, so that a cut can fall inside them."""
     bare = skeleton(proto, external, functions=True)
     try:
-        inlined = onnx.inliner.inline_local_functions(bare, convert_version=True)
+        inlined = inline_local_functions(bare, convert_version=True)
     except (RuntimeError, ValueError) as error:
         raise BadModel(f"{source}: a function cannot be inlined ({error}); export without functions") from error
     del proto.functions[:]

@@ -36,6 +36,7 @@ def build_graph(model: Model, sizes: Mapping[str, int] | None = None, observed: 
             f"{model.source}: the shapes of {len(unknown)} tensors depend on the data or contradict the sizes given "
             f"({shown}); run the model once on a typical input to observe them, or check the sizes"
         )
+    _check_reshapes(model, shapes)
     tensors = {name: make_tensor(model, name, shapes, resolved) for name in flowing(model)}
     weights: dict[str, int] = {}
     ops = []
@@ -59,6 +60,18 @@ def build_graph(model: Model, sizes: Mapping[str, int] | None = None, observed: 
 def unknown_shapes(model: Model, sizes: Mapping[str, int] | None = None) -> list[str]:
     """Names of the tensors whose shape only a run of the model can tell. Raises BadShape for wrong sizes."""
     return without_shape(model, infer_shapes(model, resolve_sizes(model, sizes)))
+
+
+def _check_reshapes(model: Model, shapes: Shapes) -> None:
+    """Inference takes a Reshape at its word; an engine would refuse it only once the model runs."""
+    for node in model.ops:
+        if node.op_type == "Reshape" and node.domain in ("", "ai.onnx"):
+            before, after = shapes.dims(node.input[0]), shapes.dims(node.output[0])
+            if before is not None and after is not None and prod(before) != prod(after):
+                raise BadShape(
+                    f"{model.source}: the sizes given contradict the model: {node.name!r} cannot turn {list(before)} "
+                    f"into {list(after)}; give the sizes it was made for"
+                )
 
 
 def _op(index: int, node: NodeProto, model: Model, shapes: Shapes, flowing_names: Collection[str]) -> Op:

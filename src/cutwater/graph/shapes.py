@@ -8,6 +8,7 @@ import onnx
 from onnx import TypeProto, ValueInfoProto
 
 from cutwater.errors import BadShape
+from cutwater.graph.fold import fold_shapes
 from cutwater.graph.graph import Tensor
 from cutwater.graph.model import Model
 from cutwater.graph.nodes import reads
@@ -83,7 +84,13 @@ def _infer_at(model: Model, values: Mapping[str, int], observed: Observed) -> Ma
     }
     for name, (dtype, shape) in observed.items():
         claims[name] = onnx.helper.make_tensor_value_info(name, elem_type_of(dtype), shape)
-    return infer(bare, [claim for claim in claims.values() if _dims(claim.type) is not None])
+    types = infer(bare, claims.values(), sized=True)
+    while any(_dims(types.get(name)) is None for node in bare.graph.node for name in node.output if name):
+        if not fold_shapes(bare, types):
+            break
+        # What was folded away has a type still: it may flow between ops of the real graph.
+        types = {**types, **infer(bare, claims.values(), sized=True)}
+    return types
 
 
 def _batch_axis(model: Model, name: str, shape: tuple[int, ...], shapes: Shapes, sizes: Sizes) -> int | None:

@@ -36,18 +36,19 @@ def skeleton(proto: ModelProto, external: ExternalData, functions: bool = False)
     return bare
 
 
-def infer(bare: ModelProto, keep: Iterable[ValueInfoProto] = ()) -> Mapping[str, TypeProto]:
+def infer(bare: ModelProto, keep: Iterable[ValueInfoProto], sized: bool) -> Mapping[str, TypeProto]:
     """Types of all values of a skeleton, as far as they can be inferred.
 
     Args:
         bare: A skeleton; left as it is.
         keep: Types the model's file claims. They are believed where nothing can be inferred: for results of ops of
             other domains, and, in a second run, for whatever stayed unknown in the first.
+        sized: Whether all dimensions have sizes, so that a shape with an open dimension counts as unknown.
     """
-    claims = {value.name: value for value in keep}
+    claims = {value.name: value for value in keep if _has_shape(value.type, sized)}
     foreign = {name for node in bare.graph.node if node.domain not in STANDARD for name in node.output}
     types = _infer(bare, [claims[name] for name in foreign if name in claims])
-    unknown = {name for name in claims if not _has_shape(types.get(name))}
+    unknown = {name for name in claims if not _has_shape(types.get(name), sized)}
     if unknown - foreign:
         types = _infer(bare, [claims[name] for name in claims if name in unknown or name in foreign])
     return types
@@ -56,15 +57,20 @@ def infer(bare: ModelProto, keep: Iterable[ValueInfoProto] = ()) -> Mapping[str,
 def _infer(bare: ModelProto, claims: list[ValueInfoProto]) -> dict[str, TypeProto]:
     asked = ModelProto()
     asked.CopyFrom(bare)
-    asked.graph.value_info.extend(claims)
-    foreign = {name for node in bare.graph.node if node.domain not in STANDARD for name in node.output}
+    believed = {value.name: value.type for value in claims}
     for value in asked.graph.output:
-        # What a file says about its outputs is often only true for the size it was exported at.
-        if value.name not in foreign:
+        if value.name in believed:
+            value.type.CopyFrom(believed.pop(value.name))
+        else:
+            # What a file says about its outputs is often only true for the size it was exported at.
             value.type.tensor_type.ClearField("shape")
+    asked.graph.value_info.extend(ValueInfoProto(name=name, type=kind) for name, kind in believed.items())
     inferred = onnx.shape_inference.infer_shapes(asked, data_prop=True).graph
     return {value.name: value.type for value in (*inferred.input, *inferred.value_info, *inferred.output)}
 
 
-def _has_shape(kind: TypeProto | None) -> bool:
-    return kind is not None and (not kind.HasField("tensor_type") or kind.tensor_type.HasField("shape"))
+def _has_shape(kind: TypeProto | None, sized: bool) -> bool:
+    if kind is None or not kind.HasField("tensor_type"):
+        return kind is not None
+    shape = kind.tensor_type.shape
+    return kind.tensor_type.HasField("shape") and (not sized or all(dim.HasField("dim_value") for dim in shape.dim))
