@@ -133,7 +133,7 @@ def test_batched_requests_get_their_own_rows_back(make_stage) -> None:
 
 def test_one_bad_index_in_a_batch_fails_alone(make_stage) -> None:
     async def story() -> None:
-        options = LocalOptions(batching=Batching(limit=3, patience=5.0))
+        options = LocalOptions(batching=Batching(limit=3, patience=0.2))
         async with LocalPipeline([make_stage(0, nodes=gather())], options=options) as pipeline:
             feeds = [{"t0": np.full((1, 4), value, np.float32)} for value in (1, 99, 2)]
             good, bad, also_good = [outcome async for outcome in pipeline.stream(feeds, in_flight=3)]
@@ -197,7 +197,7 @@ def test_a_hanging_stage_holds_up_everything_before_it_and_the_door_refuses(make
         async with LocalPipeline([make_stage(0), make_stage(1)], options=options) as pipeline:
             os.kill(pipeline.workers[1].pid, signal.SIGSTOP)
             open_ = [asyncio.create_task(pipeline.infer({"t0": rows(1)})) for _ in range(40)]
-            ended, waiting = await asyncio.wait(open_, return_when=asyncio.FIRST_COMPLETED)
+            ended, _ = await asyncio.wait(open_, return_when=asyncio.FIRST_COMPLETED)
             assert all(isinstance(task.exception(), Refused) for task in ended)
             assert pipeline.snapshot().gateway.queued == 4
             os.kill(pipeline.workers[1].pid, signal.SIGCONT)
@@ -263,9 +263,9 @@ def test_a_stage_that_does_not_load_is_named_and_nothing_stays(make_stage, monke
         with pytest.raises(BadModel, match=r"stage-2: .*NoSuchOp"):
             async with pipeline:
                 pass
-        assert list(tmp_path.iterdir()) == []
 
     in_loop(story)
+    assert list(tmp_path.glob("cutwater-*")) == []
 
 
 def test_numbers_and_forms_that_do_not_fit_are_refused_before_anything_starts(make_stage) -> None:
@@ -278,9 +278,7 @@ def test_numbers_and_forms_that_do_not_fit_are_refused_before_anything_starts(ma
 
 
 @pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGKILL])
-def test_whatever_ends_the_parent_no_process_and_no_file_stays(
-    make_stage, tmp_path: Path, blow: signal.Signals
-) -> None:
+def test_whatever_ends_the_parent_nothing_of_it_stays(make_stage, tmp_path: Path, blow: signal.Signals) -> None:
     stage = make_stage(0)
     (tmp_path / "stage.onnx").write_bytes(stage.onnx)
     (tmp_path / "run").mkdir()
@@ -304,7 +302,7 @@ def test_whatever_ends_the_parent_no_process_and_no_file_stays(
                 await asyncio.Event().wait()
         run(main())
     """)
-    environment = {**os.environ, "TMPDIR": str(tmp_path / "run")}
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "run"), "ORT_DISABLE_TELEMETRY": "1"}
     parent = subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
     )

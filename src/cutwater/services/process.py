@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 from collections import deque
@@ -53,6 +54,8 @@ class WorkerProcess:
             stderr=asyncio.subprocess.PIPE,
             # An interrupt from the keyboard is for the one who started it, who then ends the worker in good order.
             start_new_session=True,
+            # What a worker computes is nobody else's business, and ONNX Runtime leaves a file behind where it reports.
+            env={"ORT_DISABLE_TELEMETRY": "1", **os.environ},
         )
         self._listening = asyncio.create_task(self._listen())
         assert process.stdin is not None and process.stdout is not None
