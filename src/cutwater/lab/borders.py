@@ -16,7 +16,7 @@ from cutwater.errors import CodecError
 from cutwater.frameworks.base import Array, Session
 from cutwater.graph.graph import Graph, Tensor
 from cutwater.graph.tensors import elem_type_of
-from cutwater.lab.activations import Activations, ends
+from cutwater.lab.activations import ends
 from cutwater.lab.timing import Feeds, MeasureOptions, time_session
 from cutwater.profile.profile import BorderSample
 from cutwater.wire.codecs.base import Codec, Packing
@@ -24,8 +24,8 @@ from cutwater.wire.codecs.registry import get_codec
 
 Progress = Callable[[str, float], None]
 
-_PACKING_ROUNDS = 5
-_CONVERSION = MeasureOptions(rounds=15, seconds=0.2)
+_PACKING_ROUNDS = 3
+_CONVERSION = MeasureOptions(rounds=15, seconds=0.05)
 
 
 @dataclass(frozen=True)
@@ -62,18 +62,18 @@ def measure_borders(
     samples: list[BorderSample] = []
     last = ends(graph)[1]
     single = replace(options, batch=1)
-    activations = [Activations(graph, feeds, single) for feeds in requests]
+    empty = empty_run_seconds(single)
     for number, cut in enumerate(cuts):
         if progress:
             progress(f"border {cut.label}", number / len(cuts))
-        borders = [each.at(cut) for each in activations]
+        borders = _borders(graph, cut, requests, single)
         rest = None
         if cut.before != last.before and any(codec.form is not Form.RAW for codec in chosen):
             rest = options.framework.load(extract(graph, cut, last).onnx, options.engine)
         forms: dict[Form, _FormCost | None] = {}
         for codec in chosen:
             if codec.form not in forms:
-                forms[codec.form] = _form_cost(graph, cut, codec, borders, rest, single)
+                forms[codec.form] = _form_cost(graph, cut, codec, borders, rest, single, empty)
             cost = forms[codec.form]
             if cost is not None:
                 samples.append(_border_sample(cut, codec, cost))
@@ -94,8 +94,24 @@ def _border_sample(cut: Cut, codec: Codec, cost: _FormCost) -> BorderSample:
     )
 
 
+def _borders(graph: Graph, cut: Cut, requests: Sequence[Feeds], options: MeasureOptions) -> list[Feeds]:
+    """The tensors at a cut, for each request."""
+    if cut.before == 0:
+        return list(requests)
+    session = options.framework.load(extract(graph, ends(graph)[0], cut).onnx, options.engine)
+    found: list[Feeds] = [dict(zip(session.outputs, session.run(feeds), strict=True)) for feeds in requests]
+    session.close()
+    return found
+
+
 def _form_cost(
-    graph: Graph, cut: Cut, codec: Codec, borders: Sequence[Feeds], rest: Session | None, options: MeasureOptions
+    graph: Graph,
+    cut: Cut,
+    codec: Codec,
+    borders: Sequence[Feeds],
+    rest: Session | None,
+    options: MeasureOptions,
+    empty: float,
 ) -> _FormCost | None:
     """The form at one border; None where it cannot carry the values."""
     try:
@@ -109,8 +125,10 @@ def _form_cost(
     tensors = [graph.tensors[name] for name in cut.border if effective(graph.tensors[name], codec.form) is not Form.RAW]
     leave = arrive = 0.0
     if tensors:
-        leave = _conversion_seconds(tensors, codec.form, opset, borders[0], options, leave=True)
-        arrive = _conversion_seconds(tensors, codec.form, opset, borders[0], options, leave=False)
+        leave, arrive = (
+            max(0.0, seconds - empty)
+            for seconds in _conversion_seconds(tensors, codec.form, opset, borders[0], options)
+        )
     return _FormCost(parts, leave, arrive, _output_error(borders, restored, rest))
 
 
@@ -139,19 +157,17 @@ def _deviation(wanted: Array, found: Array) -> float:
 
 
 def _conversion_seconds(
-    tensors: Sequence[Tensor], form: Form, opset: int, border: Feeds, options: MeasureOptions, leave: bool
-) -> float:
-    """Seconds of converting ``tensors`` one way, less those of handing over the same number of tensors; never < 0."""
-    leaving = options.framework.load(_conversion_model(tensors, form, opset, leave=True), options.engine)
+    tensors: Sequence[Tensor], form: Form, opset: int, border: Feeds, options: MeasureOptions
+) -> tuple[float, float]:
+    """Seconds of a run that converts ``tensors`` into their form, and of one that restores them."""
     feeds: Mapping[str, Array] = {tensor.name: border[tensor.name] for tensor in tensors}
-    seconds = time_session(leaving, feeds, _CONVERSION).median
-    if not leave:
-        feeds = dict(zip(leaving.outputs, leaving.run(feeds), strict=True))
-        arriving = options.framework.load(_conversion_model(tensors, form, opset, leave=False), options.engine)
-        seconds = time_session(arriving, feeds, _CONVERSION).median
-        arriving.close()
-    leaving.close()
-    return max(0.0, seconds - empty_run_seconds(options))
+    took = []
+    for leave in (True, False):
+        session = options.framework.load(_conversion_model(tensors, form, opset, leave), options.engine)
+        took.append(time_session(session, feeds, _CONVERSION).median)
+        feeds = dict(zip(session.outputs, session.run(feeds), strict=True))
+        session.close()
+    return took[0], took[1]
 
 
 def empty_run_seconds(options: MeasureOptions) -> float:
