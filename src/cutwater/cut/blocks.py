@@ -29,7 +29,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cutwater.cut.order import Order, bits
-from cutwater.graph.graph import Graph
+from cutwater.graph.graph import Graph, Tensor
 from cutwater.graph.tensors import UNSENDABLE
 
 CHEAP = frozenset({
@@ -57,7 +57,11 @@ CHEAP_SHARE = 0.01
 CHEAP_BESIDE = 0.25
 """... and share of the neighbour's FLOPs up to which it is cheap beside that one."""
 SLACK = 1024
-"""Bytes by which a border may grow through a merge: a few shape values never decide where to cut."""
+"""Bytes by which a border may grow through a backward merge that has to do with integers: values of shapes never decide
+where to cut, and a border without them can be batched."""
+GROWTH = 0.02
+"""Share by which a border may grow through any backward merge: a class token joins the 196 of a picture."""
+INTEGERS = frozenset({"int64", "int32", "bool"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,13 +182,13 @@ class _Merger:
         names = {name for index in bits(ops) for name in self._graph.ops[index].inputs}
         return {name for name in names if name not in producer or not ops >> producer[name] & 1}
 
-    def _leaving_bytes(self, ops: int) -> int:
-        return sum(
-            self._graph.tensors[name].nbytes
+    def _leaving(self, ops: int) -> list[Tensor]:
+        return [
+            self._graph.tensors[name]
             for index in bits(ops)
             for name in self._graph.ops[index].outputs
             if self._readers[name] & ~ops or name in self._outputs
-        )
+        ]
 
     def _backward(self, group: int) -> int | None:
         ops = self._ops[group]
@@ -196,12 +200,12 @@ class _Merger:
             there = other | self._union(self._order.ancestors, other)
             if before & ~there or not self._is_small_beside(ops, other):
                 continue
-            dying = sum(
-                self._graph.tensors[name].nbytes
+            dying = [
+                self._graph.tensors[name]
                 for name in self._arriving(ops)
                 if name not in self._outputs and self._readers[name] & ~(ops | there) == 0
-            )
-            if self._leaving_bytes(ops) <= dying + SLACK:
+            ]
+            if _fits(self._leaving(ops), dying):
                 return neighbour
         return None
 
@@ -220,9 +224,16 @@ class _Merger:
                 for name in self._arriving(ops)
                 if name not in self._outputs and self._readers[name] & later == 0
             )
-            if dying <= self._leaving_bytes(ops) + SLACK:
+            if dying <= sum(tensor.nbytes for tensor in self._leaving(ops)):
                 return neighbour
         return None
+
+
+def _fits(leaving: list[Tensor], dying: list[Tensor]) -> bool:
+    """Whether replacing ``dying`` by ``leaving`` makes a border practically no larger."""
+    after, before = (sum(tensor.nbytes for tensor in tensors) for tensors in (leaving, dying))
+    shapes = all(tensor.dtype in INTEGERS for tensor in leaving) or any(tensor.dtype in INTEGERS for tensor in dying)
+    return after <= before * (1 + GROWTH) + (SLACK if shapes else 0)
 
 
 def _blocks(graph: Graph, order: Order, groups: Iterable[int]) -> tuple[Block, ...]:

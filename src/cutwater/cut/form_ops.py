@@ -72,8 +72,8 @@ class Conversion:
         """From the tensor to what travels."""
         match self.form:
             case Form.FLOAT16:
-                limits = [self._constant("low", -LARGEST_HALF), self._constant("high", LARGEST_HALF)]
-                clipped = self._clip(self._whole, "clipped", -LARGEST_HALF, LARGEST_HALF, limits)
+                # Without it a Cast makes infinities of large values; it costs half as much again as the Cast alone.
+                clipped = self._clip(self._whole, "clipped", -LARGEST_HALF, LARGEST_HALF)
                 self._op("Cast", [clipped], "", to=TensorProto.FLOAT16)
             case Form.INT8 if self.opset >= 11:
                 names = [self._name, f"{self._name}.scale", f"{self._name}.zero"]
@@ -111,7 +111,7 @@ class Conversion:
             return
         counts = self._round(self._op("Div", [self._whole, self._aligned(scale, "scale")], "x"), "x.round")
         moved = self._op("Add", [counts, self._aligned(shift, "shift")], "x.moved")
-        clipped = self._clip(moved, "x.clipped", 0.0, 255.0, [nothing, steps])
+        clipped = self._clip(moved, "x.clipped", 0.0, 255.0)
         self._op("Cast", [clipped], "", to=TensorProto.UINT8)
 
     def _dequantise(self) -> None:
@@ -146,10 +146,11 @@ class Conversion:
         half = self._constant("half", 0.5)
         return self._op("Floor", [self._op("Add", [name, half], f"{part}.half")], part)
 
-    def _clip(self, name: str, part: str, low: float, high: float, limits: Sequence[str]) -> str:
-        if self.opset >= 11:
-            return self._op("Clip", [name, *limits], part)
-        return self._op("Clip", [name], part, min=low, max=high)
+    def _clip(self, name: str, part: str, low: float, high: float) -> str:
+        if self.opset < 11:
+            return self._op("Clip", [name], part, min=low, max=high)
+        limits = [self._constant(f"{part}.low", low), self._constant(f"{part}.high", high)]
+        return self._op("Clip", [name, *limits], part)
 
     def _op(self, kind: str, inputs: Sequence[str], part: str, **attributes: Any) -> str:
         name = f"{self._name}.{part}" if part else self._name
