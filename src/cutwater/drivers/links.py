@@ -10,6 +10,7 @@ import hmac
 import socket
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import count
 from pathlib import Path
 from typing import Protocol, cast
@@ -155,7 +156,7 @@ class Link(asyncio.BufferedProtocol):
         began = time.perf_counter()
         if self._closed:
             raise self._loss()
-        self.send(Ping(token, pad), (memoryview(bytes(pad)),) if pad else ())
+        self.send(Ping(token, pad), (_padding(pad),) if pad else ())
         try:
             await pong
         finally:
@@ -381,6 +382,11 @@ def _tune(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(SILENCE * 1000))
+
+
+@lru_cache(maxsize=4)
+def _padding(size: int) -> bytes:
+    return bytes(size)
 
 
 def _retrieve(future: "asyncio.Future[None]") -> None:
