@@ -1,6 +1,7 @@
 """Working out the integer arithmetic on shapes that exporters leave in a graph, once all sizes are concrete."""
 
 from collections.abc import Mapping
+from math import prod
 
 import numpy as np
 import onnx
@@ -63,6 +64,8 @@ def _value(
     needed = reads(node)
     if node.op_type not in ARITHMETIC or any(name not in values or values[name].size > LARGEST for name in needed):
         return None
+    if any(_elements(types.get(name)) > LARGEST for name in node.output):
+        return None
     made = [onnx.helper.make_empty_tensor_value_info(name) for name in node.output if name]
     graph = onnx.helper.make_graph(
         [node], "one", [], made, [onnx.numpy_helper.from_array(np.asarray(values[name]), name) for name in needed]
@@ -72,3 +75,8 @@ def _value(
     if any(array.size > LARGEST for array in arrays):
         return None
     return {value.name: array for value, array in zip(made, arrays, strict=True)}
+
+
+def _elements(kind: TypeProto | None) -> int:
+    """Elements of a value as far as its dimensions are known: weights made by ops are not to be made here."""
+    return prod(dim.dim_value or 1 for dim in kind.tensor_type.shape.dim) if kind is not None else 0

@@ -85,7 +85,8 @@ def _infer_at(model: Model, values: Mapping[str, int], observed: Observed) -> Ma
     for name, (dtype, shape) in observed.items():
         claims[name] = onnx.helper.make_tensor_value_info(name, elem_type_of(dtype), shape)
     types = infer(bare, claims.values(), sized=True)
-    while any(_dims(types.get(name)) is None for node in bare.graph.node for name in node.output if name):
+    wanted = flowing(model)
+    while any(_dims(types.get(name)) is None for name in wanted):
         if not fold_shapes(bare, types):
             break
         # What was folded away has a type still: it may flow between ops of the real graph.
