@@ -5,7 +5,7 @@ import pytest
 
 from cutwater.errors import BadFile
 from cutwater.profile.files import load_profile, save_profile
-from cutwater.profile.profile import BorderSample, FrameCost, Sample, StageSample
+from cutwater.profile.profile import BorderSample, Sample, StageSample
 
 
 @pytest.fixture
@@ -15,7 +15,6 @@ def full(profile):
         ops=profile.ops | {"/blocks.0/conv": Sample(1.25e-05, 1e-07, 9)},
         stages=(StageSample(begin="0", end="ff", seconds=Sample(1.5, 0.1, 5), predicted=1.4, peak_memory=4096),),
         borders=(BorderSample(cut="f", codec="int8+zstd", nbytes=1000.0, encode=1e-4, decode=2e-4, error=0.01),),
-        send=FrameCost(fixed=1e-5, per_byte=1e-9),
         base_memory=50_000_000,
     )
 
