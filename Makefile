@@ -32,9 +32,9 @@ bench: .venv/.bench ## Run the benchmarks (interleaved, ratios); takes long
 
 lock: .venv/.uv ## Renew requirements/*.txt from pyproject.toml
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
-	  pyproject.toml --extra zoo -o requirements/demo.txt
+	  pyproject.toml -o requirements/demo.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
-	  pyproject.toml --extra zoo --extra video --group dev -o requirements/test.txt
+	  pyproject.toml --extra video --group dev -o requirements/test.txt
 
 clean: ## Remove everything the other targets made, the downloads included
 	rm -rf .venv .cache demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -3,7 +3,7 @@
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count
+from itertools import count, takewhile
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -115,6 +115,21 @@ def open_inputs(
     """
     names = [specs] if isinstance(specs, str) else specs
     return Inputs([source for spec in names for source in _sources(spec, graph_inputs, options)], options)
+
+
+def good_feeds(items: Inputs, most: int) -> list[Mapping[str, Array]]:
+    """The feeds of the first ``most`` inputs that can be read. Raises the first one's error where none can."""
+    found: list[Mapping[str, Array]] = []
+    error: InputError | None = None
+    for item in takewhile(lambda item: item.round == 0, items):
+        if item.error is None:
+            found.append(item.feeds)
+        error = error or item.error
+        if len(found) == most:
+            break
+    if not found:
+        raise error or BadFile("there are no inputs")
+    return found
 
 
 def _sources(spec: str, tensors: Sequence[Tensor], options: InputOptions) -> list[_Source]:

@@ -66,6 +66,15 @@ class FrameCost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Seconds per byte."""
 
 
+class LocalHop(msgspec.Struct, frozen=True):
+    """What a frame between two workers of one machine takes."""
+
+    latency: float
+    """Seconds an empty frame is on its way."""
+    bandwidth: float
+    """Bytes per second."""
+
+
 class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The measured costs of one model on one device."""
 
@@ -84,6 +93,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     stages: tuple[StageSample, ...] = ()
     borders: tuple[BorderSample, ...] = ()
     send: FrameCost = FrameCost()
+    """CPU of a worker that sends a frame; nothing where it was not measured."""
     receive: FrameCost = FrameCost()
+    local: LocalHop | None = None
+    """Between two workers of this machine; None where it was not measured."""
     base_memory: int = 0
     """Bytes of resident memory of a worker before it loads a stage."""

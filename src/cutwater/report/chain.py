@@ -7,6 +7,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 from cutwater.cut.cut import Cut
 from cutwater.graph.graph import Graph
@@ -53,7 +54,7 @@ def _with_chosen(cuts: Sequence[Cut], chosen: Sequence[Cut]) -> list[Cut]:
 
 def _positions(chain: Sequence[Cut]) -> list[float]:
     """x of each cut: blocks are as wide as their share of the FLOPs, but never invisible."""
-    work = [after.flops_before - before.flops_before for before, after in zip(chain, chain[1:], strict=False)]
+    work = [after.flops_before - before.flops_before for before, after in pairwise(chain)]
     room = WIDTH - LEFT - RIGHT - LEAST_BLOCK * len(work)
     total = sum(work) or 1
     edges = [float(LEFT)]
@@ -63,7 +64,7 @@ def _positions(chain: Sequence[Cut]) -> list[float]:
 
 
 def _draw_blocks(canvas: Canvas, chain: Sequence[Cut], edges: Sequence[float], chosen: Sequence[Cut]) -> None:
-    for k, (before, after) in enumerate(zip(chain, chain[1:], strict=False)):
+    for k, (before, after) in enumerate(pairwise(chain)):
         stage = sum(cut <= before for cut in chosen)
         flops = after.flops_before - before.flops_before
         weights = after.weight_bytes_before - before.weight_bytes_before
@@ -100,7 +101,7 @@ def _draw_chosen(
     at = {cut.before: x for cut, x in zip(chain, edges, strict=True)}
     ends = [edges[0], *(at[cut.before] for cut in chosen), edges[-1]]
     if chosen:
-        for k, (start, stop) in enumerate(zip(ends, ends[1:], strict=False)):
+        for k, (start, stop) in enumerate(pairwise(ends)):
             place = f" on {places[k]}" if k < len(places) else ""
             room = stop - start
             label = f"stage {k + 1}{place}" if room > 90 else str(k + 1)

@@ -1,0 +1,48 @@
+"""The command `cutwater`: registers the commands, and turns every typed error into one clear line and an exit code."""
+
+import json
+import sys
+
+import typer
+
+import cutwater
+from cutwater.cli import demo, export, model, plan, profile, run
+from cutwater.cli.console import messages
+from cutwater.errors import CutwaterError
+
+app = typer.Typer(
+    help="Cut a neural network at the best places and run it across the machines you have.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(model.app, name="model")
+app.command("profile")(profile.profile)
+app.command("plan")(plan.plan)
+app.command("run")(run.run)
+app.command("demo")(demo.demo)
+app.command("export")(export.export)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"cutwater {cutwater.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    try:
+        app()
+    except CutwaterError as error:
+        if "--json" in sys.argv:
+            typer.echo(json.dumps({"error": {"kind": error.kind, "message": str(error)}}))
+        messages.print(f"[bold red]{error.kind}[/]: {error}", highlight=False)
+        sys.exit(error.exit_code)

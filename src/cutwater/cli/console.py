@@ -1,0 +1,33 @@
+"""Where a command speaks: results on standard output, progress and messages on standard error."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+NARROWEST = 120
+"""Columns of a table where nobody looks through a terminal."""
+
+results = Console(highlight=False, width=None if sys.stdout.isatty() else NARROWEST)
+messages = Console(stderr=True, highlight=False)
+
+
+def print_json(value: object) -> None:
+    """One JSON document on standard output."""
+    results.print(json.dumps(value, indent=2), soft_wrap=True, markup=False)
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Callable[[str, float], None]]:
+    """A progress bar on standard error; yields a callback ``(what, share done)``."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=messages, transient=True) as bar:
+        task = bar.add_task(title, total=1.0)
+
+        def report(what: str, share: float) -> None:
+            bar.update(task, description=f"{title}: {what}", completed=share)
+
+        yield report

@@ -1,0 +1,54 @@
+"""Options that several commands share, each said once."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cutwater.errors import BadQuantity, BadShape
+
+Model = Annotated[Path, typer.Argument(help="An ONNX file.", show_default=False)]
+Sizes = Annotated[
+    list[str],
+    typer.Option("--size", help="Concrete size of a dynamic dimension: NAME=640, or INPUT:AXIS=640.", metavar="DIM=N"),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+InputSpecs = Annotated[
+    list[str],
+    typer.Option(
+        "--input", "-i", help='A picture, folder, video, .npy or .npz; or "synthetic:N". May be given several times.'
+    ),
+]
+Cuts = Annotated[
+    list[str], typer.Option("--cut", help='A cut: "after LAYER", an index from `model show`, or "40%" of the FLOPs.')
+]
+Codecs = Annotated[
+    list[str], typer.Option("--codec", help='A codec to consider, such as float16 or int8+zstd; or "all".')
+]
+Batch = Annotated[int, typer.Option(min=1, help="Most requests a stage computes together.")]
+Threads = Annotated[int, typer.Option(min=1, help="Threads inside one op, per stage.")]
+
+
+def parse_sizes(texts: list[str]) -> Mapping[str, int]:
+    """``["height=640"]`` -> ``{"height": 640}``. Raises BadShape."""
+    sizes: dict[str, int] = {}
+    for text in texts:
+        name, equals, value = text.rpartition("=")
+        if not (equals and name and value.isdecimal() and int(value) > 0):
+            raise BadShape(f"--size {text}: write it as NAME=N with a whole number above 0, such as --size height=640")
+        sizes[name] = int(value)
+    return sizes
+
+
+def comma_numbers(text: str) -> tuple[float, float, float]:
+    """``"127"`` -> (127, 127, 127), ``"1,2,3"`` -> (1, 2, 3). Raises BadQuantity."""
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) == 1:
+        numbers *= 3
+    if len(numbers) != 3:
+        raise BadQuantity(f"{text!r} is neither one number nor three; write it like '127' or '123.7,116.3,103.5'")
+    return numbers[0], numbers[1], numbers[2]

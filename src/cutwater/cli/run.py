@@ -1,0 +1,107 @@
+"""`cutwater run`: plans, starts local workers, streams inputs through them, and sets predicted beside measured."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from cutwater.cli.console import messages, print_json, progress, results
+from cutwater.cli.live import LiveView
+from cutwater.cli.options import Batch, Cuts, InputSpecs, Json, Model, Sizes, Threads, comma_numbers, parse_sizes
+from cutwater.cut.lattice import Lattice, build_lattice
+from cutwater.engine.batching import Batching
+from cutwater.errors import CutwaterError
+from cutwater.frameworks.base import EngineOptions
+from cutwater.frameworks.open import open_graph
+from cutwater.lab.inputs import InputOptions, Inputs, Item, good_feeds, open_inputs
+from cutwater.lab.planning import LocalTask, plan_locally
+from cutwater.lab.timing import MeasureOptions
+from cutwater.lab.trial import Trial, plan_stages, run_trial
+from cutwater.plan.files import load_plan
+from cutwater.plan.objective import parse_objective
+from cutwater.plan.plan import Plan
+from cutwater.report.tables import plan_summary, trial_tables
+from cutwater.report.trial_page import trial_page
+from cutwater.services.local import LocalOptions, Outcome
+from cutwater.units import parse_seconds
+from cutwater.vision.attach import Preparation
+from cutwater.zoo.packages import default_cache
+
+
+def run(
+    model: Model,
+    inputs: InputSpecs = ["synthetic"],  # noqa: B006
+    stages: Annotated[int | None, typer.Option(min=1, help="Number of stages; default: one per core.")] = None,
+    plan: Annotated[Path | None, typer.Option(help="Run this plan instead of making one.")] = None,
+    cut: Cuts = [],  # noqa: B006
+    objective: Annotated[str, typer.Option("--for", help="What to plan for; see `cutwater plan`.")] = "throughput",
+    repeat: Annotated[int, typer.Option(min=1, help="How many times to go through all inputs.")] = 10,
+    size: Sizes = [],  # noqa: B006
+    mean: Annotated[str, typer.Option(help="Subtracted from pixels 0..255: one number or R,G,B.")] = "0",
+    std: Annotated[str, typer.Option(help="Pixels are divided by this afterwards: one number or R,G,B.")] = "255",
+    fit: Annotated[str, typer.Option(help="How pictures are fitted: crop, letterbox or stretch.")] = "crop",
+    threads: Threads = 1,
+    batch: Batch = 1,
+    patience: Annotated[str, typer.Option(help="How long a request waits for company in a batch.")] = "0 ms",
+    timeout: Annotated[str, typer.Option(help="How long one request may take.")] = "60 s",
+    tcp: Annotated[bool, typer.Option("--tcp", help="Loopback TCP instead of Unix sockets.")] = False,
+    page: Annotated[Path | None, typer.Option(help="Write an HTML page with the cut model and the timeline.")] = None,
+    json: Json = False,
+) -> None:
+    """Run a model in stages on this machine, and compare what was predicted with what was measured.
+
+    Ends with 1 if any input has no answer; the others are answered all the same.
+    """
+    graph = open_graph(model, parse_sizes(size))
+    lattice = build_lattice(graph)
+    preparation = Preparation(comma_numbers(mean), comma_numbers(std), fit)
+    items = open_inputs(
+        inputs, [graph.tensors[name] for name in graph.inputs], InputOptions(preparation=preparation, repeat=repeat)
+    )
+    if plan is not None:
+        chosen = load_plan(plan)
+    else:
+        measure = MeasureOptions(threads=threads)
+        task = LocalTask(lattice, good_feeds(items, 3), stages, parse_objective(objective), measure)
+        with progress("planning") as report:
+            chosen, _ = plan_locally(task, default_cache() / "profiles", report)
+    if not json:
+        results.print(plan_summary(chosen))
+    options = LocalOptions(
+        engine=EngineOptions(threads=threads),
+        batching=Batching(limit=batch, patience=parse_seconds(patience)),
+        timeout=parse_seconds(timeout),
+        tcp=tcp,
+    )
+    trial = _stream(lattice, chosen, items, options)
+    if page is not None:
+        page.write_text(trial_page(graph, lattice, trial).render(), encoding="utf-8")
+        messages.print(f"written: {page}")
+    _tell(trial, json)
+    if trial.failures:
+        raise typer.Exit(1)
+
+
+def _stream(lattice: Lattice, plan: Plan, items: Inputs, options: LocalOptions) -> Trial:
+    def told(item: Item, outcome: Outcome | CutwaterError) -> None:
+        if isinstance(outcome, CutwaterError) and item.round == 0:
+            messages.print(f"[red]{outcome.kind}[/] {item.name}: {outcome}")
+
+    with LiveView(plan, items.total) as view:
+        return asyncio.run(
+            run_trial(plan_stages(lattice, plan), plan, items, options, on_outcome=told, on_progress=view.show)
+        )
+
+
+def _tell(trial: Trial, json: bool) -> None:
+    if json:
+        facts = msgspec.to_builtins(trial)
+        del facts["trails"]
+        print_json(facts)
+        return
+    for made in trial_tables(trial):
+        results.print()
+        results.print(made)
+    results.print(f"\n{trial.answered} of {trial.requests} inputs answered, {len(trial.failures)} not")

@@ -1,0 +1,90 @@
+"""From a model to a plan for workers on this machine, whose stage times were measured, not only predicted from ops."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import msgspec
+
+from cutwater.cut.lattice import Lattice
+from cutwater.lab.measure import Progress, refine
+from cutwater.lab.profiles import profile_for
+from cutwater.lab.timing import Feeds, MeasureOptions, usable_cores
+from cutwater.lab.trial import plan_cuts
+from cutwater.plan.build import build_problem
+from cutwater.plan.fleet import LOCAL_LINK, Fleet, Link, local_fleet
+from cutwater.plan.objective import Objective
+from cutwater.plan.plan import Plan
+from cutwater.plan.problem import Limits
+from cutwater.plan.solve import make_plan
+from cutwater.profile.profile import Profile
+
+ROUNDS = 4
+"""How often to plan anew, at most, after the chosen stages were measured."""
+
+
+@dataclass(frozen=True)
+class LocalTask:
+    """What is to be planned for this machine."""
+
+    lattice: Lattice
+    requests: Sequence[Feeds]
+    """Typical requests."""
+    stages: int | None = None
+    """How many; None: one per core."""
+    objective: Objective = Objective("throughput")  # noqa: RUF009
+    measure: MeasureOptions = MeasureOptions()  # noqa: RUF009
+
+
+def plan_locally(task: LocalTask, folder: Path, progress: Progress = lambda what, share: None) -> tuple[Plan, Profile]:
+    """The best plan for workers on this machine, with the profile it was made from.
+
+    Args:
+        task: What to plan.
+        folder: Where profiles are kept.
+        progress: Told what is being done.
+
+    Raises:
+        NoPlan: There are fewer ops than stages asked for, or a limit cannot be kept.
+    """
+    stages = task.stages or len(usable_cores())
+    limits = Limits(min_stages=stages, max_stages=stages)
+    graph = task.lattice.graph
+    profile = profile_for(
+        graph, task.requests, folder, options=task.measure, progress=lambda w, s: progress(w, 0.8 * s)
+    )
+    fleet = fleet_here(profile, stages)
+    return plan_and_measure(task, profile, fleet, limits, progress=lambda w, s: progress(w, 0.8 + 0.2 * s))
+
+
+def fleet_here(profile: Profile, workers: int) -> Fleet:
+    """So many workers on this machine, with the cores, threads and hops of a profile measured on it."""
+    link = LOCAL_LINK if profile.local is None else Link(**msgspec.structs.asdict(profile.local))
+    return local_fleet(workers, profile.conditions.cores, threads=profile.conditions.threads, link=link)
+
+
+def plan_and_measure(
+    task: LocalTask, profile: Profile, fleet: Fleet, limits: Limits, progress: Progress
+) -> tuple[Plan, Profile]:
+    """The best plan by what is known, after the stages it consists of were measured and it still is the best.
+
+    Op times predict a stage to a few percent, and a search for the best cut finds where they flatter. So the chosen
+    stages are run for themselves, the profile learns from them, and planning starts over, until it chooses stages that
+    have been measured.
+    """
+    graph = task.lattice.graph
+    plan = make_plan(build_problem(task.lattice, profile, fleet, limits=limits), task.objective)
+    for number in range(ROUNDS):
+        known = {(stage.begin, stage.end) for stage in profile.stages}
+        spans = [
+            (begin, end)
+            for begin, end in pairwise(plan_cuts(task.lattice, plan))
+            if (f"{begin.before:x}", f"{end.before:x}") not in known
+        ]
+        if not spans:
+            break
+        progress(f"the {len(spans)} new stages of plan {number + 1}", number / ROUNDS)
+        profile = refine(profile, graph, spans, task.requests[0], task.measure)
+        plan = make_plan(build_problem(task.lattice, profile, fleet, limits=limits), task.objective)
+    return plan, profile

@@ -1,0 +1,286 @@
+"""Trial: one measured run of one plan on given inputs, with predicted beside measured.
+
+Two phases, because a prediction is of two things. First a few requests one at a time: what one request takes when
+nothing else goes on. Then all of them with enough in flight to keep every stage busy: what can be sustained.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+
+import msgspec
+import numpy as np
+
+from cutwater.cut.cut import Cut
+from cutwater.cut.lattice import Lattice
+from cutwater.cut.split import split
+from cutwater.cut.stage import Stage
+from cutwater.errors import BadFile, CutwaterError, WorkerLost
+from cutwater.frameworks.base import Array
+from cutwater.lab.inputs import Item
+from cutwater.plan.plan import Plan
+from cutwater.profile.profile import Sample
+from cutwater.services.local import LocalOptions, LocalPipeline, Outcome
+from cutwater.services.tally import PipelineSnapshot
+from cutwater.units import NodeId, RequestId, Seconds
+from cutwater.wire.codecs.registry import get_codec
+from cutwater.wire.message import Mark
+
+Feeds = Mapping[str, Array]
+ALONE = 8
+"""How many requests are sent one at a time."""
+
+
+class Quantiles(msgspec.Struct, frozen=True):
+    """Seconds."""
+
+    p50: Seconds
+    p90: Seconds
+    p99: Seconds
+    worst: Seconds
+
+
+class StageResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What one stage did, beside what it was expected to do; seconds and bytes per request."""
+
+    node: NodeId
+    begin: str
+    end: str
+    predicted: Seconds
+    """Computing, at the plan's assumption of how busy the other cores are."""
+    computed: Sample
+    """Computing, under load."""
+    busy: float
+    """Share of the time it computed, packed or unpacked."""
+    wait: Seconds
+    """Median wait for its turn, under load."""
+    decode: Seconds
+    encode: Seconds
+    received_bytes: float
+    sent_bytes: float
+    batch: float
+    """Mean number of requests computed together."""
+
+
+class HopResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What one hop carried, beside what it was expected to carry; per request, one at a time."""
+
+    source: str
+    target: str
+    codec: str
+    predicted_bytes: float
+    nbytes: float
+    predicted: Seconds
+    """Propagation and transfer, forwards."""
+    measured: Seconds | None
+    """Median from handing over to having it whole; None where one end is the gateway, which leaves no mark."""
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """An input without a result."""
+
+    name: str
+    kind: str
+    message: str
+
+
+class Trial(msgspec.Struct, frozen=True, kw_only=True):
+    """One run: what was asked, what came of it, and how fast."""
+
+    plan: Plan
+    requests: int
+    answered: int
+    failures: tuple[Failed, ...]
+    elapsed: Seconds
+    """Of the second phase."""
+    throughput: float
+    """Answers per second while the pipeline was full."""
+    latency: Quantiles
+    """Under load."""
+    alone: Sample | None
+    """Latency of one request with nothing else going on."""
+    stages: tuple[StageResult, ...]
+    hops: tuple[HopResult, ...]
+    trails: dict[RequestId, tuple[Mark, ...]]
+    """Of the second phase: request -> what each stage did with it."""
+
+
+def plan_cuts(lattice: Lattice, plan: Plan) -> tuple[Cut, ...]:
+    """The cuts of a plan, from input to output. Raises BadFile if the plan is for another model."""
+    if plan.model_hash != lattice.graph.hash:
+        raise BadFile(f"the plan was made for another model ({plan.model}); make a new one with `cutwater plan`")
+    masks = [int(plan.stages[0].begin.before, 16), *(int(stage.end.before, 16) for stage in plan.stages)]
+    missing = [mask for mask in masks if mask not in lattice.position]
+    if missing:
+        raise BadFile(f"the plan cuts {plan.model} where it cannot be cut; make a new one with `cutwater plan`")
+    return tuple(lattice.cuts[lattice.position[mask]] for mask in masks)
+
+
+def plan_stages(lattice: Lattice, plan: Plan) -> list[Stage]:
+    """The stages of a plan, in the forms its codecs ask for. Raises BadFile, BadCut."""
+    return split(lattice.graph, plan_cuts(lattice, plan), [get_codec(name).form for name in plan.codecs])
+
+
+async def run_trial(
+    stages: Sequence[Stage],
+    plan: Plan,
+    inputs: Iterable[Item],
+    options: LocalOptions = LocalOptions(),  # noqa: B008
+    *,
+    on_outcome: Callable[[Item, Outcome | CutwaterError], None] = lambda item, outcome: None,
+    on_progress: Callable[[PipelineSnapshot, Sequence[Seconds]], None] = lambda snapshot, latencies: None,
+) -> Trial:
+    """Run a plan on this machine.
+
+    Args:
+        stages: of the plan, see `plan_stages`.
+        plan: what is run.
+        inputs: what is asked; read only as fast as it is answered.
+        options: of the pipeline; its cores and engine.
+        on_outcome: told of each input's outcome, in order.
+        on_progress: told after each outcome how the pipeline stands, with the latencies under load so far.
+
+    Raises:
+        CutwaterError: when the pipeline cannot be started.
+        WorkerLost: when a stage has lost its last worker; what was answered until then has been told.
+    """
+    record = _Record(on_outcome)
+    source = iter(inputs)
+    replicas = [len(stage.nodes) for stage in plan.stages]
+    async with LocalPipeline(stages, plan.codecs, replicas=replicas, options=options) as pipeline:
+        async for outcome in pipeline.stream(record.asking(islice(source, ALONE)), in_flight=1):
+            record.add(outcome)
+        alone = record.phase()
+        async for outcome in pipeline.stream(record.asking(source)):
+            record.add(outcome)
+            on_progress(pipeline.snapshot(), record.latencies)
+            if isinstance(outcome, WorkerLost):
+                raise outcome
+        loaded = record.phase()
+    # Too few inputs for a second phase: then the first is all there is to tell.
+    return _fold(plan, alone, loaded if loaded.outcomes else alone, record)
+
+
+class _Phase:
+    """The outcomes with a result of one phase, and when each of them was there."""
+
+    def __init__(self) -> None:
+        self.began = time.perf_counter()
+        self.outcomes: list[Outcome] = []
+        self.moments: list[Seconds] = []
+        self.elapsed = 0.0
+
+    def throughput(self) -> float:
+        """Answers per second between the first and the last answer: filling the pipeline is not counted."""
+        if len(self.moments) < 2:
+            return len(self.moments) / self.elapsed if self.elapsed else 0.0
+        return (len(self.moments) - 1) / max(self.moments[-1] - self.moments[0], 1e-9)
+
+
+class _Record:
+    """Items on the way in, outcomes on the way out."""
+
+    def __init__(self, on_outcome: Callable[[Item, Outcome | CutwaterError], None]) -> None:
+        self.failures: list[Failed] = []
+        self.requests = 0
+        self.latencies: list[Seconds] = []
+        self._on_outcome = on_outcome
+        self._asked: deque[Item] = deque()
+        self._phase = _Phase()
+
+    def asking(self, inputs: Iterable[Item]) -> Iterator[Feeds | CutwaterError]:
+        for item in inputs:
+            self._asked.append(item)
+            yield item.feeds if item.error is None else item.error
+
+    def add(self, outcome: Outcome | CutwaterError) -> None:
+        item = self._asked.popleft()
+        self.requests += 1
+        if isinstance(outcome, Outcome):
+            self._phase.outcomes.append(outcome)
+            self._phase.moments.append(time.perf_counter())
+            self.latencies.append(outcome.latency)
+        else:
+            self.failures.append(Failed(item.name, outcome.kind, str(outcome)))
+        self._on_outcome(item, outcome)
+
+    def phase(self) -> _Phase:
+        """The phase that ends now; a new one begins."""
+        ended, self._phase, self.latencies = self._phase, _Phase(), []
+        ended.elapsed = time.perf_counter() - ended.began
+        return ended
+
+
+def _fold(plan: Plan, alone: _Phase, loaded: _Phase, record: _Record) -> Trial:
+    answered = len(alone.outcomes) + (len(loaded.outcomes) if loaded is not alone else 0)
+    latencies = [outcome.latency for outcome in loaded.outcomes] or [float("nan")]
+    quantiles = Quantiles(*(float(q) for q in np.quantile(latencies, (0.5, 0.9, 0.99, 1.0))))
+    return Trial(
+        plan=plan,
+        requests=record.requests,
+        answered=answered,
+        failures=tuple(record.failures),
+        elapsed=loaded.elapsed,
+        throughput=loaded.throughput(),
+        latency=quantiles,
+        alone=sample([outcome.latency for outcome in alone.outcomes]) if alone.outcomes else None,
+        stages=tuple(_stage_result(plan, k, loaded) for k in range(len(plan.stages))),
+        hops=tuple(_hop_result(plan, k, alone) for k in range(len(plan.codecs))),
+        trails={RequestId(k): outcome.trail for k, outcome in enumerate(loaded.outcomes)},
+    )
+
+
+def _stage_result(plan: Plan, k: int, phase: _Phase) -> StageResult:
+    stage, expected = plan.stages[k], plan.score.stages[k]
+    marks = [outcome.trail[k] for outcome in phase.outcomes]
+    work = sum((mark.finished - mark.started) / mark.batch + mark.decode + mark.encode for mark in marks)
+    return StageResult(
+        node=expected.node,
+        begin=stage.begin.label,
+        end=stage.end.label,
+        predicted=expected.compute,
+        computed=sample([(mark.finished - mark.started) / mark.batch for mark in marks]),
+        busy=work / max(phase.elapsed * len(stage.nodes), 1e-9),
+        wait=_median([mark.started - mark.received for mark in marks]),
+        decode=_median([mark.decode for mark in marks]),
+        encode=_median([mark.encode for mark in marks]),
+        received_bytes=_mean([mark.received_bytes for mark in marks]),
+        sent_bytes=_mean([mark.sent_bytes for mark in marks]),
+        batch=_mean([mark.batch for mark in marks]),
+    )
+
+
+def _hop_result(plan: Plan, k: int, phase: _Phase) -> HopResult:
+    """Between two stages both marks are on this machine's one clock, so the hop is what lies between them."""
+    expected = plan.score.hops[k]
+    trails = [outcome.trail for outcome in phase.outcomes]
+    last = k == len(plan.stages)
+    carried = [float(trail[k - 1].sent_bytes if last else trail[k].received_bytes) for trail in trails]
+    inner = 0 < k < len(plan.stages)
+    between = [trail[k].received - trail[k - 1].sent for trail in trails] if inner else []
+    return HopResult(
+        source=expected.source,
+        target=expected.target,
+        codec=expected.codec,
+        predicted_bytes=expected.nbytes,
+        nbytes=_mean(carried),
+        predicted=expected.latency,
+        measured=_median(between) if between else None,
+    )
+
+
+def sample(values: Sequence[float]) -> Sample:
+    """Median and distance between the quartiles."""
+    if not values:
+        return Sample(float("nan"), float("nan"), 0)
+    low, middle, high = (float(q) for q in np.quantile(values, (0.25, 0.5, 0.75)))
+    return Sample(middle, high - low, len(values))
+
+
+def _median(values: Sequence[float]) -> float:
+    return float(np.median(values)) if values else float("nan")
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else float("nan")
