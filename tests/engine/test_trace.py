@@ -2,7 +2,7 @@
 
 from cutwater.engine.fault import Fault
 from cutwater.engine.gateway import Gateway
-from cutwater.engine.trace import Trace, busy, from_lines, story, timeline, to_lines
+from cutwater.engine.trace import Trace, from_lines, story, timeline, to_lines
 from cutwater.engine.vocabulary import Asked, Complete, LinkId, Opened, Received, Route
 from cutwater.errors import LinkLost, StageFailed
 from cutwater.units import RequestId, StageId
@@ -43,11 +43,10 @@ def test_a_recorded_trace_replays_to_the_same_commands() -> None:
         assert again.handle(step.event, step.now) == step.commands
 
 
-def test_timeline_story_and_busy_time_are_folds() -> None:
+def test_timeline_and_story_are_folds() -> None:
     trace = Trace()
     record(trace)
     assert timeline(trace) == {R1: TRAIL}
-    assert busy(trace) == {"stage-1": 0.25, "stage-2": 1.0}
     assert [type(step.event) for step in story(trace, R1)] == [Asked, Received]
     assert story(trace, R1)[-1].commands == [Complete(R1)]
 

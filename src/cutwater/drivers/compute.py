@@ -5,6 +5,7 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from queue import SimpleQueue
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -31,6 +32,13 @@ class Job(msgspec.Struct, frozen=True):
 
     batch: int
     requests: tuple[tuple[Key, Infer, Sequence[memoryview]], ...]
+
+
+class _Unpacked(NamedTuple):
+    key: Key
+    infer: Infer
+    feeds: Mapping[str, Array]
+    decode: Seconds
 
 
 Done = Callable[[Computed, Mapping[Key, list[Buffer]]], None]
@@ -77,41 +85,46 @@ class ComputeThread:
                 return
 
     def _compute(self, job: Job) -> tuple[Computed, dict[Key, list[Buffer]]]:
-        feeds: dict[Key, Mapping[str, Array]] = {}
-        decode: dict[Key, Seconds] = {}
+        began = clock()
         results: dict[Key, Result] = {}
         buffers: dict[Key, list[Buffer]] = {}
-        began = now = clock()
-        for key, infer, payloads in job.requests:
-            try:
-                feeds[key] = {
-                    spec.name: array for spec, array in zip(infer.tensors, tensors(infer, payloads), strict=True)
-                }
-            except CutwaterError as error:
-                results[key] = Result(key, fault=Fault.of(error, self._stage))
-            now, decode[key] = clock(), clock() - now
-        started = now
-        outputs, fault = self._run(list(feeds.values())) if feeds else ([], None)
-        now = finished = clock()
-        sources = {key: infer for key, infer, _ in job.requests}
-        for index, key in enumerate(feeds):
+        unpacked = [one for request in job.requests if (one := self._unpack(*request, results)) is not None]
+        started = clock()
+        outputs, fault = self._run([one.feeds for one in unpacked]) if unpacked else ([], None)
+        finished = clock()
+        for index, one in enumerate(unpacked):
             if fault is not None:
-                results[key] = Result(key, decode=decode[key], fault=fault)
-                continue
-            infer = sources[key]
-            packing = infer.route[0].packing if infer.route else infer.reply_packing
-            try:
-                named = [
-                    (name, dtype, value) for (name, dtype, _), value in zip(self._outputs, outputs[index], strict=True)
-                ]
-                specs, buffers[key] = pack(named, packing)
-            except CutwaterError as error:
-                results[key] = Result(key, decode=decode[key], fault=Fault.of(error, self._stage))
-                continue
-            now, encode = clock(), clock() - now
-            results[key] = Result(key, specs, decode[key], encode)
-        self._usual += _WEIGHT * (now - began - self._usual)
+                results[one.key] = Result(one.key, decode=one.decode, fault=fault)
+            else:
+                self._pack(one, outputs[index], results, buffers)
+        self._usual += _WEIGHT * (clock() - began - self._usual)
         return Computed(job.batch, started, finished, tuple(results[key] for key, _, _ in job.requests)), buffers
+
+    def _unpack(
+        self, key: Key, infer: Infer, payloads: Sequence[memoryview], results: dict[Key, Result]
+    ) -> _Unpacked | None:
+        began = clock()
+        try:
+            arrays = tensors(infer, payloads)
+        except CutwaterError as error:
+            results[key] = Result(key, fault=Fault.of(error, self._stage))
+            return None
+        feeds = {spec.name: array for spec, array in zip(infer.tensors, arrays, strict=True)}
+        return _Unpacked(key, infer, feeds, clock() - began)
+
+    def _pack(
+        self, one: _Unpacked, values: Sequence[Array], results: dict[Key, Result], buffers: dict[Key, list[Buffer]]
+    ) -> None:
+        began = clock()
+        infer = one.infer
+        packing = infer.route[0].packing if infer.route else infer.reply_packing
+        named = [(name, dtype, value) for (name, dtype, _), value in zip(self._outputs, values, strict=True)]
+        try:
+            specs, buffers[one.key] = pack(named, packing)
+        except CutwaterError as error:
+            results[one.key] = Result(one.key, decode=one.decode, fault=Fault.of(error, self._stage))
+            return
+        results[one.key] = Result(one.key, specs, one.decode, clock() - began)
 
     def _run(self, feeds: Sequence[Mapping[str, Array]]) -> tuple[list[list[Array]], Fault | None]:
         """The outputs of each request, in order, or why there are none."""

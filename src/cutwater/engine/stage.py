@@ -14,6 +14,7 @@ import msgspec
 
 from cutwater.engine.batching import Batching
 from cutwater.engine.fault import Fault
+from cutwater.engine.item import Item, shape_of
 from cutwater.engine.lanes import Lane, Source
 from cutwater.engine.lives import WORK_LIFE, Work, WorkStep, step
 from cutwater.engine.vocabulary import (
@@ -64,39 +65,6 @@ class StageSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     failed: int
     late: int
     """Answers nobody waited for any more."""
-
-
-class Item:
-    """One request in this worker; changed only by `StageWorker`."""
-
-    __slots__ = (
-        "deadline",
-        "infer",
-        "key",
-        "link",
-        "nbytes",
-        "next_link",
-        "received",
-        "result",
-        "run",
-        "shape",
-        "state",
-    )
-
-    def __init__(self, key: Key, link: LinkId, infer: Infer, nbytes: int, now: Seconds) -> None:
-        self.key = key
-        self.link = link
-        self.infer = infer
-        self.nbytes = nbytes
-        self.received = now
-        self.deadline = now + infer.budget
-        self.state = Work.QUEUED
-        self.shape: tuple[Any, ...] | None = None
-        """What must be equal to share a batch; None: it is computed alone."""
-        self.run: tuple[Seconds, Seconds, int] = (now, now, 1)
-        """Start and end of computing, and the size of the batch."""
-        self.result: Result | None = None
-        self.next_link: LinkId | None = None
 
 
 class StageWorker:
@@ -205,7 +173,7 @@ class StageWorker:
             return
         item = Item(key, event.link, infer, event.nbytes, now)
         if self.options.batch_axes and self.options.batching.limit > 1:
-            item.shape = self._shape(infer)
+            item.shape = shape_of(infer, self.options.batch_axes)
         source.take(key)
         self._items[key] = item
         self._queue.append(item)
@@ -224,13 +192,6 @@ class StageWorker:
             reason = "is draining" if self._draining else "already has this attempt"
         self._out.append(Send(link, self._failure(key, "Refused", f"{self.stage} {reason}", infer.trail)))
         self._grant(link, source)
-
-    def _shape(self, infer: Infer) -> tuple[Any, ...]:
-        axes = self.options.batch_axes
-        return tuple(
-            (spec.name, spec.dtype, *(None if axis == axes.get(spec.name) else n for axis, n in enumerate(spec.shape)))
-            for spec in infer.tensors
-        )
 
     def _returned(self, event: Received, now: Seconds) -> None:
         message: Answer | Failure = event.message  # type: ignore[assignment]
@@ -315,7 +276,7 @@ class StageWorker:
             self._hand_on(lane, now)
 
     def _answer(self, item: Item, result: Result, now: Seconds) -> None:
-        trail = (*item.infer.trail, self._mark(item, result, now))
+        trail = (*item.infer.trail, item.mark(self.stage, result, now))
         self._out.append(Send(item.link, Answer(*item.key, item.infer.reply_packing, result.tensors, trail)))
         self._done += 1
         self._end(item, WorkStep.REPLY)
@@ -337,19 +298,12 @@ class StageWorker:
                 infer.reply_packing,
                 infer.route[0].packing,
                 result.tensors,
-                (*infer.trail, self._mark(item, result, now)),
+                (*infer.trail, item.mark(self.stage, result, now)),
             )
             self._out.append(Send(lane.link, message))
             source = self._sources[item.link]
             source.leave(item.key)
             self._grant(item.link, source)
-
-    def _mark(self, item: Item, result: Result, now: Seconds) -> Mark:
-        started, finished, batch = item.run
-        sent = sum([spec.nbytes for spec in result.tensors])
-        return Mark(
-            self.stage, item.received, started, finished, now, batch, item.nbytes, sent, result.decode, result.encode
-        )
 
     # Ends
 

@@ -1,6 +1,6 @@
 """Trace: the record of a run, steps ``(now, who, event, commands)``, append-only; what happened is a fold over it."""
 
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -82,12 +82,3 @@ def _about(part: Any, request: RequestId) -> bool:
     if (key := getattr(part, "key", None)) is not None:
         keys.append(key)
     return getattr(message, "request", None) == request or any(key.request == request for key in keys)
-
-
-def busy(trace: Iterable[Step]) -> Mapping[str, Seconds]:
-    """Stage -> seconds it computed for the requests of the trace; a batch's time is shared among its requests."""
-    seconds: dict[str, Seconds] = defaultdict(float)
-    for marks in timeline(trace).values():
-        for mark in marks:
-            seconds[mark.stage] += (mark.finished - mark.started) / mark.batch
-    return dict(seconds)
