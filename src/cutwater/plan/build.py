@@ -71,6 +71,7 @@ def build_problem(
         contention=np.array([max(p.contention, 1.0) for p in own]),
         threads=np.array([node.threads for node in fleet.nodes]),
         runs=np.array([node.stages for node in fleet.nodes]),
+        flops=np.array([float(cut.flops_before) for cut in lattice.cuts]),
         weight=np.array([float(cut.weight_bytes_before) for cut in lattice.cuts]),
         border=border,
         depth=depth,

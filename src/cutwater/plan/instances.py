@@ -90,6 +90,7 @@ def random_problem(
         contention=np.full(nodes, 1.2) if hosts else np.ones(nodes),
         threads=np.ones(nodes, np.int64),
         runs=np.ones(nodes, bool),
+        flops=member @ work * 1e11,
         weight=weights,
         border=border,
         base_memory=np.full(nodes, 1e6),

@@ -3,8 +3,10 @@
 import re
 from dataclasses import dataclass
 
+import numpy as np
+
 from cutwater.errors import BadQuantity
-from cutwater.plan.problem import Problem
+from cutwater.plan.problem import Floats, Problem
 from cutwater.plan.score import Tally
 from cutwater.units import Seconds, format_seconds, parse_seconds
 
@@ -56,6 +58,13 @@ def waiting(rate: float, seconds: float) -> float:
     """Mean wait in an M/D/1 queue, in seconds; infinite when the server cannot keep up."""
     load = rate * seconds
     return INFEASIBLE if load >= 1.0 else load * seconds / (2.0 * (1.0 - load))
+
+
+def waits(rate: float, seconds: Floats) -> Floats:
+    """`waiting` for many queues."""
+    load = np.minimum(rate * seconds, 1.0 - 1e-12)
+    wait: Floats = np.where(rate * seconds < 1.0, load * seconds / (2.0 * (1.0 - load)), INFEASIBLE)
+    return wait
 
 
 _FORM = re.compile(r"^(latency|throughput)(?:@(latency\s*<=?|rate\s*=)\s*(.+))?$")

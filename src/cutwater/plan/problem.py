@@ -46,6 +46,16 @@ class Choice:
     """``codecs[k]`` leads into stage k, the last one to the sink."""
 
 
+def within(limits: Limits, choice: Choice) -> bool:
+    """Whether a choice has the form that ``limits`` ask for."""
+    stages = len(choice.nodes)
+    return (
+        limits.min_stages <= stages <= (limits.max_stages or stages)
+        and (limits.max_replicas is None or max(map(len, choice.nodes)) <= limits.max_replicas)
+        and all(choice.nodes[at] == (node,) for at, node in limits.pins.items() if at < stages)
+    )
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Problem:
     """Everything `score` needs to know; see the module's docstring for the letters."""
@@ -74,6 +84,8 @@ class Problem:
     runs: Bools
     """[N] whether the node may run a stage."""
 
+    flops: Floats
+    """[C] floating-point operations of all ops before a cut."""
     weight: Floats
     """[C] bytes of the weights of all ops before a cut."""
     border: Floats

@@ -3,16 +3,25 @@
 import numpy as np
 
 from cutwater.errors import InputError, NoPlan
+from cutwater.plan.impossible import why_none
 from cutwater.plan.objective import Objective
 from cutwater.plan.plan import Plan, PlanStage
 from cutwater.plan.problem import Choice, Problem
 from cutwater.plan.reading import did_you_mean
 from cutwater.plan.score import score
+from cutwater.plan.solvers.auto import auto, quick
 from cutwater.plan.solvers.base import Effort, Solution, Solver
 from cutwater.plan.solvers.exact import exact
 from cutwater.plan.solvers.exhaustive import exhaustive
+from cutwater.plan.solvers.wide import wide
 
-SOLVERS: dict[str, Solver] = {"exact": exact, "exhaustive": exhaustive, "auto": exact}
+SOLVERS: dict[str, Solver] = {
+    "auto": auto,
+    "exact": exact,
+    "wide": wide,
+    "anytime": quick,
+    "exhaustive": exhaustive,
+}
 
 
 def make_plan(problem: Problem, objective: Objective, solver: str = "auto", effort: Effort | None = None) -> Plan:
@@ -26,7 +35,7 @@ def make_plan(problem: Problem, objective: Objective, solver: str = "auto", effo
         raise InputError(f"there is no solver {solver!r}{did_you_mean(solver, SOLVERS)}")
     solution = SOLVERS[solver](problem, objective, effort or Effort(rng=np.random.default_rng(0)))
     if solution.choice is None:
-        raise NoPlan("no placement satisfies the limits asked for")
+        raise NoPlan(why_none(problem, objective))
     return as_plan(problem, objective, solution)
 
 
@@ -34,9 +43,13 @@ def as_plan(problem: Problem, objective: Objective, solution: Solution) -> Plan:
     """A solution in names instead of indices, with its score."""
     assert solution.choice is not None
     choice = solution.choice
+    scored = score(problem, choice)
     bound = objective.shown(min(solution.bound, solution.value))
     value = objective.shown(solution.value)
-    gap = (value - bound) / bound if objective.aim == "latency" else (bound - value) / bound
+    if bound in (0.0, float("inf")):
+        gap = float("inf")
+    else:
+        gap = max(0.0, (value - bound) / bound if objective.aim == "latency" else (bound - value) / bound)
     return Plan(
         model=problem.model,
         model_hash=problem.model_hash,
@@ -44,8 +57,8 @@ def as_plan(problem: Problem, objective: Objective, solution: Solution) -> Plan:
         source=problem.nodes[problem.source],
         sink=problem.nodes[problem.sink],
         stages=plan_stages(problem, choice),
-        codecs=tuple(hop.codec for hop in score(problem, choice).hops),
-        score=score(problem, choice),
+        codecs=tuple(hop.codec for hop in scored.hops),
+        score=scored,
         bound=bound,
         gap=gap,
         solver=solution.solver,

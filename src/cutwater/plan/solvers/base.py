@@ -39,7 +39,7 @@ class Effort:
     """Asked now and then; False ends the search with what was found."""
     steps: int = 2000
     """Steps of a local search, and a scale for other budgets."""
-    labels: int = 2_000_000
+    labels: int = 100_000
     """Most partial plans an exact search holds before it settles for a gap."""
 
 

@@ -7,7 +7,7 @@ on first: can all stages be had within T seconds per request?
 
 import numpy as np
 
-from cutwater.plan.objective import INFEASIBLE, Objective
+from cutwater.plan.objective import INFEASIBLE, Objective, waits
 from cutwater.plan.problem import Choice, Floats, Problem
 from cutwater.plan.score import tally
 from cutwater.plan.solvers.base import Effort, Solution
@@ -55,7 +55,7 @@ def exact(problem: Problem, objective: Objective, effort: Effort) -> Solution:
     """The best choice, proven to be so unless the effort's labels run out."""
     hunt = Hunt(problem, objective, effort)
     bounds = []
-    for limit in host_assumptions(problem, 64):
+    for limit in host_assumptions(problem):
         terms = make_terms(problem, objective, limit)
         aim = Period(hunt, terms) if objective.aim == "throughput" else Latency(hunt, terms)
         bounds.append(aim.solve())
@@ -80,7 +80,7 @@ class Aim:
         legal = np.isfinite(terms.lag)
         self.least_out = np.where(legal, terms.out, np.inf).min(axis=2)
         self.least_into = np.where(legal, terms.into, np.inf).min(axis=2)
-        self.widths = (*WIDTHS, hunt.effort.labels)
+        self.widths = (*(w for w in WIDTHS if w < hunt.effort.labels), hunt.effort.labels)
 
     def outlook(self, price: Floats, period: float, *, costs: bool, rounds: int, enough: float) -> Outlook:
         """Bounds on completing within ``period``, on cost or on mere possibility."""
@@ -99,7 +99,7 @@ class Aim:
             )
             stage = np.where(load <= period, self.alone if costs else 0.0, np.inf)
             if costs and t.objective.rate is not None:
-                stage = stage + t.count[:, None, None] * _wait(t.objective.rate, load)
+                stage = stage + t.count[:, None, None] * waits(t.objective.rate, load)
         else:
             stage = self.alone
         if t.problem.returns:
@@ -113,7 +113,7 @@ class Aim:
         counts = np.concatenate([t.count, [1]])
         pairs = (counts[:, None] * counts[None, :])[:, :, None, None]
         rate = t.objective.rate or 0.0
-        wait: Floats = pairs * (_wait(rate, t.ahead) + _wait(rate, t.back)[:, :, None, None])
+        wait: Floats = pairs * (waits(rate, t.ahead) + waits(rate, t.back)[:, :, None, None])
         return wait
 
     def search(self, period: float, guards: list[Guard], width: int, *, counts_cost: bool) -> Found:
@@ -204,9 +204,3 @@ class Period(Aim):
             guards.append(Guard(quick, "cost", self.late))
         found = self.search(period, guards, width, counts_cost=self.late is not None)
         return self.hunt.offer_all(found), not found.truncated
-
-
-def _wait(rate: float, seconds: Floats) -> Floats:
-    load = np.minimum(rate * seconds, 1.0 - 1e-12)
-    wait: Floats = load * seconds / (2.0 * (1.0 - load))
-    return wait

@@ -15,8 +15,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cutwater.plan.objective import INFEASIBLE, waiting
-from cutwater.plan.problem import RAW, Choice, Floats, Ints
+from cutwater.plan.objective import INFEASIBLE, waiting, waits
+from cutwater.plan.problem import RAW, Bools, Choice, Floats, Ints
+from cutwater.plan.solvers.dominance import undominated
 from cutwater.plan.solvers.relax import Outlook
 from cutwater.plan.solvers.terms import GIVEN_UP, Terms
 
@@ -115,19 +116,11 @@ class Search:
         self.arrivals: list[Labels] = []
         self.exits: list[Labels] = []
         self.done: list[tuple[float, int, int, int]] = []
-        with np.errstate(invalid="ignore"):
-            self.wait = (
-                (
-                    lambda s: np.where(
-                        self.rate * s < 1,
-                        self.rate * s * s / (2 * (1 - np.minimum(self.rate * s, 0.999999999999))),
-                        np.inf,
-                    )
-                )
-                if self.rate
-                else (lambda s: np.zeros_like(s))
-            )
         self.least_out = np.where(np.isfinite(terms.lag), terms.out, np.inf).min(axis=(1, 2))
+
+    def wait(self, seconds: Floats) -> Floats:
+        """Mean wait before a resource that is busy so many seconds per request; 0 where no rate is given."""
+        return np.zeros_like(seconds) if self.rate is None else waits(self.rate, seconds)
 
     def run(self) -> Found:
         """Grow labels until none is left."""
@@ -229,7 +222,7 @@ class Search:
                 )
         return self._within(join(parts) if parts else self._empty(), left=True)
 
-    def _promising(self, arrived: Labels, some: Ints, unit: int, cost: Floats) -> np.ndarray:
+    def _promising(self, arrived: Labels, some: Ints, unit: int, cost: Floats) -> Bools:
         """[len(some), C] whether a stage may end at each cut, by the guards on cost or nothing."""
         keep = np.ones(cost.shape, bool)
         for guard in self.guards:
@@ -330,7 +323,7 @@ class Search:
         wait: Floats = int(self.t.count[unit]) * self.wait(ended)
         return wait
 
-    def _same_line(self, unit: int, source: int, first: Ints, ahead: Floats) -> tuple[Floats, np.ndarray]:
+    def _same_line(self, unit: int, source: int, first: Ints, ahead: Floats) -> tuple[Floats, Bools]:
         """Source -> first stage -> source: both hops use both directions of one link.
 
         Returns:
@@ -356,10 +349,8 @@ class Search:
             unit = int(left.unit[at])
             if left.loads[at, -2] > 0:
                 continue
-            if t.problem.returns:
-                codecs = [RAW]
-            else:
-                codecs = np.flatnonzero(np.isfinite(t.lag[unit, inside, :, -1])).tolist()
+            legal = np.flatnonzero(np.isfinite(t.lag[unit, inside, :, -1])).tolist()
+            codecs = [RAW] if t.problem.returns else legal
             for codec in codecs:
                 self._finish_one(left, stage, at, codec)
 
@@ -425,37 +416,3 @@ class Search:
             nodes.append(t.problem.types[kind][taken[kind] : taken[kind] + count])
             taken[kind] += count
         return Choice(tuple(nodes), (0, *reversed(cuts)), tuple(reversed(codecs)))
-
-
-def undominated(key: Ints, columns: list[Floats]) -> Ints:
-    """Indices of the rows that no other row with the same key is at most equal to in every column.
-
-    Of equal rows one is kept. With three and more columns some dominated rows may stay.
-    """
-    order = np.lexsort((*reversed(columns), key))
-    same = np.concatenate([[False], key[order][1:] == key[order][:-1]])
-    if len(columns) < 2:
-        return order[~same]
-    if len(columns) == 2:
-        rank = np.empty(len(order), np.int64)
-        rank[np.argsort(columns[1][order], kind="stable")] = np.arange(len(order))
-        group = np.cumsum(~same)
-        floor = np.minimum.accumulate(rank - group * (len(order) + 1))
-        below = np.concatenate([[0], floor[:-1]])
-        return order[~same | (rank - group * (len(order) + 1) < below)]
-    return _champions(order, np.cumsum(~same), np.stack([column[order] for column in columns], axis=1))
-
-
-def _champions(order: Ints, group: Ints, rows: Floats) -> Ints:
-    """Round by round the first row left in each group is kept and removes those it dominates."""
-    alive = np.arange(len(order))
-    kept = []
-    for _ in range(48):
-        if not len(alive):
-            break
-        lead = np.concatenate([[True], group[alive][1:] != group[alive][:-1]])
-        champion = alive[np.flatnonzero(lead)[np.cumsum(lead) - 1]]
-        kept.append(alive[lead])
-        beaten = np.all(rows[champion] <= rows[alive], axis=1)
-        alive = alive[~beaten]
-    return order[np.sort(np.concatenate([*kept, alive]))]

@@ -137,8 +137,11 @@ def make_terms(problem: Problem, objective: Objective, host_limit: Ints | None =
     )
 
 
-def host_assumptions(problem: Problem, most: int) -> Iterator[Ints]:
-    """Every combination of busy threads per host that makes a difference; only the loosest one where over ``most``."""
+def host_assumptions(problem: Problem) -> Iterator[Ints]:
+    """Every combination of busy threads per host that makes a difference: compute slows down as more of them are.
+
+    A plan costs no more under its own count than under a higher one, so the best plan over all combinations is exact.
+    """
     choices = []
     for host, cores in enumerate(problem.host_cores):
         members = [n for n in np.flatnonzero(problem.host == host) if problem.runs[n]]
@@ -150,8 +153,6 @@ def host_assumptions(problem: Problem, most: int) -> Iterator[Ints]:
             sums |= {s + own for s in sums}
         levels = sorted(s for s in sums if s and s < max(cores, max(threads, default=1) + 1)) if slowed else []
         choices.append(sorted({*levels, total}))
-    if np.prod([len(c) for c in choices]) > most:
-        raise OverflowError
     for levels_of in product(*choices):
         yield np.array(levels_of, np.int64)
 
