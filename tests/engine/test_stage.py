@@ -120,12 +120,21 @@ def test_a_paused_link_is_not_written_to_until_it_resumes() -> None:
     assert isinstance(sent, Send) and sent.link == NEXT
 
 
-def test_credit_goes_back_in_lumps_of_half() -> None:
-    story = Story(credits=4)
+def test_credit_rides_with_an_answer_once_it_is_a_quarter() -> None:
+    story = Story(credits=8)
     story.ask(R1, at=1.0)
     assert [type(command) for command in story.computed(1, Result(R1, Y), at=2.0)] == [Send]
     story.ask(R2, at=3.0)
-    assert story.computed(2, Result(R2, Y), at=4.0)[-1] == Send(GATEWAY, Credit(2))
+    assert story.computed(2, Result(R2, Y), at=4.0)[1:] == [Send(GATEWAY, Credit(2))]
+
+
+def test_credit_goes_alone_once_it_is_half() -> None:
+    story = Story(credits=4)
+    story.away(R1, at=1.0)
+    story.ask(R2, at=2.0, route=ON)
+    sent, granted = story.computed(2, Result(R2, Y), at=3.0)
+    assert isinstance(sent, Send) and sent.link == NEXT
+    assert granted == Send(GATEWAY, Credit(2))
 
 
 def test_who_sends_without_credit_is_refused_and_disturbs_nobody() -> None:

@@ -76,9 +76,13 @@ class Source:
         self.leave(key)
         self.keys.discard(key)
 
-    def due(self) -> int:
-        """How much credit to give back now: nothing, or all that is owed once it is half of what there is."""
-        if self.owed < max(1, self.credits // 2):
+    def due(self, *, riding: bool) -> int:
+        """How much credit to give back now: all that is owed, or nothing yet.
+
+        A frame of its own wakes the peer up, and is worth it for half of the credit; one that rides with an answer
+        costs only its few bytes, and is sent from a quarter on.
+        """
+        if self.owed < max(1, self.credits // (4 if riding else 2)):
             return 0
         count, self.owed = self.owed, 0
         return count

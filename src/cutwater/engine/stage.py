@@ -49,7 +49,7 @@ class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
     batching: Batching = Batching()
     batch_axes: dict[str, int] = {}
     """Input tensor -> the axis that carries the batch; empty where the stage is not batchable."""
-    credits: int = 8
+    credits: int = 16
     """How many requests each incoming link may have here at once."""
 
 
@@ -154,8 +154,7 @@ class StageWorker:
             self._lane_of[event.link].paused = True
 
     def _resumed(self, event: Resumed, now: Seconds) -> None:
-        if event.link in self._lane_of:
-            lane = self._lane_of[event.link]
+        if (lane := self._lane_of.get(event.link)) is not None:
             lane.paused = False
             self._hand_on(lane, now)
 
@@ -191,7 +190,7 @@ class StageWorker:
             source.owed += 1
             reason = "is draining" if self._draining else "already has this attempt"
         self._out.append(Send(link, self._failure(key, "Refused", f"{self.stage} {reason}", infer.trail)))
-        self._grant(link, source)
+        self._grant(link, source, riding=True)
 
     def _returned(self, event: Received, now: Seconds) -> None:
         message: Answer | Failure = event.message  # type: ignore[assignment]
@@ -212,10 +211,9 @@ class StageWorker:
 
     def _credit(self, event: Received, now: Seconds) -> None:
         message: Credit = event.message  # type: ignore[assignment]
-        lane = self._lane_of.get(event.link)
-        if lane is not None:
-            lane.credits += message.count
-            self._hand_on(lane, now)
+        lane = self._lane_of[event.link]
+        lane.credits += message.count
+        self._hand_on(lane, now)
 
     # Computing
 
@@ -303,7 +301,7 @@ class StageWorker:
             self._out.append(Send(lane.link, message))
             source = self._sources[item.link]
             source.leave(item.key)
-            self._grant(item.link, source)
+            self._grant(item.link, source, riding=False)
 
     # Ends
 
@@ -357,14 +355,13 @@ class StageWorker:
         del self._items[item.key]
         if item.next_link is not None and item.next_link in self._lane_of:
             self._lane_of[item.next_link].away.discard(item.key)
-        source = self._sources.get(item.link)
-        if source is not None:
+        if (source := self._sources.get(item.link)) is not None:
             source.end(item.key)
-            self._grant(item.link, source)
+            self._grant(item.link, source, riding=True)
 
-    def _grant(self, link: LinkId, source: Source) -> None:
+    def _grant(self, link: LinkId, source: Source, *, riding: bool) -> None:
         """Give credit back in lumps, so that it costs a frame for several requests."""
-        if (count := source.due()) > 0:
+        if (count := source.due(riding=riding)) > 0:
             self._out.append(Send(link, Credit(count)))
 
     def validate(self) -> None:

@@ -45,7 +45,7 @@ class LocalOptions(msgspec.Struct, frozen=True, kw_only=True):
     batching: Batching = Batching()
     """Used by the stages that can be batched; the others compute one request at a time."""
     admission: Admission = Admission()
-    credits: int = 8
+    credits: int = 16
     """How many requests each link may have waiting at its end."""
     timeout: Seconds = 60.0
     """A request's time, where the caller does not say."""

@@ -25,7 +25,7 @@ class WorkerSetup(msgspec.Struct, frozen=True, kw_only=True):
     """The token that whoever opens a link must show."""
     engine: EngineOptions = EngineOptions()
     batching: Batching = Batching()
-    credits: int = 8
+    credits: int = 16
     max_frame: int = 256 * 2**20
     """Largest frame accepted, in bytes."""
     tls: TlsFiles | None = None
