@@ -30,7 +30,8 @@ class Decision:
     cuts: tuple[str, ...] = ()
     """Between the stages: a cut's label, its index, or a share of the FLOPs ("40%")."""
     nodes: tuple[str | None, ...] = ()
-    """Per stage its node; None or missing: the solver's choice. With "even": the nodes, in order."""
+    """Per stage its node; None or missing: the solver's choice. With "even": the nodes in
+    order; none: all of the fleet, in the order that suits them best."""
 
 
 def decided_plan(problem: Problem, objective: Objective, decision: Decision, best: Plan) -> Plan:
@@ -66,8 +67,9 @@ def _read(problem: Problem, decision: Decision) -> tuple[list[int], Limits]:
     if decision.mode == "only-remote":
         return [], Limits(max_stages=1)
     if decision.mode == "even":
-        nodes = [_node(problem, name) for name in decision.nodes if name] or np.flatnonzero(problem.runs).tolist()
-        return even_cuts(problem, len(nodes)), _exactly(len(nodes), dict(enumerate(nodes)))
+        nodes = [_node(problem, name) for name in decision.nodes if name]
+        stages = len(nodes) or int(problem.runs.sum())
+        return even_cuts(problem, stages), _exactly(stages, dict(enumerate(nodes)))
     cuts = [find_cut(problem, text) for text in decision.cuts]
     for begin, end in zip([0, *cuts], [*cuts, problem.last], strict=True):
         if not problem.below(begin, end):

@@ -54,12 +54,12 @@ class Hunt:
 def exact(problem: Problem, objective: Objective, effort: Effort) -> Solution:
     """The best choice, proven to be so unless the effort's labels run out."""
     hunt = Hunt(problem, objective, effort)
-    bounds = []
-    for limit in host_assumptions(problem):
+    bounds = [] if problem.types else [INFEASIBLE]
+    for limit in host_assumptions(problem) if problem.types else ():
         terms = make_terms(problem, objective, limit)
         aim = Period(hunt, terms) if objective.aim == "throughput" else Latency(hunt, terms)
         bounds.append(aim.solve())
-    return Solution(hunt.choice, hunt.value, min(hunt.value, *bounds) if bounds else hunt.value, "exact")
+    return Solution(hunt.choice, hunt.value, min(hunt.value, *bounds), "exact")
 
 
 class Aim:
@@ -94,18 +94,12 @@ class Aim:
             into = self.least_into[:, :-1].min(axis=0)
             out = self.least_out[:-1].min(axis=1)
             load = self.busy + into[:, :, None] + out[:, None, :]
-            load[:, :, -1] = (self.busy + into[:, :, None])[:, :, -1] + (
-                0.0 if t.problem.returns else self.least_out[:-1, -1, -1][:, None]
-            )
+            load[:, :, -1] = (self.busy + into[:, :, None])[:, :, -1] + self.least_out[:-1, -1, -1][:, None]
             stage = np.where(load <= period, self.alone if costs else 0.0, np.inf)
             if costs and t.objective.rate is not None:
                 stage = stage + t.count[:, None, None] * waits(t.objective.rate, load)
         else:
             stage = self.alone
-        if t.problem.returns:
-            hop = hop.copy()
-            hop[:-1, -1, :] = np.inf
-            hop[:-1, -1, -1] = 0.0
         return priced_outlook(t, stage, hop, price, rounds=rounds, enough=enough)
 
     def _line_wait(self) -> Floats:

@@ -116,7 +116,9 @@ class Search:
         self.arrivals: list[Labels] = []
         self.exits: list[Labels] = []
         self.done: list[tuple[float, int, int, int]] = []
-        self.least_out = np.where(np.isfinite(terms.lag), terms.out, np.inf).min(axis=(1, 2))
+        out = np.where(np.isfinite(terms.lag), terms.out, np.inf).min(axis=2)
+        self.least_out = out.min(axis=1)
+        self.least_out[:, -1] = out[:, -1, -1]
 
     def wait(self, seconds: Floats) -> Floats:
         """Mean wait before a resource that is busy so many seconds per request; 0 where no rate is given."""

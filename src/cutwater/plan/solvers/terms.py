@@ -182,6 +182,9 @@ def _hops(p: Problem, objective: Objective, kind: Ints, count: Ints, node: Ints)
             if pair is None:
                 continue
             s, r = pair
+            if b == size - 1 and p.returns:
+                arrays["lag"][a, b, RAW, -1] = 0.0
+                continue
             if s == r:
                 arrays["lag"][a, b, RAW] = 0.0
                 continue

@@ -31,6 +31,8 @@ Table = dict[tuple[Used, int], Floats]
 
 def wide(problem: Problem, objective: Objective, effort: Effort) -> Solution:
     """A good choice and a proven bound for lattices too large for `exact`."""
+    if not problem.types:
+        return Solution(None, INFEASIBLE, INFEASIBLE, "wide")
     hunt = Hunt(problem, objective, effort)
     hints: set[int] = set()
     bound = 0.0
