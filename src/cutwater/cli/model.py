@@ -7,11 +7,13 @@ import typer
 from rich.table import Table
 
 from cutwater.cli.console import messages, print_json, results
-from cutwater.cli.options import Json, Model, Sizes, parse_sizes
+from cutwater.cli.options import Json, Model, PixelMean, PixelStd, Sizes, comma_numbers, parse_sizes
 from cutwater.cut.cut import Cut
 from cutwater.cut.lattice import Lattice, best_cut_per_tenth, build_lattice, chain_cuts, find_cut
+from cutwater.errors import InputError
 from cutwater.frameworks.open import open_graph
 from cutwater.graph.graph import Graph
+from cutwater.graph.model import read_model
 from cutwater.report.chain import draw_chain
 from cutwater.units import format_bytes, format_flops
 
@@ -62,6 +64,35 @@ def make(
         return
     path = build(name, out or default_cache())
     results.print(str(path), soft_wrap=True)
+
+
+@app.command()
+def attach(
+    model: Model,
+    task: Annotated[str, typer.Argument(help="classifier or detector.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The ONNX file to write.")],
+    mean: PixelMean = "0",
+    std: PixelStd = "255",
+    fit: Annotated[
+        str | None, typer.Option(help="crop (classifier's default), letterbox (detector's) or stretch.")
+    ] = None,
+) -> None:
+    """Put picture decoding before a model and its answer behind it, as ops like any other.
+
+    The result takes a picture's file and gives scores and classes, or boxes; "send the encoded picture" and "send only
+    the answer" become cuts. Plan it with --size encoded_bytes=N, the size of a typical picture.
+    """
+    from cutwater.vision.attach import Preparation, attach_classifier, attach_detector
+
+    network = read_model(model).proto
+    if task == "classifier":
+        whole = attach_classifier(network, Preparation(comma_numbers(mean), comma_numbers(std), fit or "crop"))
+    elif task == "detector":
+        whole = attach_detector(network, Preparation(comma_numbers(mean), comma_numbers(std), fit or "letterbox"))
+    else:
+        raise InputError(f"there is no task {task!r}; there are classifier and detector")
+    out.write_bytes(whole.SerializeToString())
+    results.print(str(out), soft_wrap=True)
 
 
 def _describe(graph: Graph, cut: Cut, index: int) -> dict[str, object]:

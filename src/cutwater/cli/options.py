@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from cutwater.errors import BadQuantity, BadShape
+from cutwater.errors import BadQuantity, BadShape, InputError
+from cutwater.wire.codecs.registry import CODEC_NAMES
 
 Model = Annotated[Path, typer.Argument(help="An ONNX file.", show_default=False)]
 Sizes = Annotated[
@@ -26,6 +27,12 @@ Cuts = Annotated[
 Codecs = Annotated[
     list[str], typer.Option("--codec", help='A codec to consider, such as float16 or int8+zstd; or "all".')
 ]
+ObjectiveText = Annotated[
+    str,
+    typer.Option("--for", help='What to plan for: latency, throughput, "throughput@latency<=50ms", "latency@rate=20".'),
+]
+PixelMean = Annotated[str, typer.Option(help="Subtracted from pixels 0..255: one number or R,G,B.")]
+PixelStd = Annotated[str, typer.Option(help="Pixels are divided by this afterwards: one number or R,G,B.")]
 Batch = Annotated[int, typer.Option(min=1, help="Most requests a stage computes together.")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads inside one op, per stage.")]
 
@@ -39,6 +46,15 @@ def parse_sizes(texts: list[str]) -> Mapping[str, int]:
             raise BadShape(f"--size {text}: write it as NAME=N with a whole number above 0, such as --size height=640")
         sizes[name] = int(value)
     return sizes
+
+
+def parse_codecs(names: list[str]) -> list[str]:
+    """The codecs named, each known; "all" stands for every one. Raises InputError."""
+    known = ("all", *CODEC_NAMES)
+    for name in names:
+        if name not in known:
+            raise InputError(f"there is no codec {name!r}; there are {', '.join(known)}")
+    return list(CODEC_NAMES) if "all" in names else list(dict.fromkeys(names))
 
 
 def comma_numbers(text: str) -> tuple[float, float, float]:

@@ -1,1 +1,125 @@
-def plan() -> None: ...
+"""`cutwater plan`: finds the best places to cut a model for a fleet, and says what holds the plan back."""
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from cutwater.cli.console import messages, print_json, progress, results
+from cutwater.cli.options import (
+    Codecs,
+    Cuts,
+    InputSpecs,
+    Json,
+    Model,
+    ObjectiveText,
+    Sizes,
+    parse_codecs,
+    parse_sizes,
+)
+from cutwater.cut.lattice import Lattice, build_lattice, find_cut
+from cutwater.frameworks.open import open_graph
+from cutwater.lab.inputs import good_feeds, open_inputs
+from cutwater.lab.planning import fleet_here
+from cutwater.lab.profiles import profile_for
+from cutwater.lab.timing import usable_cores
+from cutwater.plan.build import build_problem
+from cutwater.plan.choose import Decision, decided_plan
+from cutwater.plan.explain import explain as explained
+from cutwater.plan.files import save_plan
+from cutwater.plan.fleet import Fleet, load_fleet
+from cutwater.plan.objective import parse_objective
+from cutwater.plan.plan import Plan
+from cutwater.plan.problem import Limits
+from cutwater.plan.solve import SOLVERS, make_plan
+from cutwater.profile.files import load_profile
+from cutwater.profile.profile import Profile
+from cutwater.report.tables import comparison_table, plan_summary, plan_table
+from cutwater.zoo.packages import default_cache
+
+
+def plan(
+    model: Model,
+    fleet: Annotated[Path | None, typer.Option(help="The nodes and links (YAML); default: this machine.")] = None,
+    objective: ObjectiveText = "latency",
+    profile: Annotated[
+        Path | None, typer.Option(help="A profile of the model; default: measured on this machine, once.")
+    ] = None,
+    inputs: InputSpecs = ["synthetic:3"],  # noqa: B006
+    size: Sizes = [],  # noqa: B006
+    codec: Codecs = [],  # noqa: B006
+    budget: Annotated[
+        float, typer.Option(min=0.0, help="Largest relative error of the outputs that one hop's codec may cause.")
+    ] = 0.0,
+    stages: Annotated[int | None, typer.Option(min=1, help="Exactly so many stages; default: as many as help.")] = None,
+    replicas: Annotated[int, typer.Option(min=1, help="Most nodes of a kind that may share one stage.")] = 1,
+    cut: Cuts = [],  # noqa: B006
+    on: Annotated[list[str], typer.Option("--on", help="Node of the first, second, ... stage; - leaves it open.")] = [],  # noqa: B006
+    mode: Annotated[str | None, typer.Option(help="Your choice by name: only-source, only-remote or even.")] = None,
+    solver: Annotated[str, typer.Option(help=f"One of {', '.join(SOLVERS)}.")] = "auto",
+    explain: Annotated[bool, typer.Option("--explain", help="Name the bottleneck and what would move it.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the plan here (YAML).")] = None,
+    json: Json = False,
+) -> None:
+    """Find the best plan for a model and a fleet, with a bound on how far from optimal it can be.
+
+    With --cut, --on or --mode your own choice is planned, shown beside the best one, and written with -o.
+    """
+    graph = open_graph(model, parse_sizes(size))
+    lattice = build_lattice(graph)
+    aim = parse_objective(objective)
+    nodes = load_fleet(fleet) if fleet is not None else None
+    codecs = parse_codecs(codec)
+    if profile is not None:
+        measured = load_profile(profile)
+    else:
+        requests = good_feeds(open_inputs(inputs, [graph.tensors[name] for name in graph.inputs]), 3)
+        with progress("measuring the model") as report:
+            measured = profile_for(graph, requests, default_cache() / "profiles", codecs=codecs, progress=report)
+    problem = build_problem(
+        lattice,
+        measured,
+        nodes or fleet_here(measured, stages or len(usable_cores())),
+        profiles=_profiles_of(nodes, fleet),
+        codecs=codecs,
+        budget=budget,
+        limits=Limits(min_stages=stages or 1, max_stages=stages, max_replicas=replicas),
+    )
+    best = make_plan(problem, aim, solver)
+    decision = _decision(lattice, cut, on, mode)
+    chosen = best if decision is None else decided_plan(problem, aim, decision, best)
+    advice = explained(problem, aim, chosen) if explain else []
+    if out is not None:
+        save_plan(chosen, out)
+        messages.print(f"written: {out}")
+    if json:
+        said = {"plan": msgspec.to_builtins(chosen), "advice": [str(each) for each in advice]}
+        print_json(said if chosen is best else {**said, "best": msgspec.to_builtins(best)})
+        return
+    _tell(chosen, best)
+    for each in advice:
+        results.print(f"- {each}")
+
+
+def _profiles_of(nodes: Fleet | None, fleet: Path | None) -> dict[str, Profile]:
+    """The profiles the fleet's nodes name, found beside the fleet file."""
+    if nodes is None or fleet is None:
+        return {}
+    names = {node.profile for node in nodes.nodes if node.profile is not None}
+    return {name: load_profile(fleet.parent / name) for name in sorted(names)}
+
+
+def _decision(lattice: Lattice, cuts: list[str], on: list[str], mode: str | None) -> Decision | None:
+    if not (cuts or on or mode):
+        return None
+    indices = tuple(str(lattice.position[find_cut(lattice, text).before]) for text in cuts)
+    return Decision(mode=mode, cuts=indices, nodes=tuple(None if name == "-" else name for name in on))
+
+
+def _tell(chosen: Plan, best: Plan) -> None:
+    results.print(plan_table(chosen))
+    results.print(plan_summary(chosen))
+    if chosen is not best:
+        results.print()
+        results.print(comparison_table({"your choice": chosen, "the best plan": best}))

@@ -7,7 +7,7 @@ import msgspec
 import typer
 
 from cutwater.cli.console import messages, print_json, progress, results
-from cutwater.cli.options import Batch, Codecs, Cuts, InputSpecs, Json, Model, Sizes, Threads, parse_sizes
+from cutwater.cli.options import Batch, Codecs, Cuts, InputSpecs, Json, Model, Sizes, Threads, parse_codecs, parse_sizes
 from cutwater.cut.lattice import build_lattice, find_cut
 from cutwater.frameworks.open import open_graph
 from cutwater.lab.inputs import good_feeds, open_inputs
@@ -35,7 +35,7 @@ def profile(
     options = MeasureOptions(threads=threads, batch=batch)
     requests = good_feeds(open_inputs(inputs, [graph.tensors[name] for name in graph.inputs]), 3)
     with progress("measuring") as report:
-        found = with_hops(measure_profile(graph, requests, cuts, codec, options, report))
+        found = with_hops(measure_profile(graph, requests, cuts, parse_codecs(codec), options, report))
     if out is not None:
         save_profile(found, out)
         messages.print(f"written: {out}")

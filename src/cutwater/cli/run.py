@@ -9,7 +9,20 @@ import typer
 
 from cutwater.cli.console import messages, print_json, progress, results
 from cutwater.cli.live import LiveView
-from cutwater.cli.options import Batch, Cuts, InputSpecs, Json, Model, Sizes, Threads, comma_numbers, parse_sizes
+from cutwater.cli.options import (
+    Batch,
+    Cuts,
+    InputSpecs,
+    Json,
+    Model,
+    ObjectiveText,
+    PixelMean,
+    PixelStd,
+    Sizes,
+    Threads,
+    comma_numbers,
+    parse_sizes,
+)
 from cutwater.cut.lattice import Lattice, build_lattice
 from cutwater.engine.batching import Batching
 from cutwater.errors import CutwaterError
@@ -36,11 +49,11 @@ def run(
     stages: Annotated[int | None, typer.Option(min=1, help="Number of stages; default: one per core.")] = None,
     plan: Annotated[Path | None, typer.Option(help="Run this plan instead of making one.")] = None,
     cut: Cuts = [],  # noqa: B006
-    objective: Annotated[str, typer.Option("--for", help="What to plan for; see `cutwater plan`.")] = "throughput",
+    objective: ObjectiveText = "throughput",
     repeat: Annotated[int, typer.Option(min=1, help="How many times to go through all inputs.")] = 10,
     size: Sizes = [],  # noqa: B006
-    mean: Annotated[str, typer.Option(help="Subtracted from pixels 0..255: one number or R,G,B.")] = "0",
-    std: Annotated[str, typer.Option(help="Pixels are divided by this afterwards: one number or R,G,B.")] = "255",
+    mean: PixelMean = "0",
+    std: PixelStd = "255",
     fit: Annotated[str, typer.Option(help="How pictures are fitted: crop, letterbox or stretch.")] = "crop",
     threads: Threads = 1,
     batch: Batch = 1,
@@ -89,6 +102,7 @@ def _stream(lattice: Lattice, plan: Plan, items: Inputs, options: LocalOptions) 
         if isinstance(outcome, CutwaterError) and item.round == 0:
             messages.print(f"[red]{outcome.kind}[/] {item.name}: {outcome}")
 
+    messages.print("streaming")
     with LiveView(plan, items.total) as view:
         return asyncio.run(
             run_trial(plan_stages(lattice, plan), plan, items, options, on_outcome=told, on_progress=view.show)

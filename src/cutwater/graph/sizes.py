@@ -16,7 +16,7 @@ LARGEST_DIMENSION = 2**31 - 1
 LARGEST_TENSOR = 2**40
 """Bytes; a single tensor beyond this is a typing error, not a model."""
 
-_NOT_BATCH = re.compile(r"seq|time|len|height|width|token|point|frame|box|num|channel|^[hwctl]$", re.IGNORECASE)
+_NOT_BATCH = re.compile(r"bytes|seq|time|len|height|width|token|point|frame|box|num|channel|^[hwctl]$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cutwater.cut.lattice import Lattice, build_lattice
 from cutwater.errors import CutwaterError
@@ -66,7 +67,7 @@ class Demo:
     path: Path
     pictures: Sequence[Photograph]
     items: Inputs
-    answers: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]]
+    answers: dict[str, NDArray[np.float32]]
     """Picture name -> the uncut model's scores."""
     verdicts: dict[str, Verdict] = field(default_factory=dict)
 
@@ -85,9 +86,9 @@ class Demo:
     def _judge(self, item: Item, outcome: Outcome | CutwaterError) -> None:
         if isinstance(outcome, CutwaterError):
             return
-        found, wanted = outcome.outputs[self.graph.outputs[0]], self.answers[item.name]
+        found, wanted = outcome.outputs[self.graph.outputs[0]].astype(np.float32), self.answers[item.name]
         verdict = self.verdicts[item.name]
-        verdict.split = best_guesses(found.astype(np.float32), 1)[0][0]
+        verdict.split = best_guesses(found, 1)[0][0]
         deviation = float(np.abs(found - wanted).max() / np.abs(wanted).max())
         verdict.deviation = max(verdict.deviation, deviation)
         verdict.asked += 1
@@ -104,10 +105,10 @@ def prepare_demo(cache: Path, repeat: int) -> Demo:
     options = InputOptions(Preparation(MEAN, STD), repeat)
     items = open_inputs([str(picture.path) for picture in pictures], [graph.tensors[graph.inputs[0]]], options)
     session = OnnxRuntime().load(path.read_bytes())
-    answers = {item.name: session.run(item.feeds)[0] for item in items if item.round == 0}
+    answers = {item.name: session.run(item.feeds)[0].astype(np.float32) for item in items if item.round == 0}
     session.close()
     demo = Demo(graph, build_lattice(graph), path, pictures, items, answers)
     for picture in pictures:
-        guess = best_guesses(answers[picture.path.name].astype(np.float32), 1)[0][0]
+        guess = best_guesses(answers[picture.path.name], 1)[0][0]
         demo.verdicts[picture.path.name] = Verdict(picture, guess, guess)
     return demo

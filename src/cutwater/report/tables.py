@@ -1,6 +1,6 @@
 """Tables for the terminal: a profile, a plan, and a trial with predicted beside measured."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
@@ -60,6 +60,22 @@ def plan_summary(plan: Plan) -> str:
         f"{plan.score.throughput:.4g} requests/s, latency {latency}, bottleneck {plan.score.bottleneck}; "
         f"{optimal} ({bound}; solver {plan.solver})"
     )
+
+
+def comparison_table(plans: Mapping[str, Plan]) -> Table:
+    """Plans beside each other, one row each."""
+    made = table("Beside each other", "plan", "stages", "latency", "throughput", "bottleneck", "gap")
+    for name, plan in plans.items():
+        score = plan.score
+        made.add_row(
+            name,
+            " | ".join(f"{', '.join(stage.nodes)}: {stage.end.label}" for stage in plan.stages),
+            format_seconds(score.latency),
+            f"{score.throughput:.4g}/s",
+            score.bottleneck,
+            f"{plan.gap:.2%}",
+        )
+    return made
 
 
 STAGE_HEADERS = ("stage", "from", "to", "node", "predicted", "measured", "error", "busy", "wait", "in", "out")
