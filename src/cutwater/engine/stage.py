@@ -239,7 +239,6 @@ class StageWorker:
         self._out.append(Compute(self._batch, tuple(item.key for item in batch)))
 
     def _computed(self, event: Computed, now: Seconds) -> None:
-        assert event.batch == self._batch, f"batch {event.batch} was computed, {self._batch} is in the stage"
         items, self._computing = self._computing, ()
         # The stage must not idle while results are sent: the next batch starts first.
         if self._queue:
@@ -361,7 +360,7 @@ class StageWorker:
 
     def _grant(self, link: LinkId, source: Source, *, riding: bool) -> None:
         """Give credit back in lumps, so that it costs a frame for several requests."""
-        if (count := source.due(riding=riding)) > 0:
+        if count := source.due(riding=riding):
             self._out.append(Send(link, Credit(count)))
 
     def validate(self) -> None:
