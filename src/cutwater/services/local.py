@@ -24,7 +24,7 @@ from cutwater.engine.batching import Batching
 from cutwater.engine.gateway import Gateway, GatewayOptions
 from cutwater.engine.trace import Trace
 from cutwater.engine.vocabulary import Route
-from cutwater.errors import BadTensor, CutwaterError, InputError, StageFailed
+from cutwater.errors import CutwaterError, InputError, StageFailed
 from cutwater.frameworks.base import Array, EngineOptions
 from cutwater.services.doors import Entry, Exit
 from cutwater.services.process import WorkerProcess
@@ -223,7 +223,7 @@ class LocalPipeline:
         for address in addresses[0]:
             await self._gateway.connect(address)
         # A stage whose values steer it may not take zeros; that it answers is what counts here.
-        with contextlib.suppress(StageFailed, BadTensor):
+        with contextlib.suppress(StageFailed, InputError):
             await self.infer(self._entry.zeros(), self.options.start_timeout)
         for name in self._tallies:
             self._tallies[name] = StageTally(stage=name)
