@@ -183,7 +183,8 @@ def test_a_worker_that_hangs_costs_its_requests_their_deadline_and_answers_again
     async def story() -> None:
         async with LocalPipeline([make_stage(0), make_stage(1)], options=SMALL) as pipeline:
             os.kill(pipeline.workers[1].pid, signal.SIGSTOP)
-            with pytest.raises(DeadlineExceeded, match=r"no answer within 0\.2 s"):
+            # Gateway and first stage both watch the time; whichever speaks first, it is this error.
+            with pytest.raises(DeadlineExceeded):
                 await pipeline.infer({"t0": rows(1)}, timeout=0.2)
             os.kill(pipeline.workers[1].pid, signal.SIGCONT)
             np.testing.assert_array_equal((await pipeline.infer({"t0": rows(2)})).outputs["t2"], rows(2))

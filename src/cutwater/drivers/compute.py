@@ -23,7 +23,7 @@ from cutwater.wire.tensors import pack, tensors
 
 HANDOFF: Seconds = 200e-6
 """A batch that takes less is computed where it came. Handing it to the thread and back costs 150 us of CPU (seen on
-a chain of stages that pass 4 KB on), and at 784 KB the data changes cores besides, so that 200 us is where both meet."""
+a chain of stages that pass 4 KB on); at 784 KB the data changes cores besides, and 200 us is where both meet."""
 _WEIGHT = 0.2
 """Of the newest batch, in the running mean of how long batches take."""
 
