@@ -12,7 +12,7 @@ from cutwater.plan.problem import Choice, Floats, Problem
 from cutwater.plan.score import tally
 from cutwater.plan.solvers.base import Effort, Solution
 from cutwater.plan.solvers.labels import Found, Guard, Search
-from cutwater.plan.solvers.relax import Outlook, priced_outlook
+from cutwater.plan.solvers.relax import Outlook, outlook, priced_outlook
 from cutwater.plan.solvers.terms import Terms, host_assumptions, make_terms
 
 TIE = 1e-9
@@ -55,7 +55,9 @@ def exact(problem: Problem, objective: Objective, effort: Effort) -> Solution:
     """The best choice, proven to be so unless the effort's labels run out."""
     hunt = Hunt(problem, objective, effort)
     bounds = [] if problem.types else [INFEASIBLE]
-    for limit in host_assumptions(problem) if problem.types else ():
+    streams = objective.aim == "throughput" or objective.rate is not None
+    limits = host_assumptions(problem) if streams else (None,)
+    for limit in limits if problem.types else ():
         terms = make_terms(problem, objective, limit)
         aim = Period(hunt, terms) if objective.aim == "throughput" else Latency(hunt, terms)
         bounds.append(aim.solve())
@@ -85,22 +87,43 @@ class Aim:
     def outlook(self, price: Floats, period: float, *, costs: bool, rounds: int, enough: float) -> Outlook:
         """Bounds on completing within ``period``, on cost or on mere possibility."""
         t = self.t
-        legal = np.isfinite(t.lag) & (t.ahead <= period) & (t.back <= period)[:, :, None, None]
         cost = t.lag if costs else np.zeros_like(t.lag)
+        stage = self.alone if costs else np.zeros_like(self.alone)
+        load = self._least_load()
         if costs and t.objective.rate is not None:
             cost = cost + self._line_wait()
-        hop = np.where(legal, cost, np.inf).min(axis=2)
+            stage = stage + t.count[:, None, None] * waits(t.objective.rate, load)
         if period < INFEASIBLE:
-            into = self.least_into[:, :-1].min(axis=0)
-            out = self.least_out[:-1].min(axis=1)
-            load = self.busy + into[:, :, None] + out[:, None, :]
-            load[:, :, -1] = (self.busy + into[:, :, None])[:, :, -1] + self.least_out[:-1, -1, -1][:, None]
-            stage = np.where(load <= period, self.alone if costs else 0.0, np.inf)
-            if costs and t.objective.rate is not None:
-                stage = stage + t.count[:, None, None] * waits(t.objective.rate, load)
-        else:
-            stage = self.alone
-        return priced_outlook(t, stage, hop, price, rounds=rounds, enough=enough)
+            stage = np.where(load <= period, stage, np.inf)
+        return priced_outlook(t, stage, self._hop(cost, period), price, rounds=rounds, enough=enough)
+
+    def load_guards(self, period: float) -> list[Guard] | None:
+        """Bounds on what completing takes of each shared medium and host; None where that is more than ``period``."""
+        t, guards = self.t, []
+        possible = self._least_load() <= period
+        for d in range(len(t.shared)):
+            share = t.host_share[d][:, None, None]
+            stage = np.where(possible, np.where(possible, self.busy, 0.0) * share, np.inf)
+            least = outlook(t, stage, self._hop(t.shared[d], period), np.zeros(len(t.have)))
+            if least.root > period:
+                return None
+            guards.append(Guard(least, "load", period, load=d))
+        return guards
+
+    def _hop(self, cost: Floats, period: float) -> Floats:
+        """[V + 1, V + 1, C] the least cost of a hop by any codec that the link carries within ``period``."""
+        t = self.t
+        legal = np.isfinite(t.lag) & (t.ahead <= period) & (t.back <= period)[:, :, None, None]
+        least: Floats = np.where(legal, cost, np.inf).min(axis=2)
+        return least
+
+    def _least_load(self) -> Floats:
+        """[V, C, C] seconds a stage keeps its node busy at least, the frames on both sides included."""
+        into = self.least_into[:, :-1].min(axis=0)
+        out = self.least_out[:-1].min(axis=1)
+        out[:, -1] = self.least_out[:-1, -1, -1]
+        load: Floats = self.busy + into[:, :, None] + out[:, None, :]
+        return load
 
     def _line_wait(self) -> Floats:
         t = self.t
@@ -128,19 +151,22 @@ class Latency(Aim):
         rate = self.t.objective.rate
         period = INFEASIBLE if rate is None else (1.0 - 1e-12) / rate
         price = np.zeros(len(self.t.have))
-        outlook = self.outlook(price, period, costs=True, rounds=25, enough=INFEASIBLE)
+        ahead = self.outlook(price, period, costs=True, rounds=25, enough=INFEASIBLE)
+        loads = self.load_guards(period)
+        if loads is None:
+            return INFEASIBLE
         for width in self.widths:
             limit = self.hunt.value * (1 - TIE)
-            if outlook.root > limit or outlook.root == INFEASIBLE:
-                return outlook.root
-            guards = [Guard(outlook, "cost", limit)]
+            if ahead.root > limit or ahead.root == INFEASIBLE:
+                return ahead.root
+            guards = [Guard(ahead, "cost", limit), *loads]
             found = self.search(period, guards, width, counts_cost=True)
             self.hunt.offer_all(found)
             if not found.truncated:
                 return self.hunt.value
             if not self.hunt.effort.go_on():
                 break
-        return outlook.root
+        return ahead.root
 
 
 class Period(Aim):
@@ -190,7 +216,10 @@ class Period(Aim):
         if could.root > 1e-9:
             return False, True
         self.price = could.price
-        guards = [Guard(could, "nothing", 1e-9 * float(1.0 + could.price.sum()))]
+        loads = self.load_guards(period)
+        if loads is None:
+            return False, True
+        guards = [Guard(could, "nothing", 1e-9 * float(1.0 + could.price.sum())), *loads]
         if self.late is not None:
             quick = self.outlook(np.zeros(len(self.t.have)), period, costs=True, rounds=10, enough=self.late)
             if quick.root > self.late:

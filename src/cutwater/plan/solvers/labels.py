@@ -143,7 +143,8 @@ class Search:
                 break
         self.done.sort()
         kept = self.done[: self.most_found]
-        return Found([self._trace(*end[1:]) for end in kept], [end[0] for end in kept], self.truncated)
+        lost = self.truncated or (self.counts_cost and len(self.done) > len(kept))
+        return Found([self._trace(*end[1:]) for end in kept], [end[0] for end in kept], lost)
 
     def _empty(self) -> Labels:
         ints, floats = np.zeros(0, np.int64), np.zeros(0)
