@@ -29,13 +29,12 @@ class Hunt:
         self.choice: Choice | None = None
         self.value = INFEASIBLE
         self.latency = INFEASIBLE
-        self.passes: list[tuple[float, int, bool, bool]] = []
 
     def offer(self, choice: Choice) -> float:
         """Keep the choice if it is better; of equally good ones the one with less latency. Returns its value."""
         total = tally(self.problem, choice)
         value = self.objective.value(self.problem, total)
-        if value < INFEASIBLE and (value, total.latency) < (self.value * (1 - TIE), 0.0):
+        if value < self.value * (1 - TIE):
             self.choice, self.value, self.latency = choice, value, total.latency
         elif value <= self.value * (1 + TIE) and value < INFEASIBLE and total.latency < self.latency:
             self.choice, self.value, self.latency = choice, min(value, self.value), total.latency
@@ -136,11 +135,9 @@ class Aim:
     def search(self, period: float, guards: list[Guard], width: int, *, counts_cost: bool) -> Found:
         """One pass."""
         most = 64 if self.hunt.objective.aim == "throughput" else 100_000
-        found = Search(
+        return Search(
             self.t, self.busy, period=period, counts_cost=counts_cost, guards=guards, width=width, most_found=most
         ).run()
-        self.hunt.passes.append((period, width, bool(found.choices), found.truncated))
-        return found
 
 
 class Latency(Aim):

@@ -23,6 +23,8 @@ from cutwater.plan.solvers.terms import GIVEN_UP, Terms
 
 CHUNK = 4_000_000
 """Elements of the largest temporary array."""
+MANY = 5_000
+"""Labels of one pair of units from which it pays to thin them before they join the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +282,7 @@ class Search:
                 for begin in range(0, len(some), step):
                     parts.append(self._hop_between(left, some[begin : begin + step], unit, target))
         parts = [part for part in parts if len(part)]
-        return self._within(join(parts) if parts else self._empty(), left=False)
+        return join(parts) if parts else self._empty()
 
     def _hop_between(self, left: Labels, some: Ints, unit: int, target: int) -> Labels:
         t = self.t
@@ -320,7 +322,7 @@ class Search:
             np.full(len(row), target), cut, cost, entry, loads, np.full(len(row), -1), from_, codec,
         )  # fmt: skip
         guarded = self._within(arrived if fits.all() else arrived.take(np.flatnonzero(fits)), left=False)
-        return self._undominated(guarded, first=False)
+        return guarded if len(guarded) < MANY else self._undominated(guarded, first=False)
 
     def _ended_wait(self, unit: int, ended: Floats) -> Floats:
         wait: Floats = int(self.t.count[unit]) * self.wait(ended)
