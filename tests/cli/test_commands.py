@@ -95,7 +95,7 @@ def wrong(tmp_path: Path, vit_tiny: Path) -> dict[str, Path]:
         (["run", "{vit}", "-i", "{type.npy}"], "BadTensor", "float64"),
         (["run", "{vit}", "--plan", "{plan.yaml}"], "BadFile", "plan.yaml"),
         (["run", "{vit}", "--timeout", "soon"], "BadQuantity", "soon"),
-        (["run", "{vit}", "--stages", "500"], "NoPlan", "number of stages"),
+        (["run", "{vit}", "--stages", "500"], "NoPlan", "500"),
     ],
 )
 def test_bad_input_is_a_typed_error_that_names_it(

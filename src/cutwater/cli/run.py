@@ -1,6 +1,5 @@
 """`cutwater run`: plans, starts local workers, streams inputs through them, and sets predicted beside measured."""
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +23,7 @@ from cutwater.cli.options import (
     parse_sizes,
 )
 from cutwater.cut.lattice import Lattice, build_lattice
+from cutwater.drivers.loop import run as run_loop
 from cutwater.engine.batching import Batching
 from cutwater.errors import CutwaterError
 from cutwater.frameworks.base import EngineOptions
@@ -102,10 +102,17 @@ def _stream(lattice: Lattice, plan: Plan, items: Inputs, options: LocalOptions) 
         if isinstance(outcome, CutwaterError) and item.round == 0:
             messages.print(f"[red]{outcome.kind}[/] {item.name}: {outcome}")
 
-    messages.print("streaming")
     with LiveView(plan, items.total) as view:
-        return asyncio.run(
-            run_trial(plan_stages(lattice, plan), plan, items, options, on_outcome=told, on_progress=view.show)
+        return run_loop(
+            run_trial(
+                plan_stages(lattice, plan),
+                plan,
+                items,
+                options,
+                on_ready=lambda: messages.print("streaming"),
+                on_outcome=told,
+                on_progress=view.show,
+            )
         )
 
 

@@ -1,6 +1,5 @@
 """The demonstration: a trained classifier in three stages on this machine, held against the uncut model."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutwater.cut.lattice import Lattice, build_lattice
+from cutwater.drivers.loop import run
 from cutwater.errors import CutwaterError
 from cutwater.frameworks.onnx import OnnxRuntime
 from cutwater.frameworks.open import open_graph
@@ -81,7 +81,7 @@ class Demo:
         """Stream all pictures through the plan's stages and judge each answer. Raises CutwaterError."""
         stages = plan_stages(self.lattice, plan)
         trial = run_trial(stages, plan, self.items, LocalOptions(), on_outcome=self._judge, on_progress=show)
-        return asyncio.run(trial)
+        return run(trial)
 
     def _judge(self, item: Item, outcome: Outcome | CutwaterError) -> None:
         if isinstance(outcome, CutwaterError):

@@ -5,7 +5,6 @@ spend per request, beyond computing, is the cost of receiving a frame and sendin
 sizes gives the cost per frame and per byte.
 """
 
-import asyncio
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
@@ -17,6 +16,7 @@ from onnx import TensorProto, helper
 from cutwater.cut.lattice import build_lattice
 from cutwater.cut.split import split
 from cutwater.cut.stage import Stage
+from cutwater.drivers.loop import run
 from cutwater.graph.model import model_from_bytes
 from cutwater.graph.read import build_graph
 from cutwater.profile.profile import FrameCost, LocalHop
@@ -41,7 +41,7 @@ class HopCosts:
 
 def measure_hops(options: LocalOptions = LocalOptions()) -> HopCosts:  # noqa: B008
     """Measure hops between workers of this machine. Raises CutwaterError when workers cannot be started."""
-    small, large = (asyncio.run(_pass_through(size, n, options)) for size, n in zip(SIZES, REQUESTS, strict=True))
+    small, large = (run(_pass_through(size, n, options)) for size, n in zip(SIZES, REQUESTS, strict=True))
     span = SIZES[1] - SIZES[0]
     per_byte = max(large[0] - small[0], 0.0) / span
     slope = max(large[1] - small[1], 1e-12) / span

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from cutwater.cut.lattice import Lattice
+from cutwater.cut.lattice import Lattice, chain_cuts
+from cutwater.errors import NoPlan
 from cutwater.lab.measure import Progress, refine
 from cutwater.lab.profiles import profile_for
 from cutwater.lab.timing import Feeds, MeasureOptions, usable_cores
@@ -49,6 +50,9 @@ def plan_locally(task: LocalTask, folder: Path, progress: Progress = lambda what
         NoPlan: There are fewer ops than stages asked for, or a limit cannot be kept.
     """
     stages = task.stages or len(usable_cores())
+    most = len(chain_cuts(task.lattice)) - 1
+    if stages > most:
+        raise NoPlan(f"{task.lattice.graph.name} parts into {most} stages at most; ask for no more, not {stages}")
     limits = Limits(min_stages=stages, max_stages=stages)
     graph = task.lattice.graph
     profile = profile_for(

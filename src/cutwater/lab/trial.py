@@ -128,6 +128,7 @@ async def run_trial(
     inputs: Iterable[Item],
     options: LocalOptions = LocalOptions(),  # noqa: B008
     *,
+    on_ready: Callable[[], None] = lambda: None,
     on_outcome: Callable[[Item, Outcome | CutwaterError], None] = lambda item, outcome: None,
     on_progress: Callable[[PipelineSnapshot, Sequence[Seconds]], None] = lambda snapshot, latencies: None,
 ) -> Trial:
@@ -138,6 +139,7 @@ async def run_trial(
         plan: what is run.
         inputs: what is asked; read only as fast as it is answered.
         options: of the pipeline; its cores and engine.
+        on_ready: told when all workers serve.
         on_outcome: told of each input's outcome, in order.
         on_progress: told after each outcome how the pipeline stands, with the latencies under load so far.
 
@@ -149,6 +151,7 @@ async def run_trial(
     source = iter(inputs)
     replicas = [len(stage.nodes) for stage in plan.stages]
     async with LocalPipeline(stages, plan.codecs, replicas=replicas, options=options) as pipeline:
+        on_ready()
         async for outcome in pipeline.stream(record.asking(islice(source, ALONE)), in_flight=1):
             record.add(outcome)
         alone = record.phase()
