@@ -29,6 +29,12 @@ class Hunt:
         self.choice: Choice | None = None
         self.value = INFEASIBLE
         self.latency = INFEASIBLE
+        self.grown = 0
+        """Labels of all passes so far."""
+
+    def affords(self, width: int, stages: int) -> bool:
+        """Whether the effort allows one more pass, should it fill its width at every stage."""
+        return width <= WIDTHS[0] or self.grown + 2 * stages * width <= 20 * self.effort.labels
 
     def offer(self, choice: Choice) -> float:
         """Keep the choice if it is better; of equally good ones the one with less latency. Returns its value."""
@@ -133,11 +139,16 @@ class Aim:
         return wait
 
     def search(self, period: float, guards: list[Guard], width: int, *, counts_cost: bool) -> Found:
-        """One pass."""
+        """One pass, if it can be afforded."""
         most = 64 if self.hunt.objective.aim == "throughput" else 100_000
-        return Search(
+        if not self.hunt.affords(width, int(self.t.have.sum())):
+            return Found([], [], truncated=True)
+        search = Search(
             self.t, self.busy, period=period, counts_cost=counts_cost, guards=guards, width=width, most_found=most
-        ).run()
+        )
+        found = search.run()
+        self.hunt.grown += sum(len(labels) for labels in (*search.arrivals, *search.exits))
+        return found
 
 
 class Latency(Aim):
@@ -200,6 +211,20 @@ class Period(Aim):
             if not self.hunt.effort.go_on():
                 break
             low = max(proven, high * 0.97)
+        return self._floor(proven)
+
+    def _floor(self, proven: float) -> float:
+        """A period that no plan is below, from bounds alone: what remains to say when labels ran out."""
+        high = self.hunt.value
+        if high == INFEASIBLE:
+            return proven
+        low = max(proven, high / (4.0 * float(self.t.have.sum())))
+        while high > low * 1.005:
+            middle = float(np.sqrt(low * high))
+            if self._guards(middle) is None:
+                low = proven = middle
+            else:
+                high = middle
         return proven
 
     def _first(self) -> float:
@@ -209,18 +234,25 @@ class Period(Aim):
 
     def _try(self, period: float, width: int) -> tuple[bool, bool]:
         """Whether a pass found a plan within ``period``, and whether its answer is a proof."""
+        guards = self._guards(period)
+        if guards is None:
+            return False, True
+        found = self.search(period, guards, width, counts_cost=self.late is not None)
+        return self.hunt.offer_all(found), not found.truncated
+
+    def _guards(self, period: float) -> list[Guard] | None:
+        """What drops labels that cannot be completed within ``period``; None where no plan can."""
         could = self.outlook(self.price, period, costs=False, rounds=20, enough=1e-9)
         if could.root > 1e-9:
-            return False, True
+            return None
         self.price = could.price
         loads = self.load_guards(period)
         if loads is None:
-            return False, True
+            return None
         guards = [Guard(could, "nothing", 1e-9 * float(1.0 + could.price.sum())), *loads]
         if self.late is not None:
             quick = self.outlook(np.zeros(len(self.t.have)), period, costs=True, rounds=10, enough=self.late)
             if quick.root > self.late:
-                return False, True
+                return None
             guards.append(Guard(quick, "cost", self.late))
-        found = self.search(period, guards, width, counts_cost=self.late is not None)
-        return self.hunt.offer_all(found), not found.truncated
+        return guards
