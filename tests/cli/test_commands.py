@@ -58,6 +58,28 @@ def test_run_streams_inputs_and_sets_predicted_beside_measured(
     assert "<svg" in page.read_text()
 
 
+def test_a_person_decides_where_to_cut_and_sees_the_price(
+    vit_tiny: Path, tmp_path: Path, cache: dict[str, str]
+) -> None:
+    fleet, plan = tmp_path / "fleet.yaml", tmp_path / "plan.yaml"
+    fleet.write_text(
+        "source: cam\nnodes:\n  - {name: cam, speed: 0.2}\n  - {name: cloud, speed: 2}\n"
+        "links:\n  - {between: [cam, cloud], bandwidth: 50 Mbit/s, latency: 2 ms}\n"
+    )
+    words = ("--fleet", fleet, "--for", "throughput", "--cut", "50%", "--on", "cam", "--on", "-", "--explain")
+    planned = cutwater("plan", vit_tiny, *words, "-o", plan, "--json", env=cache)
+    facts = json.loads(planned.stdout)
+    assert planned.returncode == 0, planned.stderr
+    assert [stage["nodes"] for stage in facts["plan"]["stages"]] == [["cam"], ["cloud"]]
+    assert facts["best"]["score"]["throughput"] >= facts["plan"]["score"]["throughput"]
+    assert facts["advice"][0].startswith(facts["plan"]["score"]["bottleneck"])
+    assert "Beside each other" in cutwater("plan", vit_tiny, *words, env=cache).stdout
+    ran = cutwater("run", vit_tiny, "--plan", plan, "-i", "synthetic:3", "--json", env=cache)
+    assert json.loads(ran.stdout)["answered"] == 30
+    by_hand = cutwater("run", vit_tiny, "--cut", "30%", "--cut", "60%", "-i", "synthetic:3", "--json", env=cache)
+    assert len(json.loads(by_hand.stdout)["stages"]) == 3
+
+
 def test_one_broken_picture_is_named_and_the_others_are_answered(
     vit_tiny: Path, tmp_path: Path, cache: dict[str, str]
 ) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cutwater.errors import BadCut, BadFile, InputError
-from cutwater.plan.choose import Decision, decided_plan, even_cuts, find_cut
+from cutwater.plan.choose import Decision, decided_plan, even_cuts
 from cutwater.plan.explain import choice_of, explain, improved
 from cutwater.plan.files import load_plan, save_plan
 from cutwater.plan.instances import branch_masks, chain_masks, random_problem
@@ -48,8 +48,8 @@ def test_modes_do_what_they_say(problem: Problem, best: Plan) -> None:
     assert sorted(node for stage in even for node in stage.nodes) == ["n0", "n1", "n2"]
 
 
-def test_cuts_by_name_and_pinned_nodes_are_kept(problem: Problem, best: Plan) -> None:
-    decision = Decision(cuts=("cut 3", "70%"), nodes=(None, "n1"))
+def test_chosen_cuts_and_pinned_nodes_are_kept(problem: Problem, best: Plan) -> None:
+    decision = Decision(cuts=(3, 9), nodes=(None, "n1"))
     plan = decided_plan(problem, THROUGHPUT, decision, best)
     assert plan.stages[0].end.label == "cut 3"
     assert plan.stages[1].nodes == ("n1",)
@@ -59,19 +59,12 @@ def test_cuts_by_name_and_pinned_nodes_are_kept(problem: Problem, best: Plan) ->
 def test_mistaken_decisions_are_explained(problem: Problem, best: Plan) -> None:
     for decision, error, complaint in (
         (Decision(mode="evn"), InputError, "did you mean 'even'"),
-        (Decision(cuts=("ctu 3",)), BadCut, "did you mean 'cut"),
-        (Decision(cuts=("5", "3")), BadCut, "does not lie before"),
-        (Decision(cuts=("99",)), BadCut, "numbered 0 to 12"),
-        (Decision(cuts=("5",), nodes=("n9",)), InputError, "no node 'n9'"),
-        (Decision(cuts=("5",), nodes=("n0", "n1", "n2")), InputError, "2 stages"),
+        (Decision(cuts=(5, 3)), BadCut, "does not lie before"),
+        (Decision(cuts=(5,), nodes=("n9",)), InputError, "no node 'n9'"),
+        (Decision(cuts=(5,), nodes=("n0", "n1", "n2")), InputError, "2 stages"),
     ):
         with pytest.raises(error, match=complaint):
             decided_plan(problem, THROUGHPUT, decision, best)
-
-
-def test_shares_of_the_flops_find_the_nearest_cut(problem: Problem) -> None:
-    share = problem.flops / problem.flops[-1]
-    assert find_cut(problem, "40%") == find_cut(problem, "0.4") == int(np.abs(share - 0.4).argmin())
 
 
 def test_even_cuts_of_a_dag_lie_one_before_the_other() -> None:

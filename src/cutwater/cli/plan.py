@@ -113,7 +113,7 @@ def _profiles_of(nodes: Fleet | None, fleet: Path | None) -> dict[str, Profile]:
 def _decision(lattice: Lattice, cuts: list[str], on: list[str], mode: str | None) -> Decision | None:
     if not (cuts or on or mode):
         return None
-    indices = tuple(str(lattice.position[find_cut(lattice, text).before]) for text in cuts)
+    indices = tuple(lattice.position[find_cut(lattice, text).before] for text in cuts)
     return Decision(mode=mode, cuts=indices, nodes=tuple(None if name == "-" else name for name in on))
 
 

@@ -22,7 +22,7 @@ from cutwater.cli.options import (
     comma_numbers,
     parse_sizes,
 )
-from cutwater.cut.lattice import Lattice, build_lattice
+from cutwater.cut.lattice import Lattice, build_lattice, find_cut
 from cutwater.drivers.loop import run as run_loop
 from cutwater.engine.batching import Batching
 from cutwater.errors import CutwaterError
@@ -77,7 +77,14 @@ def run(
         chosen = load_plan(plan)
     else:
         measure = MeasureOptions(threads=threads)
-        task = LocalTask(lattice, good_feeds(items, 3), stages, parse_objective(objective), measure)
+        task = LocalTask(
+            lattice,
+            good_feeds(items, 3),
+            stages,
+            tuple(find_cut(lattice, text) for text in cut),
+            parse_objective(objective),
+            measure,
+        )
         with progress("planning") as report:
             chosen, _ = plan_locally(task, default_cache() / "profiles", report)
     if not json:

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from queue import SimpleQueue
@@ -50,9 +51,16 @@ class ComputeThread:
     """Runs one session. ONNX Runtime releases the interpreter's lock, so the event loop goes on meanwhile."""
 
     def __init__(
-        self, stage: StageId, session: Session, inputs: Sequence[Tensor], outputs: Sequence[Tensor], done: Done
+        self,
+        stage: StageId,
+        session: Session,
+        inputs: Sequence[Tensor],
+        outputs: Sequence[Tensor],
+        done: Done,
+        handoff: Seconds = HANDOFF,
     ) -> None:
-        """``inputs`` and ``outputs`` as they travel, in order."""
+        """``inputs`` and ``outputs`` as they travel, in order; batches that take less than ``handoff`` stay inline."""
+        self._handoff = handoff
         self._stage = stage
         self._session = session
         self._input_axes = {tensor.name: tensor.batch_axis for tensor in inputs}
@@ -61,14 +69,14 @@ class ComputeThread:
         self._done = done
         self._loop = asyncio.get_running_loop()
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
-        self._usual: Seconds = 2 * HANDOFF
+        self._usual: Seconds = 2 * handoff
         """Running mean of the time of a batch, unpacking and packing included."""
         self._thread = threading.Thread(target=self._work, name="compute", daemon=True)
         self._thread.start()
 
     def put(self, job: Job) -> None:
         """Compute ``job``, the only one; ``done`` is told, before this returns if batches are usually short."""
-        if self._usual < HANDOFF:
+        if self._usual < self._handoff:
             self._done(*self._compute(job))
         else:
             self._jobs.put(job)
@@ -90,16 +98,17 @@ class ComputeThread:
         results: dict[Key, Result] = {}
         buffers: dict[Key, list[Buffer]] = {}
         unpacked = [one for request in job.requests if (one := self._unpack(*request, results)) is not None]
-        started = clock()
+        started, worked = clock(), time.thread_time()
         outputs, fault = self._run([one.feeds for one in unpacked]) if unpacked else ([], None)
-        finished = clock()
+        finished, worked = clock(), time.thread_time() - worked
         for index, one in enumerate(unpacked):
             if fault is not None:
                 results[one.key] = Result(one.key, decode=one.decode, fault=fault)
             else:
                 self._pack(one, outputs[index], results, buffers)
         self._usual += _WEIGHT * (clock() - began - self._usual)
-        return Computed(job.batch, started, finished, tuple(results[key] for key, _, _ in job.requests)), buffers
+        ordered = tuple(results[key] for key, _, _ in job.requests)
+        return Computed(job.batch, started, finished, ordered, worked), buffers
 
     def _unpack(
         self, key: Key, infer: Infer, payloads: Sequence[memoryview], results: dict[Key, Result]

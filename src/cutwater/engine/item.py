@@ -36,17 +36,17 @@ class Item:
         self.state = Work.QUEUED
         self.shape: tuple[Any, ...] | None = None
         """What must be equal to share a batch; None: it is computed alone."""
-        self.run: tuple[Seconds, Seconds, int] = (now, now, 1)
-        """Start and end of computing, and the size of the batch."""
+        self.run: tuple[Seconds, Seconds, int, Seconds] = (now, now, 1, 0.0)
+        """Start and end of computing, the size of the batch, and processor time."""
         self.result: Result | None = None
         self.next_link: LinkId | None = None
 
     def mark(self, stage: StageId, result: Result, now: Seconds) -> Mark:
         """What ``stage`` did with it, if it is sent ``now``."""
-        started, finished, batch = self.run
+        started, finished, batch, cpu = self.run
         sent = sum([spec.nbytes for spec in result.tensors])
         return Mark(
-            stage, self.received, started, finished, now, batch, self.nbytes, sent, result.decode, result.encode
+            stage, self.received, started, finished, now, batch, self.nbytes, sent, result.decode, result.encode, cpu
         )
 
 

@@ -243,7 +243,7 @@ class StageWorker:
         # The stage must not idle while results are sent: the next batch starts first.
         if self._queue:
             self._pick(now)
-        run = (event.started, event.finished, len(items))
+        run = (event.started, event.finished, len(items), event.cpu)
         for item, result in zip(items, event.results, strict=True):
             item.run = run
             self._finish(item, result, alone=len(items) == 1, now=now)

@@ -94,6 +94,8 @@ class Computed(msgspec.Struct, frozen=True, tag=True):
     started: Seconds
     finished: Seconds
     results: tuple[Result, ...]
+    cpu: Seconds = 0.0
+    """Processor time of the computing thread."""
 
 
 class Asked(msgspec.Struct, frozen=True, tag=True):

@@ -1,8 +1,8 @@
 """What a hop between two workers of this machine costs: how long a frame is on its way, and the CPU of both ends.
 
-Three stages that compute next to nothing are run as real workers at a small and at a large size. What their processes
-spend per request, beyond computing, is the cost of receiving a frame and sending one; a straight line through the two
-sizes gives the cost per frame and per byte.
+Three stages that compute next to nothing are run as real workers at a small and at a large size, one request at a time
+and in the computing thread, as longer stages are. What their processes spend per request, beyond computing, is the cost
+of receiving a frame and sending one; a straight line through the two sizes gives the cost per frame and per byte.
 """
 
 from dataclasses import dataclass
@@ -25,9 +25,7 @@ from cutwater.services.local import LocalOptions, LocalPipeline, Outcome
 SIZES = (4 * 1024, 1024 * 1024)
 """Bytes of the two frames."""
 REQUESTS = (400, 150)
-"""How many of each."""
-ALONE = 30
-"""How many of each are sent one at a time, to see how long a frame is on its way."""
+"""How many of each, one at a time."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +37,9 @@ class HopCosts:
     local: LocalHop
 
 
-def measure_hops(options: LocalOptions = LocalOptions()) -> HopCosts:  # noqa: B008
+def measure_hops() -> HopCosts:
     """Measure hops between workers of this machine. Raises CutwaterError when workers cannot be started."""
-    small, large = (run(_pass_through(size, n, options)) for size, n in zip(SIZES, REQUESTS, strict=True))
+    small, large = (run(_pass_through(size, n)) for size, n in zip(SIZES, REQUESTS, strict=True))
     span = SIZES[1] - SIZES[0]
     per_byte = max(large[0] - small[0], 0.0) / span
     slope = max(large[1] - small[1], 1e-12) / span
@@ -50,24 +48,17 @@ def measure_hops(options: LocalOptions = LocalOptions()) -> HopCosts:  # noqa: B
     return HopCosts(send=end, receive=end, local=LocalHop(max(small[1] - slope * SIZES[0], 0.0), 1 / slope))
 
 
-async def _pass_through(nbytes: int, requests: int, options: LocalOptions) -> tuple[float, float]:
+async def _pass_through(nbytes: int, requests: int) -> tuple[float, float]:
     """Seconds of CPU per request and worker beyond computing, and seconds a frame is on its way."""
     feeds = {"x": np.zeros((1, nbytes // 4), np.float32)}
-    async with LocalPipeline(_stages(nbytes // 4), options=options) as pipeline:
-        alone = [outcome async for outcome in pipeline.stream([feeds] * ALONE, in_flight=1)]
+    async with LocalPipeline(_stages(nbytes // 4), options=LocalOptions(handoff=0.0)) as pipeline:
         processes = [psutil.Process(worker.pid) for worker in pipeline.workers]
         before = sum(_cpu(process) for process in processes)
-        loaded = [outcome async for outcome in pipeline.stream([feeds] * requests)]
+        outcomes = [outcome async for outcome in pipeline.stream([feeds] * requests, in_flight=1)]
         spent = sum(_cpu(process) for process in processes) - before
-    computing = sum(
-        mark.finished - mark.started for outcome in loaded if isinstance(outcome, Outcome) for mark in outcome.trail
-    )
-    on_the_way = [
-        after.received - before.sent
-        for outcome in alone
-        if isinstance(outcome, Outcome)
-        for before, after in pairwise(outcome.trail)
-    ]
+    trails = [outcome.trail for outcome in outcomes if isinstance(outcome, Outcome)]
+    computing = sum(mark.cpu for trail in trails for mark in trail)
+    on_the_way = [after.received - before.sent for trail in trails for before, after in pairwise(trail)]
     return max(spent - computing, 0.0) / (requests * len(processes)), max(median(on_the_way), 0.0)
 
 

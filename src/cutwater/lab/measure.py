@@ -11,7 +11,7 @@ from cutwater.cut.lattice import best_cut_per_tenth, build_lattice
 from cutwater.cut.split import extract
 from cutwater.cut.stage import Stage
 from cutwater.errors import BadShape
-from cutwater.frameworks.base import EngineOptions
+from cutwater.frameworks.base import EngineOptions, Session
 from cutwater.graph.graph import Graph
 from cutwater.lab.activations import Activations, ends
 from cutwater.lab.borders import empty_run_seconds, measure_borders
@@ -24,6 +24,7 @@ from cutwater.lab.timing import (
     faster,
     idle_memory,
     sample,
+    time_in_turn,
     time_session,
     usable_cores,
 )
@@ -136,6 +137,31 @@ def measure_stages(
     return [found[number] for number in range(len(spans))]
 
 
+def measure_in_turn(
+    graph: Graph,
+    spans: Sequence[Span],
+    feeds: Feeds,
+    options: MeasureOptions = MeasureOptions(),  # noqa: B008
+) -> list[StageTimes]:
+    """How long the stages of one plan take when they take turns, each on an input that has just been written.
+
+    A stage that runs again and again finds its weights in the core's cache; one that waits for its next request beside
+    the others, and receives what it computes from a link, does not. Arguments and errors are those of `measure_stages`.
+    """
+    activations = Activations(graph, feeds, options)
+    sessions: list[Session] = []
+    added: list[int] = []
+    for begin, end in spans:
+        with peak_memory() as peak:
+            sessions.append(options.framework.load(extract(graph, begin, end).onnx, options.engine))
+            sessions[-1].run(activations.at(begin))
+        added.append(peak.added)
+    samples = time_in_turn(sessions, [activations.at(begin) for begin, _ in spans], options)
+    for session in sessions:
+        session.close()
+    return [StageTimes(*each) for each in zip(spans, samples, added, strict=True)]
+
+
 def measure_contention(graph: Graph, feeds: Feeds, options: MeasureOptions = MeasureOptions()) -> float:  # noqa: B008
     """Time of the whole model while the other cores run it too, divided by its time alone; at least 1.
 
@@ -206,11 +232,16 @@ def refine(
     feeds: Feeds,
     options: MeasureOptions = MeasureOptions(),  # noqa: B008
     progress: Progress | None = None,
+    in_turn: bool = False,
 ) -> Profile:
-    """A profile that has learnt from stages measured for themselves, such as those of a plan just made.
+    """A profile that has learnt from stages measured for themselves or, where they form a plan, in turn.
 
-    What was measured before is kept, unless the same stage is measured again.
+    What was measured before in the same way is kept, unless the same stage is measured again.
     """
+    if in_turn:
+        measured = measure_in_turn(graph, spans, feeds, options)
+    else:
+        measured = measure_stages(graph, spans, feeds, options, progress=progress)
     samples = [
         StageSample(
             begin=f"{begin.before:x}",
@@ -218,12 +249,13 @@ def refine(
             seconds=times.seconds,
             predicted=stage_seconds(profile, graph, begin, end),
             peak_memory=times.peak_memory,
+            in_turn=in_turn,
         )
-        for times in measure_stages(graph, spans, feeds, options, progress=progress)
+        for times in measured
         for begin, end in [times.span]
     ]
     fresh = {(stage.begin, stage.end) for stage in samples}
-    kept = [stage for stage in profile.stages if (stage.begin, stage.end) not in fresh]
+    kept = [s for s in profile.stages if s.in_turn == in_turn and (s.begin, s.end) not in fresh]
     return corrected(profile, graph, [*kept, *samples])
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from cutwater.cut.cut import Cut
 from cutwater.cut.lattice import Lattice, chain_cuts
 from cutwater.errors import NoPlan
 from cutwater.lab.measure import Progress, refine
@@ -14,6 +15,7 @@ from cutwater.lab.profiles import profile_for
 from cutwater.lab.timing import Feeds, MeasureOptions, usable_cores
 from cutwater.lab.trial import plan_cuts
 from cutwater.plan.build import build_problem
+from cutwater.plan.choose import Decision, decided_plan
 from cutwater.plan.fleet import LOCAL_LINK, Fleet, Link, local_fleet
 from cutwater.plan.objective import Objective
 from cutwater.plan.plan import Plan
@@ -34,6 +36,8 @@ class LocalTask:
     """Typical requests."""
     stages: int | None = None
     """How many; None: one per core."""
+    cuts: tuple[Cut, ...] = ()
+    """Where a person wants it cut; empty: where it is best."""
     objective: Objective = Objective("throughput")  # noqa: RUF009
     measure: MeasureOptions = MeasureOptions()  # noqa: RUF009
 
@@ -49,7 +53,7 @@ def plan_locally(task: LocalTask, folder: Path, progress: Progress = lambda what
     Raises:
         NoPlan: There are fewer ops than stages asked for, or a limit cannot be kept.
     """
-    stages = task.stages or len(usable_cores())
+    stages = len(task.cuts) + 1 if task.cuts else task.stages or len(usable_cores())
     most = len(chain_cuts(task.lattice)) - 1
     if stages > most:
         raise NoPlan(f"{task.lattice.graph.name} parts into {most} stages at most; ask for no more, not {stages}")
@@ -74,21 +78,26 @@ def plan_and_measure(
     """The best plan by what is known, after the stages it consists of were measured and it still is the best.
 
     Op times predict a stage to a few percent, and a search for the best cut finds where they flatter. So the chosen
-    stages are run for themselves, the profile learns from them, and planning starts over, until it chooses stages that
-    have been measured.
+    stages are run in turn, as in a pipeline, the profile learns from them, and planning starts over, until it chooses
+    stages that have been measured.
     """
     graph = task.lattice.graph
-    plan = make_plan(build_problem(task.lattice, profile, fleet, limits=limits), task.objective)
+    plan = _plan(task, profile, fleet, limits)
     for number in range(ROUNDS):
-        known = {(stage.begin, stage.end) for stage in profile.stages}
-        spans = [
-            (begin, end)
-            for begin, end in pairwise(plan_cuts(task.lattice, plan))
-            if (f"{begin.before:x}", f"{end.before:x}") not in known
-        ]
-        if not spans:
+        known = {(stage.begin, stage.end) for stage in profile.stages if stage.in_turn}
+        spans = list(pairwise(plan_cuts(task.lattice, plan)))
+        if all((f"{begin.before:x}", f"{end.before:x}") in known for begin, end in spans):
             break
-        progress(f"the {len(spans)} new stages of plan {number + 1}", number / ROUNDS)
-        profile = refine(profile, graph, spans, task.requests[0], task.measure)
-        plan = make_plan(build_problem(task.lattice, profile, fleet, limits=limits), task.objective)
+        progress(f"the stages of plan {number + 1}", number / ROUNDS)
+        profile = refine(profile, graph, spans, task.requests[0], task.measure, in_turn=True)
+        plan = _plan(task, profile, fleet, limits)
     return plan, profile
+
+
+def _plan(task: LocalTask, profile: Profile, fleet: Fleet, limits: Limits) -> Plan:
+    problem = build_problem(task.lattice, profile, fleet, limits=limits)
+    best = make_plan(problem, task.objective)
+    if not task.cuts:
+        return best
+    decision = Decision(cuts=tuple(task.lattice.position[cut.before] for cut in task.cuts))
+    return decided_plan(problem, task.objective, decision, best)

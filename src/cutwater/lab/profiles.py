@@ -58,6 +58,7 @@ def _cached(path: Path, graph: Graph, codecs: Sequence[str], options: MeasureOpt
         profile.model_hash == graph.hash
         and profile.conditions.device == here.device
         and profile.conditions.versions == here.versions
+        and profile.local is not None
         and set(codecs) <= {sample.codec for sample in profile.borders}
     )
     return profile if same else None

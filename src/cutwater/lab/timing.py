@@ -100,6 +100,26 @@ def _attempt(session: Session, feeds: Feeds, options: MeasureOptions) -> Sample:
     return sample(undisturbed if len(undisturbed) >= _FEWEST else took)
 
 
+def time_in_turn(sessions: Sequence[Session], feeds: Sequence[Feeds], options: MeasureOptions) -> list[Sample]:
+    """Seconds for one request of each session, when they run one after the other, each on freshly written inputs.
+
+    Raises StageFailed, BadTensor.
+    """
+    took: list[list[float]] = [[] for _ in sessions]
+    began = time.perf_counter()
+    for number in range(options.warmup + options.rounds):
+        for session, given, seconds in zip(sessions, feeds, took, strict=True):
+            fresh = {name: array.copy() for name, array in given.items()}
+            start, worked = time.perf_counter(), time.thread_time()
+            session.run(fresh)
+            worked, end = time.thread_time() - worked, time.perf_counter()
+            # With one thread its processor time is the time, whoever else wanted the core meanwhile.
+            seconds.append((worked if options.threads == 1 else end - start) / options.batch)
+        if time.perf_counter() - began > options.seconds * len(sessions) and number >= options.warmup + _FEWEST:
+            break
+    return [sample(seconds[options.warmup :]) for seconds in took]
+
+
 def usable_cores() -> list[int]:
     """The cores this process may use; where the system cannot say, all of them."""
     if hasattr(os, "sched_getaffinity"):

@@ -50,7 +50,7 @@ class StageResult(msgspec.Struct, frozen=True, kw_only=True):
     predicted: Seconds
     """Computing, at the plan's assumption of how busy the other cores are."""
     computed: Sample
-    """Computing, under load."""
+    """Computing, under load: processor time with one thread, elapsed time with several."""
     busy: float
     """Share of the time it computed, packed or unpacked."""
     wait: Seconds
@@ -162,7 +162,7 @@ async def run_trial(
                 raise outcome
         loaded = record.phase()
     # Too few inputs for a second phase: then the first is all there is to tell.
-    return _fold(plan, alone, loaded if loaded.outcomes else alone, record)
+    return _fold(plan, alone, loaded if loaded.outcomes else alone, record, options.engine.threads)
 
 
 class _Phase:
@@ -215,7 +215,7 @@ class _Record:
         return ended
 
 
-def _fold(plan: Plan, alone: _Phase, loaded: _Phase, record: _Record) -> Trial:
+def _fold(plan: Plan, alone: _Phase, loaded: _Phase, record: _Record, threads: int) -> Trial:
     answered = len(alone.outcomes) + (len(loaded.outcomes) if loaded is not alone else 0)
     latencies = [outcome.latency for outcome in loaded.outcomes] or [float("nan")]
     quantiles = Quantiles(*(float(q) for q in np.quantile(latencies, (0.5, 0.9, 0.99, 1.0))))
@@ -228,13 +228,13 @@ def _fold(plan: Plan, alone: _Phase, loaded: _Phase, record: _Record) -> Trial:
         throughput=loaded.throughput(),
         latency=quantiles,
         alone=sample([outcome.latency for outcome in alone.outcomes]) if alone.outcomes else None,
-        stages=tuple(_stage_result(plan, k, loaded) for k in range(len(plan.stages))),
+        stages=tuple(_stage_result(plan, k, loaded, threads) for k in range(len(plan.stages))),
         hops=tuple(_hop_result(plan, k, alone) for k in range(len(plan.codecs))),
         trails={RequestId(k): outcome.trail for k, outcome in enumerate(loaded.outcomes)},
     )
 
 
-def _stage_result(plan: Plan, k: int, phase: _Phase) -> StageResult:
+def _stage_result(plan: Plan, k: int, phase: _Phase, threads: int) -> StageResult:
     stage, expected = plan.stages[k], plan.score.stages[k]
     marks = [outcome.trail[k] for outcome in phase.outcomes]
     work = sum((mark.finished - mark.started) / mark.batch + mark.decode + mark.encode for mark in marks)
@@ -243,7 +243,7 @@ def _stage_result(plan: Plan, k: int, phase: _Phase) -> StageResult:
         begin=stage.begin.label,
         end=stage.end.label,
         predicted=expected.compute,
-        computed=sample([(mark.finished - mark.started) / mark.batch for mark in marks]),
+        computed=sample([_computing(mark, threads) for mark in marks]),
         busy=work / max(phase.elapsed * len(stage.nodes), 1e-9),
         wait=_median([mark.started - mark.received for mark in marks]),
         decode=_median([mark.decode for mark in marks]),
@@ -252,6 +252,11 @@ def _stage_result(plan: Plan, k: int, phase: _Phase) -> StageResult:
         sent_bytes=_mean([mark.sent_bytes for mark in marks]),
         batch=_mean([mark.batch for mark in marks]),
     )
+
+
+def _computing(mark: Mark, threads: int) -> Seconds:
+    """Seconds a core computed for one request; how long it took where several threads did, which are not all seen."""
+    return (mark.cpu if threads == 1 else mark.finished - mark.started) / mark.batch
 
 
 def _hop_result(plan: Plan, k: int, phase: _Phase) -> HopResult:

@@ -3,7 +3,6 @@
 Whatever is left open (nodes, codecs) is chosen by the exact solver among what the decision allows.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,8 +26,8 @@ class Decision:
 
     mode: str | None = None
     """"only-source": the whole model at the source; "only-remote": on one other node; "even": equal FLOPs per node."""
-    cuts: tuple[str, ...] = ()
-    """Between the stages: a cut's label, its index, or a share of the FLOPs ("40%")."""
+    cuts: tuple[int, ...] = ()
+    """Between the stages, as indices of the problem's cuts."""
     nodes: tuple[str | None, ...] = ()
     """Per stage its node; None or missing: the solver's choice. With "even": the nodes in
     order; none: all of the fleet, in the order that suits them best."""
@@ -70,7 +69,7 @@ def _read(problem: Problem, decision: Decision) -> tuple[list[int], Limits]:
         nodes = [_node(problem, name) for name in decision.nodes if name]
         stages = len(nodes) or int(problem.runs.sum())
         return even_cuts(problem, stages), _exactly(stages, dict(enumerate(nodes)))
-    cuts = [find_cut(problem, text) for text in decision.cuts]
+    cuts = list(decision.cuts)
     for begin, end in zip([0, *cuts], [*cuts, problem.last], strict=True):
         if not problem.below(begin, end):
             raise BadCut(f"the cut {problem.cuts[begin].label!r} does not lie before {problem.cuts[end].label!r}")
@@ -107,25 +106,3 @@ def even_cuts(problem: Problem, stages: int) -> list[int]:
         miss = np.where(after, np.abs(problem.flops - problem.flops[-1] * k / stages), np.inf)
         cuts.append(int(np.lexsort((problem.border, miss))[0]))
     return cuts
-
-
-def find_cut(problem: Problem, text: str) -> int:
-    """The index of a cut from its label, its index, or a share of the FLOPs ("40%", "0.4"). Raises BadCut."""
-    labels: Sequence[str] = [cut.label for cut in problem.cuts]
-    if text in labels:
-        return labels.index(text)
-    if text.isdecimal():
-        if int(text) > problem.last:
-            raise BadCut(f"there is no cut {text}; they are numbered 0 to {problem.last}")
-        return int(text)
-    try:
-        share = float(text.removesuffix("%")) / (100.0 if text.endswith("%") else 1.0)
-    except ValueError:
-        raise BadCut(f"there is no cut {text!r}{did_you_mean(text, labels)}") from None
-    if not 0 < share < 1:
-        raise BadCut(f"{text!r} is not a share of the FLOPs between 0 and 1")
-    inner = slice(1, problem.last)
-    miss = np.abs(problem.flops[inner] - problem.flops[-1] * share)
-    if not len(miss):
-        raise BadCut("the model has no cut but its input and its output")
-    return 1 + int(np.lexsort((problem.border[inner], miss))[0])

@@ -40,6 +40,8 @@ class StageSample(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Seconds predicted from op times before this measurement was taken into account."""
     peak_memory: int
     """Bytes of resident memory the stage added, weights included."""
+    in_turn: bool = False
+    """Whether it took turns with the other stages of a plan; otherwise it was run again and again for itself."""
 
 
 class BorderSample(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -16,6 +16,7 @@ from typing import Self
 import msgspec
 
 from cutwater.cut.stage import Stage
+from cutwater.drivers.compute import HANDOFF
 from cutwater.drivers.gateway import LiveGateway
 from cutwater.drivers.live import clock
 from cutwater.drivers.tls import TlsFiles
@@ -59,6 +60,8 @@ class LocalOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Mutual TLS on TCP links."""
     cpus: tuple[tuple[int, ...], ...] = ()
     """The cores of each worker, in order of stage and replica; empty: any."""
+    handoff: Seconds = HANDOFF
+    """Batches that usually take less are computed on the worker's event loop, without its computing thread."""
     trace_limit: int | None = 100_000
     """How many of the newest steps the trace keeps; None: all."""
 
@@ -245,6 +248,7 @@ class LocalPipeline:
             max_frame=options.max_frame,
             tls=options.tls,
             cpus=options.cpus[index] if options.cpus else (),
+            handoff=options.handoff,
             scratch=str(self._scratch),
         )
 

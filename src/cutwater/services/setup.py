@@ -2,6 +2,7 @@
 
 import msgspec
 
+from cutwater.drivers.compute import HANDOFF
 from cutwater.drivers.tls import TlsFiles
 from cutwater.engine.batching import Batching
 from cutwater.frameworks.base import EngineOptions
@@ -31,6 +32,8 @@ class WorkerSetup(msgspec.Struct, frozen=True, kw_only=True):
     tls: TlsFiles | None = None
     cpus: tuple[int, ...] = ()
     """Cores this worker may use; empty: all."""
+    handoff: Seconds = HANDOFF
+    """Batches that usually take less are computed on the event loop."""
     scratch: str | None = None
     """A folder to remove when it is empty, at the end."""
 

@@ -64,7 +64,7 @@ async def serve(setup: WorkerSetup, session: Session, load: float) -> None:
     live = LiveStage(
         StageWorker(setup.stage, options),
         hello,
-        lambda done: ComputeThread(setup.stage, session, setup.inputs, setup.outputs, done),
+        lambda done: ComputeThread(setup.stage, session, setup.inputs, setup.outputs, done, setup.handoff),
         tls=setup.tls,
     )
     loop = asyncio.get_running_loop()

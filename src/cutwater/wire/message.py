@@ -64,6 +64,8 @@ class Mark(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     sent_bytes: Count
     decode: Elapsed
     encode: Elapsed
+    cpu: Elapsed = 0.0
+    """Processor time of the computing thread from ``started`` to ``finished``: less where it had to share its core."""
 
 
 class Hello(msgspec.Struct, frozen=True, tag=True, array_like=True, forbid_unknown_fields=True, gc=False):
