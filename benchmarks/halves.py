@@ -164,7 +164,7 @@ async def bare(
 
 def save_feeds(path: Path, feeds: Feeds) -> None:
     """Write feeds where a peer reads them; their names are not always fit to be keywords."""
-    np.savez(path, **{f"feed:{name}": value for name, value in feeds.items()})
+    np.savez(path, **{f"feed:{name}": value for name, value in feeds.items()})  # type: ignore[arg-type]
 
 
 @asynccontextmanager

@@ -51,7 +51,8 @@ async def measure(halves: Halves, arguments: argparse.Namespace) -> Rounds:
         for k, stage in enumerate(halves.stages):
             (folder / f"{k}.onnx").write_bytes(stage.onnx)
         (name,) = halves.graph.inputs
-        np.savez(folder / "requests.npz", **{f"{k}": feeds[name] for k, feeds in enumerate(halves.requests)})
+        requests = {str(k): feeds[name] for k, feeds in enumerate(halves.requests)}
+        np.savez(folder / "requests.npz", **requests)  # type: ignore[arg-type]
         pipeline = await enter(pipeline_of(halves))
         candidates = {"Cutwater": lambda: stream(pipeline, halves.requests, seconds, IN_FLIGHT)}
         if "torch" in arguments.peers:
