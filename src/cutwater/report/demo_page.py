@@ -1,11 +1,17 @@
 """What the demonstration adds to a trial's page: every picture with what the stages said about it."""
 
+import io
 from collections.abc import Iterable
+from pathlib import Path
+
+from PIL import Image
 
 from cutwater.lab.demo import Verdict
 from cutwater.report.page import Page, Thumbnail
 from cutwater.vision.labels import IMAGENET, labels
 
+HEIGHT = 112
+"""Pixels of a picture on the page, enough for screens of twice the density."""
 VERDICT_HEADERS = ("picture", "shows", "the stages say", "probability", "right", "as the uncut model", "deviation")
 
 
@@ -37,7 +43,15 @@ def add_verdicts(page: Page, verdicts: Iterable[Verdict]) -> None:
         "the deviation is the largest of all times, relative to the largest score.",
     )
     rows = [
-        (Thumbnail(verdict.photograph.path.read_bytes(), row[0]), *row[1:])  # type: ignore[arg-type]
+        (_thumbnail(verdict.photograph.path), *row[1:])
         for verdict, row in zip(judged, verdict_rows(judged), strict=True)
     ]
     page.table(VERDICT_HEADERS, rows)
+
+
+def _thumbnail(path: Path) -> Thumbnail:
+    stream = io.BytesIO()
+    with Image.open(path) as picture:
+        picture.thumbnail((HEIGHT, HEIGHT))
+        picture.save(stream, "JPEG", quality=85)
+    return Thumbnail(stream.getvalue(), path.name)

@@ -1,7 +1,7 @@
 """Draws requests on their way through the stages: a row for each stage, a box for each batch it computed.
 
 stage 1  |  7  |  8  |  9  | 10  |
-stage 2        |  7  |  8  |  9  |       a box: computing; the thin line before it: received, waiting its turn
+stage 2        |  7  |  8  |  9  |       a box: computing; the line below: received, waiting its turn
 stage 3              |  7  |  8  |
 """
 
@@ -55,7 +55,9 @@ def _draw_request(canvas: Canvas, request: RequestId, mark: Mark, row: int, star
         return LEFT + (moment - start) * scale
 
     y = TOP + row * ROW
-    canvas.line(at(mark.received), y + BOX / 2, at(mark.started), y + BOX / 2, stroke=stage_colour(row), width=1.2)
+    # Requests wait for each other, so their lines lie over each other: below the boxes, the darker the longer the queue.
+    low = y + BOX + 5
+    canvas.line(at(mark.received), low, at(mark.started), low, stroke=stage_colour(row), width=4, stroke_opacity="0.22")
     width = max(at(mark.finished) - at(mark.started) - 1, 1)
     waited, computed = mark.started - mark.received, mark.finished - mark.started
     hint = f"request {request}: waited {format_seconds(waited)}, computed {format_seconds(computed)}"
