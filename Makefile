@@ -4,11 +4,12 @@
 PYTHON ?= python3
 TORCH  ?= torch==2.13.0
 BIN    := .venv/bin
+BENCHMARKS := codecs dataplane memory pipeline planner prediction split_peers
 CUTWATER_CACHE ?= $(CURDIR)/.cache
 export CUTWATER_CACHE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit bench lock clean
+.PHONY: help demo test lint unit bench pictures lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,7 +29,12 @@ unit: .venv/.test .venv/.torch
 	$(BIN)/pytest
 
 bench: .venv/.bench ## Run the benchmarks (interleaved, ratios); takes long
-	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file || exit 1; done
+	for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py || exit 1; done
+
+pictures: .venv/.demo ## Draw the pictures of the readme anew
+	$(BIN)/cutwater model make efficientnet-lite0
+	$(BIN)/cutwater model show $(CUTWATER_CACHE)/efficientnet-lite0.onnx --cut "after blocks.7" --cut "after blocks.11" \
+	  --svg docs/pictures/chain.svg
 
 lock: .venv/.uv ## Renew requirements/*.txt from pyproject.toml
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
