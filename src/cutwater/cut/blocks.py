@@ -12,6 +12,8 @@ its last reader.
 
 This is Conv + BatchNormalization + activation, Gemm + bias, x * Sigmoid(x), residual Add + Relu, pooling,
 QuantizeLinear and every view; it is also where inference engines fuse, so a cut there would cost a fusion as well.
+Where x lives on, the y of a global pooling is tiny beside it and joins too: engines pool in the layout of the
+convolution before, and a cut between the two makes them sum in another order.
 
 *Forward.* All other successors of group v are descendants of its successor S. Whoever cuts between v and S may as well
 cut before v: nobody else needs v. What dies at v is at most what its results add.
@@ -59,9 +61,12 @@ CHEAP_BESIDE = 0.25
 SLACK = 1024
 """Bytes by which a border may grow through a backward merge that has to do with integers: values of shapes never decide
 where to cut, and a border without them can be batched."""
-GROWTH = 0.02
-"""Share by which a border may grow through any backward merge: a class token joins the 196 of a picture."""
+GROWTH = 0.025
+"""Share by which a border may grow through any backward merge: a class token joins the 196 of a picture, and a mean the
+49 places it is taken of."""
 INTEGERS = frozenset({"int64", "int32", "bool"})
+SUMMARIES = frozenset({"GlobalAveragePool", "GlobalMaxPool"})
+"""Ops whose result may join the border beside what they read. Not ReduceMean: a layer norm in pieces begins with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,12 +205,14 @@ class _Merger:
             there = other | self._union(self._order.ancestors, other)
             if before & ~there or not self._is_small_beside(ops, other):
                 continue
+            arriving = [self._graph.tensors[name] for name in self._arriving(ops)]
             dying = [
-                self._graph.tensors[name]
-                for name in self._arriving(ops)
-                if name not in self._outputs and self._readers[name] & ~(ops | there) == 0
+                tensor
+                for tensor in arriving
+                if tensor.name not in self._outputs and self._readers[tensor.name] & ~(ops | there) == 0
             ]
-            if _fits(self._leaving(ops), dying):
+            summary = all(self._graph.ops[index].kind in SUMMARIES for index in bits(ops))
+            if _fits(self._leaving(ops), dying, arriving if summary else dying):
                 return neighbour
         return None
 
@@ -229,11 +236,11 @@ class _Merger:
         return None
 
 
-def _fits(leaving: list[Tensor], dying: list[Tensor]) -> bool:
-    """Whether replacing ``dying`` by ``leaving`` makes a border practically no larger."""
-    after, before = (sum(tensor.nbytes for tensor in tensors) for tensors in (leaving, dying))
+def _fits(leaving: list[Tensor], dying: list[Tensor], border: list[Tensor]) -> bool:
+    """Whether replacing ``dying`` by ``leaving`` makes a border that holds ``border`` practically no larger."""
+    after, before, around = (sum(tensor.nbytes for tensor in tensors) for tensors in (leaving, dying, border))
     shapes = all(tensor.dtype in INTEGERS for tensor in leaving) or any(tensor.dtype in INTEGERS for tensor in dying)
-    return after <= before * (1 + GROWTH) + (SLACK if shapes else 0)
+    return after <= before + GROWTH * around + (SLACK if shapes else 0)
 
 
 def _blocks(graph: Graph, order: Order, groups: Iterable[int]) -> tuple[Block, ...]:
