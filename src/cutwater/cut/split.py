@@ -22,6 +22,9 @@ from cutwater.graph.tensors import elem_type_of, weight_nbytes
 LARGEST_STAGE = 2**31 - 2**24
 """Bytes of weights one stage may carry: protobuf's limit for a message, less room for everything else."""
 
+INTEGER_PRODUCTS = frozenset({"MatMul", "Gemm"})
+"""Ops that engines compute with integers where all their inputs come dequantised; others only before quantising."""
+
 
 def split(graph: Graph, cuts: Sequence[Cut], forms: Sequence[Form] | None = None) -> list[Stage]:
     """The stages between consecutive cuts.
@@ -108,7 +111,7 @@ class _Slicer:
             self._proto.graph.input.extend(self._declared(tensor, enter))
             self._untouched[name] = effective(tensor, enter)
             if name in self._read:
-                self._convert(Conversion(tensor, enter, self._opset).arrive())
+                self._convert(Conversion(tensor, enter, self._opset, self._may_become_integers(name)).arrive())
 
     def compute(self) -> None:
         """Adds the ops between the cuts, and before them every input-independent node they need."""
@@ -179,6 +182,12 @@ class _Slicer:
         missing = sorted(set(self._end.border) - self._made - set(self._begin.border))
         if missing:
             raise BadCut(f"the cut {self._end.label!r} wants {missing[0]!r}, which nothing before it makes")
+
+    def _may_become_integers(self, name: str) -> bool:
+        """Whether an engine may merge a DequantizeLinear that makes ``name`` with what reads it."""
+        return any(
+            op.kind == "QuantizeLinear" or (op.kind in INTEGER_PRODUCTS and name in op.inputs) for op in self._ops
+        )  # fmt: skip
 
     def _convert(self, conversion: Conversion) -> None:
         self._proto.graph.node.extend(conversion.nodes)
