@@ -40,6 +40,19 @@ def test_activations_stay_with_the_convolution_before_them() -> None:
     assert kinds(graph_of(nodes)) == ["Conv BatchNormalization Relu", "Conv Sigmoid Mul", "Conv HardSwish"]
 
 
+@pytest.mark.parametrize("side", [16, 7])
+def test_a_mean_that_scales_the_channels_stays_with_the_convolution_it_is_taken_of(side: int) -> None:
+    """Engines pool in the layout of the convolution; parted from it, they sum in another order."""
+    nodes = [
+        N("Conv", ["x", "w"], ["a"]),
+        N("GlobalAveragePool", ["a"], ["b"]),
+        N("Conv", ["b", "v"], ["c"]),
+        N("HardSigmoid", ["c"], ["d"]),
+        N("Mul", ["a", "d"], ["y"]),
+    ]
+    assert kinds(graph_of(nodes, shape=("batch", 64, side, side))) == ["Conv GlobalAveragePool", "Conv HardSigmoid Mul"]
+
+
 def test_a_residual_ends_with_its_addition() -> None:
     nodes = [
         N("Conv", ["x", "w"], ["a"]),

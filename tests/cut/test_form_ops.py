@@ -124,3 +124,26 @@ def test_int64_shapes_cross_as_they_are() -> None:
     assert [(t.name, t.dtype) for t in stages[1].inputs if "size" in t.name] == [("size", "int64")]
     values = np.random.default_rng(0).normal(size=(1, 4, 2, 3)).astype(np.float32)
     assert run_stages(stages, {"x": values})["y"].shape == (1, 4, 2, 3)
+
+
+@pytest.mark.parametrize("optimise", [False, True])
+@pytest.mark.parametrize("form", CODED)
+@pytest.mark.parametrize("opset", OPSETS)
+def test_a_product_of_two_tensors_that_arrive_coded(opset: int, form: Form, optimise: bool) -> None:
+    """Engines merge DequantizeLinear with a product into one of integers, which has no scale per channel."""
+    nodes = [
+        helper.make_node("Identity", ["x"], ["a"]),
+        helper.make_node("Transpose", ["x"], ["b"], perm=[0, 1, 3, 2]),
+        helper.make_node("MatMul", ["a", "b"], ["y"]),
+    ]
+    graph = build_graph(model_from_bytes(model(nodes, {"x": (1, 4, 17, 16)}, ["y"], opset=opset), "product"))
+    values = np.random.default_rng(opset).normal(0, 20, (1, 4, 17, 16)).astype(np.float32)
+    first, *_, middle, last = build_lattice(graph, collapse=False).cuts
+    assert middle.border == ("a", "b")
+    stages = split(graph, [first, middle, last], [Form.RAW, form, Form.RAW])
+    made = run(stages[0].onnx, {"x": values}, optimise)
+    codec = get_codec(str(form))
+    names = [part.name for part in travelling(graph.tensors["a"], form)]
+    restored = codec.restore([made[name] for name in names]).astype(np.float64)
+    answered = run(stages[1].onnx, made, optimise)["y"]
+    assert np.abs(answered - restored @ restored.swapaxes(2, 3)).max() <= 1e-5 * np.abs(answered).max()

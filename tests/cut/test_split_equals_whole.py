@@ -1,23 +1,33 @@
 """Split equals whole: bit by bit with the engine's optimisation off, within 1e-5 with all of it."""
 
-from pathlib import Path
 from random import Random
 
-import onnx
 import pytest
-from split_equals_whole import assert_bit_exact, assert_close_when_optimised, chains_to_try, random_chain
+from real_models import NAMES, WIDE, real_model
+from split_equals_whole import (
+    assert_bit_exact,
+    chains_through_every_cut,
+    chains_to_try,
+    deviation,
+    feeds_for,
+    few_stages,
+    random_walk,
+    run,
+    run_stages,
+)
 from tiny_models import TINY
 
 from cutwater.cut.lattice import build_lattice
-from cutwater.frameworks.open import observe_shapes, open_graph
+from cutwater.cut.split import split
+from cutwater.frameworks.open import observe_shapes
 from cutwater.graph.graph import Graph
 from cutwater.graph.model import model_from_bytes
 from cutwater.graph.read import build_graph
-from cutwater.zoo.registry import MODELS, build
 
-LIGHT = sorted((Path(onnx.__file__).parent / "backend/test/data/light").glob("*.onnx"))
-SEEDED = ["vit-tiny", "mobilenet-v2", "yolov8n", "resnet50", "lstm", "control-flow"]
-"""Models of the zoo that need nothing from elsewhere: add one by its name."""
+CLOSE = 1e-5
+"""Largest difference where engines may fuse differently across a cut, as a share of the output's largest value."""
+HEAVY = 10_000_000_000
+"""FLOPs from which one optimised chain is enough."""
 
 
 def tiny_graph(name: str) -> Graph:
@@ -28,37 +38,52 @@ def tiny_graph(name: str) -> Graph:
 @pytest.mark.parametrize("name", TINY)
 def test_every_legal_cut_of_a_tiny_model_at_once(name: str) -> None:
     graph = tiny_graph(name)
-    chains = chains_to_try(graph, samples=0)
-    assert {cut.before for chain in chains for cut in chain} == {
-        cut.before for cut in build_lattice(graph, collapse=False).cuts
-    }
+    lattice = build_lattice(graph, collapse=False)
+    chains = chains_through_every_cut(lattice)
+    assert {cut.before for chain in chains for cut in chain} == {cut.before for cut in lattice.cuts}
     assert_bit_exact(graph, TINY[name], chains)
-    assert_close_when_optimised(graph, TINY[name], chains[0])
+    feeds = feeds_for(graph)
+    answered = run_stages(split(graph, chains[0]), feeds, optimise=True)
+    assert deviation(answered, run(TINY[name], feeds, optimise=True)) <= CLOSE
 
 
 @pytest.mark.parametrize("name", [name for name in TINY if name not in ("branch", "loop")])
 def test_a_stage_takes_any_batch_where_the_model_does(name: str) -> None:
     graph = tiny_graph(name)
     assert graph.batchable
-    assert_bit_exact(graph, TINY[name], chains_to_try(graph, samples=0), batch=3)
+    assert_bit_exact(graph, TINY[name], chains_to_try(graph), feeds_for(graph, batch=3))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", LIGHT, ids=lambda path: path.stem)
-def test_models_whose_weights_are_made_by_ops(path: Path) -> None:
-    graph = open_graph(path)
-    assert_bit_exact(graph, path.read_bytes(), chains_to_try(graph, samples=1))
-    if graph.flops < 1e10:
-        chain = random_chain(build_lattice(graph, limit=1000), 3, Random(1))
-        assert_close_when_optimised(graph, path.read_bytes(), chain)
+@pytest.mark.parametrize("name", NAMES)
+def test_bit_by_bit_with_optimisation_off(name: str) -> None:
+    """Every legal cut where there are few, else a sample; 2 to 5 stages, and as many as a chain of cuts makes."""
+    model = real_model(name)
+    chains = chains_to_try(model.graph)
+    widest = max(cut.width for chain in chains for cut in chain)
+    assert widest >= 3 if name in WIDE else widest >= 1
+    assert {2, 3, 4, 5} >= {len(chain) - 1 for chain in chains[-4:]} >= {2, 3}
+    assert_bit_exact(model.graph, model.whole, chains, model.feeds)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SEEDED)
-def test_models_of_the_zoo(name: str, tmp_path: Path) -> None:
-    assert name in MODELS
-    path = build(name, tmp_path)
-    graph = open_graph(path, MODELS[name].sizes)
-    assert_bit_exact(graph, path.read_bytes(), chains_to_try(graph, samples=1))
-    chain = random_chain(build_lattice(graph, limit=6000), 3, Random(1))
-    assert_close_when_optimised(graph, path.read_bytes(), chain)
+@pytest.mark.parametrize("name", NAMES)
+def test_close_with_all_optimisations(name: str) -> None:
+    """2 to 5 stages between cuts that are offered: the whole's answer to 1e-5.
+
+    A legal cut that nobody is offered may part what an engine would have fused, or pooled in another layout; then both
+    answers are roundings of one exact answer, as the unoptimised one is. How far such roundings lie apart is the
+    network's own doing: 3.4e-5 between the whole of rapidocr-det optimised and not, where a sigmoid stands behind
+    62 convolutions. So there the bound is twice that, if it is more than 1e-5.
+    """
+    model = real_model(name)
+    graph, rng = model.graph, Random(name)
+    expected = run(model.whole, model.feeds, optimise=True)
+    chains = few_stages(build_lattice(graph, limit=5000), rng)
+    for chain in chains[-1:] if graph.flops > HEAVY else chains:
+        answered = run_stages(split(graph, chain), model.feeds, optimise=True)
+        assert deviation(answered, expected) <= CLOSE, [cut.label for cut in chain]
+    own = deviation(run(model.whole, model.feeds), expected)
+    anywhere = random_walk(graph, 4, rng)
+    answered = run_stages(split(graph, anywhere), model.feeds, optimise=True)
+    assert deviation(answered, expected) <= max(CLOSE, 2 * own), [cut.label for cut in anywhere]
