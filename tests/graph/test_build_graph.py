@@ -9,6 +9,9 @@ from cutwater.errors import BadShape
 from cutwater.graph.flops import flops_of
 from cutwater.graph.model import Model, model_from_bytes
 from cutwater.graph.read import build_graph, unknown_shapes
+from cutwater.graph.sizes import resolve_sizes
+from cutwater.vision.attach import Preparation, attach_classifier
+from cutwater.zoo.vit import TINY, build_vit
 
 
 def image_model(dims: list[int | str | None], nodes: list[NodeProto] | None = None, opset: int = 13) -> Model:
@@ -48,6 +51,18 @@ class TestSizes:
         with pytest.raises(BadShape, match=first):
             build_graph(image_model([first, 3, 8, 8]))
 
+    def test_the_bytes_of_an_encoded_picture_are_no_batch(self) -> None:
+        network = build_vit(TINY)
+        attached = attach_classifier(network, Preparation(), top=3)
+        model = model_from_bytes(attached.SerializeToString(), "attached.onnx")
+        with pytest.raises(BadShape, match=r"attached\.onnx.* encoded_bytes; .*--size encoded_bytes="):
+            resolve_sizes(model)
+        sizes = resolve_sizes(model, {"encoded_bytes": 50_000})
+        assert (sizes.values, sizes.batch) == ({"encoded_bytes": 50_000}, frozenset())
+        graph = build_graph(model, {"encoded_bytes": 50_000})
+        assert graph.tensors["encoded"].batch_axis is None
+        assert not graph.batchable
+
     @pytest.mark.parametrize("size", [0, -1, 2**31, 10**30, float("nan"), float("inf"), 3.5, True, "7"])
     def test_a_size_that_makes_no_sense(self, size: object) -> None:
         with pytest.raises(BadShape, match=r"'height' is .* whole number"):
@@ -60,6 +75,11 @@ class TestSizes:
     def test_a_name_that_does_not_exist(self) -> None:
         with pytest.raises(BadShape, match="did you mean 'height'"):
             build_graph(image_model(["batch", 3, "height", 8]), {"heigth": 5})
+
+    @pytest.mark.parametrize(("typo", "meant"), [("widht", "width"), ("Height", "height"), ("x:9", "x:3")])
+    def test_a_typo_is_answered_with_what_was_meant(self, typo: str, meant: str) -> None:
+        with pytest.raises(BadShape, match=rf"image\.onnx: has no dimension '{typo}'; did you mean '{meant}'\?"):
+            build_graph(image_model(["batch", 3, "height", "width"]), {"height": 8, "width": 8, typo: 5})
 
     def test_a_fixed_dimension_stays(self) -> None:
         with pytest.raises(BadShape, match="fixed at 8"):

@@ -84,6 +84,25 @@ class TestAModelThatIsInvalid:
         with pytest.raises(BadModel, match=r"two\.onnx: unknown op 'Teleport'"):
             read_model(saved(tmp_path, proto(kind="Teleport")))
 
+    @pytest.mark.parametrize(
+        ("name", "message"),
+        [("blocks.5/fc", r"\(node 'blocks\.5/fc'\)"), ("", r"\(the node that makes 'h'\)")],
+    )
+    def test_the_node_of_an_unknown_op_is_named(self, tmp_path: Path, name: str, message: str) -> None:
+        model = proto(kind="Teleport")
+        model.graph.node[0].name = name
+        with pytest.raises(BadModel, match=message):
+            read_model(saved(tmp_path, model))
+
+    def test_an_unknown_op_inside_a_branch(self, tmp_path: Path) -> None:
+        model = proto()
+        made = helper.make_tensor_value_info("z", TensorProto.FLOAT, ["batch", 64])
+        body = helper.make_graph([helper.make_node("Teleport", ["y"], ["z"], "far")], "body", [], [made])
+        true = helper.make_node("Constant", [], ["yes"], value=numpy_helper.from_array(np.array(True)))
+        model.graph.node.extend([true, helper.make_node("If", ["yes"], ["w2"], then_branch=body, else_branch=body)])
+        with pytest.raises(BadModel, match=r"two\.onnx: unknown op 'Teleport' \(node 'far'\)"):
+            read_model(saved(tmp_path, model))
+
     def test_an_op_newer_than_the_operator_set(self, tmp_path: Path) -> None:
         with pytest.raises(BadModel, match="unknown op 'Mish'"):
             read_model(saved(tmp_path, proto(kind="Mish")))
@@ -138,7 +157,7 @@ class TestExternalData:
     @pytest.mark.parametrize(
         ("spoil", "message"),
         [
-            (spoil_missing, "is missing"),
+            (spoil_missing, r"needs the file 'two\.weights', which is missing"),
             (spoil_short, "truncated"),
             (spoil_parent, "outside the model's folder"),
             (spoil_absolute, "outside the model's folder"),

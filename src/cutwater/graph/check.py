@@ -34,8 +34,9 @@ def check_ops(proto: ModelProto, source: str) -> None:
         version = versions.get(node.domain, versions.get("ai.onnx" if domain == "" else domain, 1))
         if not onnx.defs.has(node.op_type, max_inclusive_version=version, domain=domain):
             label = f"{domain or 'standard'} operator set {version}"
+            place = f"node {node.name!r}" if node.name else f"the node that makes {next(iter(node.output), '')!r}"
             raise BadModel(
-                f"{source}: unknown op {node.op_type!r} (node {node.name!r}) in the {label}; "
+                f"{source}: unknown op {node.op_type!r} ({place}) in the {label}; "
                 "correct its domain, or export for an operator set that has it"
             )
 
