@@ -4,10 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import ValueInfoProto
-from split_equals_whole import Arrays, run
+from split_equals_whole import Arrays, returning, run
 
 from cutwater.cut.cut import Cut
 from cutwater.cut.form import Form
@@ -39,7 +37,7 @@ class Journey:
         sent: dict[str, NDArray[np.generic]] = {}
         arrived = feeds
         for stage in split(self.graph, cuts, forms):
-            made = run(_watched(stage), arrived, optimise=True)
+            made = run(returning(stage.onnx, (*stage.begin.border, *stage.end.border)), arrived, optimise=True)
             self._check_restored(stage, made, sent)
             # A tensor handed on in the form it came in, and not read here, is still measured by what was first sent.
             held = {**arrived, **made}
@@ -73,18 +71,6 @@ class Journey:
             share = float((error / bound).max())
             assert share <= 1, (codec.name, name, share)
         self.worst[codec.name] = max(self.worst.get(codec.name, 0.0), share)
-
-
-def _watched(stage: Stage) -> bytes:
-    """The stage, which also returns the tensors of both borders that exist inside it, restored or made."""
-    proto = onnx.load_from_string(stage.onnx)
-    made = {name for node in proto.graph.node for name in node.output}
-    known = {value.name for value in proto.graph.output}
-    for name in dict.fromkeys((*stage.begin.border, *stage.end.border)):
-        if name in made and name not in known:
-            proto.graph.output.append(ValueInfoProto(name=name))
-    data: bytes = proto.SerializeToString()
-    return data
 
 
 def _carried(stage: Stage, made: Arrays, packing: str) -> Arrays:
