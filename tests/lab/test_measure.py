@@ -5,15 +5,17 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from cutwater.cut.lattice import build_lattice
+from cutwater.cut.split import extract
 from cutwater.errors import BadShape, BadTensor, CodecError
 from cutwater.graph.model import model_from_bytes
 from cutwater.graph.read import build_graph
 from cutwater.lab.activations import Activations, ends
 from cutwater.lab.borders import measure_borders
+from cutwater.lab.hops import measure_hops
 from cutwater.lab.machine import measure_machine
 from cutwater.lab.measure import measure_contention, measure_ops, measure_profile, measure_stages, refine
 from cutwater.lab.memory import peak_memory
-from cutwater.lab.timing import MeasureOptions, idle_memory, usable_cores
+from cutwater.lab.timing import MeasureOptions, idle_memory, time_in_turn, usable_cores
 from cutwater.profile.predict import stage_seconds
 from cutwater.wire.codecs.registry import CODEC_NAMES
 
@@ -156,3 +158,32 @@ def test_the_machine_is_described_for_people():
     assert found.device.endswith(f"{found.cores} cores") and len(found.device) > len("2 cores")
     assert (found.threads, found.batch, found.busy_cores) == (1, 2, found.cores - 1)
     assert found.versions["onnxruntime"]
+
+
+@pytest.mark.slow
+def test_the_stages_of_a_plan_are_measured_as_they_will_run(graph, cuts, feeds):
+    spans = [(cuts[0], cuts[2]), (cuts[2], cuts[-1])]
+    profile = measure_profile(graph, [feeds], options=QUICK)
+    learnt = refine(profile, graph, spans, feeds, QUICK, as_run=True)
+    assert [(int(s.begin, 16), int(s.end, 16)) for s in learnt.stages] == [(a.before, b.before) for a, b in spans]
+    assert all(stage.as_run for stage in learnt.stages)
+    for (begin, end), stage in zip(spans, learnt.stages, strict=True):
+        assert stage_seconds(learnt, graph, begin, end) == pytest.approx(stage.seconds.median, rel=0.05)
+
+
+@pytest.mark.slow
+def test_sessions_in_turn_get_as_many_rounds_each_as_asked_for(graph, feeds):
+    stage = extract(graph, *ends(graph))
+    sessions = [QUICK.framework.load(stage.onnx, QUICK.engine) for _ in range(2)]
+    found = time_in_turn(sessions, [feeds, feeds], QUICK)
+    assert found[0].rounds == found[1].rounds >= QUICK.rounds
+    assert all(sample.median > 0 for sample in found)
+
+
+@pytest.mark.slow
+def test_a_hop_costs_more_for_more_bytes():
+    costs = measure_hops()
+    assert costs.send == costs.receive
+    assert costs.send.fixed + costs.send.per_byte > 0
+    assert costs.local.latency >= 0
+    assert costs.local.bandwidth > 1e7

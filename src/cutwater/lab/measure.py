@@ -36,7 +36,9 @@ Progress = Callable[[str, float], None]
 """Called with what is being measured and the share of the work that is done, 0 to 1."""
 
 _COMPARISONS = 3
+"""Of the model alone with the model beside busy cores."""
 _PASSES = 2
+"""Over stages measured for themselves, of which the quieter one counts."""
 _STAGE_CUTS = 5
 """At so many of the cuts stages are measured for themselves; enough to put op times right, and a few seconds' work."""
 
@@ -137,16 +139,17 @@ def measure_stages(
     return [found[number] for number in range(len(spans))]
 
 
-def measure_in_turn(
+def measure_as_run(
     graph: Graph,
     spans: Sequence[Span],
     feeds: Feeds,
     options: MeasureOptions = MeasureOptions(),  # noqa: B008
 ) -> list[StageTimes]:
-    """How long the stages of one plan take when they take turns, each on an input that has just been written.
+    """How long the stages of one plan take as they will run here: each request on an input that has just been written.
 
-    A stage that runs again and again finds its weights in the core's cache; one that waits for its next request beside
-    the others, and receives what it computes from a link, does not. Arguments and errors are those of `measure_stages`.
+    A stage that has a core for itself finds its weights in the core's cache when the next request comes; where there
+    are fewer cores than stages it finds what the others have left, so there the stages take turns. Arguments and
+    errors are those of `measure_stages`.
     """
     activations = Activations(graph, feeds, options)
     sessions: list[Session] = []
@@ -156,7 +159,11 @@ def measure_in_turn(
             sessions.append(options.framework.load(extract(graph, begin, end).onnx, options.engine))
             sessions[-1].run(activations.at(begin))
         added.append(peak.added)
-    samples = time_in_turn(sessions, [activations.at(begin) for begin, _ in spans], options)
+    inputs = [activations.at(begin) for begin, _ in spans]
+    if len(spans) * options.threads > len(usable_cores()):
+        samples = time_in_turn(sessions, inputs, options)
+    else:
+        samples = [time_in_turn([each], [given], options)[0] for each, given in zip(sessions, inputs, strict=True)]
     for session in sessions:
         session.close()
     return [StageTimes(*each) for each in zip(spans, samples, added, strict=True)]
@@ -165,17 +172,20 @@ def measure_in_turn(
 def measure_contention(graph: Graph, feeds: Feeds, options: MeasureOptions = MeasureOptions()) -> float:  # noqa: B008
     """Time of the whole model while the other cores run it too, divided by its time alone; at least 1.
 
-    The median of a few comparisons: what else the machine does comes and goes in the course of seconds.
+    The two take turns, because what a machine shares with others makes it drift by more than the effect.
     """
     stage, inputs = extract(graph, *ends(graph)), Activations(graph, feeds, options).at(ends(graph)[0])
     session = options.framework.load(stage.onnx, options.engine)
-    ratios = []
-    for _ in range(_COMPARISONS if len(usable_cores()) > options.threads else 0):
-        alone = time_session(session, inputs, options)
-        with busy_cores(stage.onnx, inputs, options):
-            ratios.append(time_session(session, inputs, options).median / alone.median)
+    ratios: list[float] = []
+    for _ in range(_COMPARISONS):
+        [alone] = time_in_turn([session], [inputs], options)
+        with busy_cores(stage.onnx, inputs, options) as companions:
+            if not companions:
+                break
+            [together] = time_in_turn([session], [inputs], options)
+        ratios.append(together.median / alone.median)
     session.close()
-    return max(1.0, median(ratios) if ratios else 1.0)
+    return max(1.0, median(ratios)) if ratios else 1.0
 
 
 def measure_profile(
@@ -232,14 +242,14 @@ def refine(
     feeds: Feeds,
     options: MeasureOptions = MeasureOptions(),  # noqa: B008
     progress: Progress | None = None,
-    in_turn: bool = False,
+    as_run: bool = False,
 ) -> Profile:
-    """A profile that has learnt from stages measured for themselves or, where they form a plan, in turn.
+    """A profile that has learnt from stages measured for themselves or, where they form a plan, as they will run.
 
     What was measured before in the same way is kept, unless the same stage is measured again.
     """
-    if in_turn:
-        measured = measure_in_turn(graph, spans, feeds, options)
+    if as_run:
+        measured = measure_as_run(graph, spans, feeds, options)
     else:
         measured = measure_stages(graph, spans, feeds, options, progress=progress)
     samples = [
@@ -249,13 +259,13 @@ def refine(
             seconds=times.seconds,
             predicted=stage_seconds(profile, graph, begin, end),
             peak_memory=times.peak_memory,
-            in_turn=in_turn,
+            as_run=as_run,
         )
         for times in measured
         for begin, end in [times.span]
     ]
     fresh = {(stage.begin, stage.end) for stage in samples}
-    kept = [s for s in profile.stages if s.in_turn == in_turn and (s.begin, s.end) not in fresh]
+    kept = [s for s in profile.stages if s.as_run == as_run and (s.begin, s.end) not in fresh]
     return corrected(profile, graph, [*kept, *samples])
 
 

@@ -78,18 +78,18 @@ def plan_and_measure(
     """The best plan by what is known, after the stages it consists of were measured and it still is the best.
 
     Op times predict a stage to a few percent, and a search for the best cut finds where they flatter. So the chosen
-    stages are run in turn, as in a pipeline, the profile learns from them, and planning starts over, until it chooses
+    stages are run as in a pipeline, the profile learns from them, and planning starts over, until it chooses
     stages that have been measured.
     """
     graph = task.lattice.graph
     plan = _plan(task, profile, fleet, limits)
     for number in range(ROUNDS):
-        known = {(stage.begin, stage.end) for stage in profile.stages if stage.in_turn}
+        known = {(stage.begin, stage.end) for stage in profile.stages if stage.as_run}
         spans = list(pairwise(plan_cuts(task.lattice, plan)))
         if all((f"{begin.before:x}", f"{end.before:x}") in known for begin, end in spans):
             break
         progress(f"the stages of plan {number + 1}", number / ROUNDS)
-        profile = refine(profile, graph, spans, task.requests[0], task.measure, in_turn=True)
+        profile = refine(profile, graph, spans, task.requests[0], task.measure, as_run=True)
         plan = _plan(task, profile, fleet, limits)
     return plan, profile
 

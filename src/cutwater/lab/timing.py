@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -103,11 +104,15 @@ def _attempt(session: Session, feeds: Feeds, options: MeasureOptions) -> Sample:
 def time_in_turn(sessions: Sequence[Session], feeds: Sequence[Feeds], options: MeasureOptions) -> list[Sample]:
     """Seconds for one request of each session, when they run one after the other, each on freshly written inputs.
 
-    Raises StageFailed, BadTensor.
+    Goes on for half of ``options.seconds`` a session, or as many rounds as asked for, whichever is longer.
+
+    Raises:
+        StageFailed, BadTensor: A session cannot run.
     """
     took: list[list[float]] = [[] for _ in sessions]
+    enough = 0.5 * options.seconds * len(sessions)
     began = time.perf_counter()
-    for number in range(options.warmup + options.rounds):
+    for number in count():
         for session, given, seconds in zip(sessions, feeds, took, strict=True):
             fresh = {name: array.copy() for name, array in given.items()}
             start, worked = time.perf_counter(), time.thread_time()
@@ -115,7 +120,8 @@ def time_in_turn(sessions: Sequence[Session], feeds: Sequence[Feeds], options: M
             worked, end = time.thread_time() - worked, time.perf_counter()
             # With one thread its processor time is the time, whoever else wanted the core meanwhile.
             seconds.append((worked if options.threads == 1 else end - start) / options.batch)
-        if time.perf_counter() - began > options.seconds * len(sessions) and number >= options.warmup + _FEWEST:
+        elapsed, rounds = time.perf_counter() - began, number - options.warmup
+        if elapsed > enough and (rounds >= options.rounds or (elapsed > 2 * enough and rounds >= _FEWEST)):
             break
     return [sample(seconds[options.warmup :]) for seconds in took]
 

@@ -40,8 +40,8 @@ class StageSample(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Seconds predicted from op times before this measurement was taken into account."""
     peak_memory: int
     """Bytes of resident memory the stage added, weights included."""
-    in_turn: bool = False
-    """Whether it took turns with the other stages of a plan; otherwise it was run again and again for itself."""
+    as_run: bool = False
+    """Whether it was run as in a pipeline of its plan; otherwise again and again for itself, on inputs in cache."""
 
 
 class BorderSample(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
