@@ -16,6 +16,7 @@ from cryptography.x509.oid import NameOID
 
 from cutwater.drivers.links import Cork, Link, dial, listen, split_address
 from cutwater.drivers.loop import run
+from cutwater.drivers.shared import MEMORY
 from cutwater.drivers.tls import TlsFiles
 from cutwater.errors import FrameError, InputError, LinkLost, Refused
 from cutwater.units import RequestId
@@ -57,13 +58,17 @@ def hello(name: str, deployment: str = "d1", max_frame: int = 8 * MIB) -> Hello:
 
 @asynccontextmanager
 async def pair(
-    address: str, tls: TlsFiles | None = None, mine: Hello | None = None, theirs: Hello | None = None
+    address: str,
+    tls: TlsFiles | None = None,
+    memory: int = MEMORY,
+    mine: Hello | None = None,
+    theirs: Hello | None = None,
 ) -> AsyncIterator[tuple[Link, End, End, str]]:
     """A link from here to there: its end here, both owners, and where it leads."""
     here, there = End(), End()
-    listener = await listen(address, theirs or hello("stage-1"), there, tls)
+    listener = await listen(address, theirs or hello("stage-1"), there, tls, memory)
     try:
-        link = await dial(listener.address, mine or hello("gateway"), here, tls)
+        link = await dial(listener.address, mine or hello("gateway"), here, tls, memory)
         yield link, here, there, listener.address
         link.close()
         await there.losses.get()
@@ -79,18 +84,23 @@ def in_loop(story: Callable[[], object]) -> None:
     run(limited())
 
 
-@pytest.fixture(params=["unix", "tcp", "mtls"])
-def way(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, TlsFiles | None]:
-    if request.param == "unix":
-        return f"unix:{tmp_path}/s", None
-    return "tcp:127.0.0.1:0", certificates(tmp_path) if request.param == "mtls" else None
+Way = tuple[str, TlsFiles | None, int]
+
+
+@pytest.fixture(params=["shared memory", "little shared memory", "unix", "tcp", "mtls"])
+def way(request: pytest.FixtureRequest, tmp_path: Path) -> Way:
+    match request.param:
+        case "tcp" | "mtls":
+            return "tcp:127.0.0.1:0", certificates(tmp_path) if request.param == "mtls" else None, MEMORY
+        case kind:
+            return f"unix:{tmp_path}/s", None, {"shared memory": MEMORY, "little shared memory": MIB, "unix": 0}[kind]
 
 
 def answer_of(size: int) -> Answer:
     return Answer(RequestId(1), 1, "plain", (TensorSpec("x", "uint8", (size,), size),), ())
 
 
-def test_small_and_large_frames_come_whole_and_in_order(way: tuple[str, TlsFiles | None]) -> None:
+def test_small_and_large_frames_come_whole_and_in_order(way: Way) -> None:
     async def story() -> None:
         async with pair(*way) as (link, _, there, _):
             payloads = [bytes([k]) * size for k, size in enumerate((0, 10, 3 * MIB, 70_000, 1))]
@@ -104,7 +114,7 @@ def test_small_and_large_frames_come_whole_and_in_order(way: tuple[str, TlsFiles
     in_loop(story)
 
 
-def test_both_ends_know_what_the_other_said_of_itself(way: tuple[str, TlsFiles | None]) -> None:
+def test_both_ends_know_what_the_other_said_of_itself(way: Way) -> None:
     async def story() -> None:
         async with pair(*way) as (link, _, there, address):
             answering = await there.links.get()

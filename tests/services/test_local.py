@@ -74,6 +74,38 @@ def test_three_stages_answer_what_one_would_and_say_what_they_did(make_stage, op
     in_loop(story)
 
 
+LARGE = 100_000
+"""Rows: 1.6 MB."""
+
+
+@pytest.mark.parametrize("memory", [0, 4 * 2**20, 64 * 2**20], ids=["off", "two frames", "default"])
+def test_large_tensors_pass_whatever_memory_is_shared(make_stage, memory: int) -> None:
+    async def story() -> None:
+        options = LocalOptions(timeout=30.0, shared_memory=memory)
+        async with LocalPipeline([make_stage(0), make_stage(1)], options=options) as pipeline:
+            feeds = [{"t0": rows(LARGE, start=k)} for k in range(24)]
+            # All are kept, so most answers find no room and come through the socket.
+            kept = [outputs(outcome, "t2") async for outcome in pipeline.stream(feeds, in_flight=6)]
+        for feed, output in zip(feeds, kept, strict=True):
+            np.testing.assert_array_equal(output, feed["t0"])
+            assert not output.flags.writeable
+
+    in_loop(story)
+
+
+def test_a_killed_worker_does_not_take_answers_away_that_were_given(make_stage) -> None:
+    async def story() -> None:
+        async with LocalPipeline([make_stage(0)], options=SMALL) as pipeline:
+            for _ in range(3):
+                outcome = await pipeline.infer({"t0": rows(LARGE)})
+            os.kill(pipeline.workers[0].pid, signal.SIGKILL)
+            with pytest.raises(WorkerLost):
+                await pipeline.infer({"t0": rows(LARGE)})
+            np.testing.assert_array_equal(outcome.outputs["t1"], -rows(LARGE))
+
+    in_loop(story)
+
+
 def test_requests_of_different_sizes_stream_through_in_order_with_bounded_company(make_stage) -> None:
     taken = 0
 

@@ -34,7 +34,7 @@ from cutwater.wire.packings import PACKINGS
 from cutwater.wire.tensors import pack, tensors
 
 LIMIT = 16 * 1024
-PREFIX = 22
+PREFIX = 30
 Chance = random.Random
 Stream = bytearray
 
@@ -75,7 +75,7 @@ CORPUS = corpus()
 
 
 def seal(header: bytes, payload: bytes, version: int = PROTOCOL, size: int | None = None) -> Stream:
-    head = struct.pack("<4sHIQ", b"CTWR", version, len(header), len(payload) if size is None else size)
+    head = struct.pack("<4sHIQq", b"CTWR", version, len(header), len(payload) if size is None else size, -1)
     return Stream(head + struct.pack("<I", zlib.crc32(header, zlib.crc32(head))) + header + payload)
 
 

@@ -88,6 +88,7 @@ class ComputeThread:
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             computed, buffers = self._compute(job)
+            del job  # its tensors are given back when the event loop lets go of them, not when the next job comes
             try:
                 self._loop.call_soon_threadsafe(self._done, computed, buffers)
             except RuntimeError:  # the loop has closed: the process is ending

@@ -6,6 +6,7 @@ from itertools import count
 
 from cutwater.drivers.links import Cork, Link, dial
 from cutwater.drivers.live import Hands, Live
+from cutwater.drivers.shared import MEMORY
 from cutwater.drivers.tls import TlsFiles
 from cutwater.engine.fault import Fault
 from cutwater.engine.gateway import Gateway, GatewaySnapshot
@@ -38,11 +39,19 @@ class LiveGateway:
     """Asks the stages for its clients; an `Owner` of links."""
 
     def __init__(
-        self, machine: Gateway, hello: Hello, *, tls: TlsFiles | None = None, trace: Trace | None = None
+        self,
+        machine: Gateway,
+        hello: Hello,
+        *,
+        tls: TlsFiles | None = None,
+        trace: Trace | None = None,
+        memory: int = MEMORY,
     ) -> None:
+        """``memory`` as for `dial`."""
         self.cork = Cork()
         self._hello = hello
         self._tls = tls
+        self._memory = memory
         self._machine = machine
         self._links: dict[LinkId, Link] = {}
         self._waiting: dict[RequestId, tuple[asyncio.Future[Reply], Sequence[Buffer]]] = {}
@@ -56,7 +65,7 @@ class LiveGateway:
 
     async def connect(self, address: Address) -> None:
         """Open the link to one first stage. Raises LinkLost, Refused, FrameError, InputError."""
-        await dial(address, self._hello, self, self._tls)
+        await dial(address, self._hello, self, self._tls, self._memory)
 
     async def ask(
         self, specs: tuple[TensorSpec, ...], buffers: Sequence[Buffer], packing: str, budget: Seconds

@@ -2,7 +2,8 @@
 
 The one who dials says `Hello` first and nothing else before the other's Hello has come. The one who listens accepts
 only a small frame from a stranger, and says nothing about itself before the stranger has shown the deployment token.
-Payloads are received straight into the buffer the tensors will be read from, and written from the tensors' own memory.
+Payloads are received straight into the buffer the tensors will be read from, and written from the tensors' own memory;
+between processes of one machine large ones do not travel at all, but lie in shared memory (see shared.py).
 """
 
 import asyncio
@@ -15,13 +16,14 @@ from itertools import count
 from pathlib import Path
 from typing import Protocol, cast
 
+from cutwater.drivers.shared import MEMORY, SHARED, Borrowed, Lent, borrow, lend
 from cutwater.drivers.tls import TlsFiles
 from cutwater.engine.vocabulary import LinkId
 from cutwater.errors import CutwaterError, FrameError, InputError, LinkLost, Refused
 from cutwater.units import RequestId, Seconds
 from cutwater.wire.codecs.base import Buffer
-from cutwater.wire.frames import FrameReader, encode
-from cutwater.wire.message import PROTOCOL, Address, Failure, Hello, Message, Ping, Pong
+from cutwater.wire.frames import FrameReader, encode, placed
+from cutwater.wire.message import PROTOCOL, Address, Failure, Hello, Message, Ping, Pong, Release, Share
 
 GREETING_LIMIT = 4096
 """Bytes a stranger may send in one frame."""
@@ -35,6 +37,8 @@ UNIX_BUFFER = 2 * 1024 * 1024
 SILENCE: Seconds = 10.0
 """How long sent bytes may stay unacknowledged before the operating system gives a TCP connection up."""
 
+_TALK = frozenset((Hello, Ping, Pong, Release, Share))
+"""What ends say to each other, and not their owners."""
 _ids = count(1)
 
 
@@ -84,7 +88,7 @@ class Cork:
 class Link(asyncio.BufferedProtocol):
     """One end of a connection. Made by `dial` and `listen`."""
 
-    def __init__(self, hello: Hello, owner: Owner, address: Address | None = None) -> None:
+    def __init__(self, hello: Hello, owner: Owner, address: Address | None = None, memory: int = 0) -> None:
         self.id = LinkId(next(_ids))
         self.address = address
         """Where it leads, if this end dialled; else None."""
@@ -92,10 +96,16 @@ class Link(asyncio.BufferedProtocol):
         """What the other end said of itself, once it has."""
         self.received_bytes = 0
         self.sent_bytes = 0
+        """Of whole frames, wherever their payloads lay."""
+        self.shared_bytes = 0
+        """Of these, what lay in shared memory."""
         self._hello = hello
         self._owner = owner
         self._cork = owner.cork
         self._reader = FrameReader(hello.max_frame if address else min(GREETING_LIMIT, hello.max_frame))
+        self._memory = memory
+        self._lent: Lent | None = None
+        self._borrowed: Borrowed | None = None
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._reason: CutwaterError | None = None
@@ -129,6 +139,12 @@ class Link(asyncio.BufferedProtocol):
         if self._transport is None or self._closed:
             return
         self.sent_bytes += size
+        if size >= SHARED and self._lent is not None:
+            place = self._lent.write(frame[1:])
+            if place is not None:
+                self.shared_bytes += size - len(frame[0])
+                size = len(frame[0])
+                frame = [placed(frame[0], place)]
         if not self._outbox:
             if self._cork.held:
                 self._cork.links.append(self)
@@ -142,6 +158,8 @@ class Link(asyncio.BufferedProtocol):
         outbox, size = self._outbox, self._outgoing
         if self._transport is None or not outbox:
             return
+        if self._borrowed is not None and (release := self._borrowed.release()) is not None:
+            outbox += encode(release)
         self._outbox, self._outgoing = [], 0
         if size <= JOINED:
             self._transport.write(b"".join(outbox))
@@ -199,7 +217,7 @@ class Link(asyncio.BufferedProtocol):
             with self._cork:
                 for message, buffers in self._reader.buffer_updated(nbytes):
                     kind = type(message)
-                    if kind is Ping or kind is Pong or kind is Hello or self.peer is None:
+                    if kind in _TALK or self.peer is None:
                         self._talk(message)
                     else:
                         self._owner.received(self, message, buffers)
@@ -222,6 +240,10 @@ class Link(asyncio.BufferedProtocol):
         """The connection is gone."""
         self._closed = True
         self._transport = None
+        if self._lent is not None:
+            self._lent.close()
+            self._lent = None
+        self._borrowed = self._reader.memory = None
         if self._patience is not None:
             self._patience.cancel()
         if self._reason is None and exc is not None:
@@ -257,6 +279,10 @@ class Link(asyncio.BufferedProtocol):
                 pong = self._pongs.get(message.token)
                 if pong is not None and not pong.done():
                     pong.set_result(None)
+            case Release() if self._lent is not None:
+                self._lent.released(message)
+            case Share() if self.peer is not None and self._borrowed is None:
+                self._borrow(message)
             case Failure() if self.peer is None and self.address is not None:
                 self.close(Refused(message.message))
             case _:
@@ -274,9 +300,25 @@ class Link(asyncio.BufferedProtocol):
             if self.address is None:
                 self._reader = FrameReader(self._hello.max_frame)
                 self.send(self._hello)
+            self._lend()
             self._owner.opened(self)
             if not self.greeted.done():
                 self.greeted.set_result(None)
+
+    def _lend(self) -> None:
+        """Offer the other end memory; it is used once that has opened it."""
+        if self._memory and (lent := lend(self._memory)) is not None:
+            self._lent = lent
+            self.send(lent.offer)
+
+    def _borrow(self, offer: Share) -> None:
+        """Open what the other end offers; if that cannot be, it hears nothing and goes on sending payloads."""
+        if not self._memory or self._transport is None:
+            return
+        self._borrowed = borrow(offer, self._transport.get_extra_info("socket"))
+        if self._borrowed is not None:
+            self._reader.memory = self._borrowed
+            self.send(Release())
 
     def _turn_away(self, why: str) -> None:
         if self.address is None:
@@ -307,8 +349,12 @@ class Listener:
             Path(where).unlink(missing_ok=True)
 
 
-async def listen(address: Address, hello: Hello, owner: Owner, tls: TlsFiles | None = None) -> Listener:
+async def listen(
+    address: Address, hello: Hello, owner: Owner, tls: TlsFiles | None = None, memory: int = MEMORY
+) -> Listener:
     """Accept links at ``address``: "unix:/path" or "tcp:host:port", where port 0 lets the system choose.
+
+    ``memory`` is how many bytes each end of a Unix socket may share with the other; 0: none, and none is borrowed.
 
     Raises:
         InputError: the address cannot be read, or not be listened at.
@@ -317,7 +363,7 @@ async def listen(address: Address, hello: Hello, owner: Owner, tls: TlsFiles | N
     kind, host, port = split_address(address)
 
     def accept() -> Link:
-        return Link(hello, owner)
+        return Link(hello, owner, memory=memory if kind == "unix" else 0)
 
     try:
         if kind == "unix":
@@ -328,8 +374,8 @@ async def listen(address: Address, hello: Hello, owner: Owner, tls: TlsFiles | N
     return Listener(server, f"tcp:{host}:{server.sockets[0].getsockname()[1]}")
 
 
-async def dial(address: Address, hello: Hello, owner: Owner, tls: TlsFiles | None = None) -> Link:
-    """A greeted link to ``address``.
+async def dial(address: Address, hello: Hello, owner: Owner, tls: TlsFiles | None = None, memory: int = MEMORY) -> Link:
+    """A greeted link to ``address``; ``memory`` as for `listen`.
 
     Raises:
         LinkLost: nobody is there, or not in time.
@@ -341,7 +387,7 @@ async def dial(address: Address, hello: Hello, owner: Owner, tls: TlsFiles | Non
     kind, host, port = split_address(address)
 
     def make() -> Link:
-        return Link(hello, owner, address)
+        return Link(hello, owner, address, memory if kind == "unix" else 0)
 
     link: Link | None = None
     try:

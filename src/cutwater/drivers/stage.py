@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from cutwater.drivers.compute import ComputeThread, Done, Job
 from cutwater.drivers.links import Cork, Link, Listener, dial, listen
 from cutwater.drivers.live import Hands, Live
+from cutwater.drivers.shared import MEMORY
 from cutwater.drivers.tls import TlsFiles
 from cutwater.engine.fault import Fault
 from cutwater.engine.stage import StageWorker
@@ -55,11 +56,13 @@ class LiveStage:
         *,
         tls: TlsFiles | None = None,
         trace: Trace | None = None,
+        memory: int = MEMORY,
     ) -> None:
-        """``compute`` starts the thread, given what is to be told when a batch is done."""
+        """``compute`` starts the thread, given what is to be told when a batch is done; ``memory`` as for `dial`."""
         self.cork = Cork()
         self._hello = hello
         self._tls = tls
+        self._memory = memory
         self._stage = machine.stage
         self._links: dict[LinkId, Link] = {}
         self._held: dict[Key, Held] = {}
@@ -81,7 +84,7 @@ class LiveStage:
 
     async def listen(self, address: Address) -> Address:
         """Take links at ``address``; returns it with the port the system chose. Raises InputError."""
-        self._listener = await listen(address, self._hello, self, self._tls)
+        self._listener = await listen(address, self._hello, self, self._tls, self._memory)
         return self._listener.address
 
     def drain(self) -> None:
@@ -191,7 +194,7 @@ class LiveStage:
 
     async def _try(self, address: Address) -> None:
         try:
-            await dial(address, self._hello, self, self._tls)
+            await dial(address, self._hello, self, self._tls, self._memory)
         except CutwaterError as error:
             self._live.tell(DialFailed(address, str(error)))
 

@@ -19,6 +19,7 @@ from cutwater.cut.stage import Stage
 from cutwater.drivers.compute import HANDOFF
 from cutwater.drivers.gateway import LiveGateway
 from cutwater.drivers.live import clock
+from cutwater.drivers.shared import MEMORY
 from cutwater.drivers.tls import TlsFiles
 from cutwater.engine.admission import Admission
 from cutwater.engine.batching import Batching
@@ -58,6 +59,8 @@ class LocalOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Loopback TCP instead of Unix sockets."""
     tls: TlsFiles | None = None
     """Mutual TLS on TCP links."""
+    shared_memory: int = MEMORY
+    """Bytes of shared memory each end of a Unix socket may lay payloads in, instead of writing them to it; 0: none."""
     cpus: tuple[tuple[int, ...], ...] = ()
     """The cores of each worker, in order of stage and replica; empty: any."""
     handoff: Seconds = HANDOFF
@@ -221,7 +224,8 @@ class LocalPipeline:
         addresses = self._addresses()
         machine = Gateway(self._routes(addresses), GatewayOptions(admission=self.options.admission))
         hello = Hello(PROTOCOL, deployment, "gateway", 0, self.options.max_frame)
-        self._gateway = LiveGateway(machine, hello, tls=self.options.tls, trace=self.trace)
+        tls, memory = self.options.tls, self.options.shared_memory
+        self._gateway = LiveGateway(machine, hello, tls=tls, trace=self.trace, memory=memory)
         self._watches = [asyncio.create_task(self._watch(worker)) for worker in self.workers]
         for address in addresses[0]:
             await self._gateway.connect(address)
@@ -247,6 +251,7 @@ class LocalPipeline:
             credits=options.credits,
             max_frame=options.max_frame,
             tls=options.tls,
+            shared_memory=options.shared_memory,
             cpus=options.cpus[index] if options.cpus else (),
             handoff=options.handoff,
             scratch=str(self._scratch),

@@ -3,6 +3,7 @@
 import msgspec
 
 from cutwater.drivers.compute import HANDOFF
+from cutwater.drivers.shared import MEMORY
 from cutwater.drivers.tls import TlsFiles
 from cutwater.engine.batching import Batching
 from cutwater.frameworks.base import EngineOptions
@@ -30,6 +31,8 @@ class WorkerSetup(msgspec.Struct, frozen=True, kw_only=True):
     max_frame: int = 256 * 2**20
     """Largest frame accepted, in bytes."""
     tls: TlsFiles | None = None
+    shared_memory: int = MEMORY
+    """Bytes that may be shared with each neighbour on the same machine; 0: none."""
     cpus: tuple[int, ...] = ()
     """Cores this worker may use; empty: all."""
     handoff: Seconds = HANDOFF

@@ -66,6 +66,7 @@ async def serve(setup: WorkerSetup, session: Session, load: float) -> None:
         hello,
         lambda done: ComputeThread(setup.stage, session, setup.inputs, setup.outputs, done, setup.handoff),
         tls=setup.tls,
+        memory=setup.shared_memory,
     )
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, live.drain)

@@ -1,13 +1,16 @@
 """Frames: how a Message and its tensors become bytes on a link, and how received bytes become frames or a FrameError.
 
-A frame is a prefix of 22 bytes, little-endian, then the header, then the payload:
+A frame is a prefix of 30 bytes, little-endian, then the header, then the payload:
 
-    magic "CTWR" | version u16 | header bytes u32 | payload bytes u64 | crc32 u32 | header (msgpack) | payload
+    magic "CTWR" | version u16 | header bytes u32 | payload bytes u64 | place i64 | crc32 u32 | header | payload
 
-The header is one `Message`. The payload is its tensors' buffers in the order of the header's specs, each beginning at
-a multiple of `ALIGNMENT` from the payload's start, so that views of any element type are aligned. The checksum covers
-prefix and header: everything that decides how many bytes to wait for and to allocate. It costs 0.2 us; over the
-payload it would cost more than receiving it, and TCP's and TLS's own sums already guard that.
+The header is one `Message` in msgpack. The payload is its tensors' buffers in the order of the header's specs, each
+beginning at a multiple of `ALIGNMENT` from the payload's start, so that views of any element type are aligned. The
+checksum covers prefix and header: everything that decides how many bytes to wait for and to allocate. It costs 0.2 us;
+over the payload it would cost more than receiving it, and TCP's and TLS's own sums already guard that.
+
+The payload of a frame with a place (from 0 up; else -1) does not follow: it lies there, in the memory the sender shares
+with the receiver. Headers are never shared: what was checked must not change any more.
 
 Nothing here does input or output. A link writes the buffers of `encode` with one gathering write, and lets the
 operating system write into `FrameReader.get_buffer` what it receives.
@@ -16,6 +19,7 @@ operating system write into `FrameReader.get_buffer` what it receives.
 import math
 from collections.abc import Iterator, Sequence
 from struct import Struct
+from typing import Protocol
 from zlib import crc32
 
 import msgspec
@@ -37,11 +41,13 @@ MAX_HEADER = 32 * 1024
 """Bytes; a header with a route and a trail of a hundred stages is a quarter of it."""
 
 _MAGIC = b"CTWR"
-_GUARDED = Struct("<4sHIQ")
+_GUARDED = Struct("<4sHIQq")
 _SUM = Struct("<I")
 _PREFIX = _GUARDED.size + _SUM.size
 _READ_AHEAD = 16 * 1024
 """Bytes asked for while no payload is under way: several small frames in one read, little to copy of a large one."""
+_INLINE = -1
+"""The place of a payload that follows its header."""
 _NOTHING = memoryview(b"")
 _PADDING = tuple(bytes(n) for n in range(ALIGNMENT))
 
@@ -75,9 +81,24 @@ def encode(message: Message, buffers: Sequence[Buffer] = ()) -> list[Buffer]:
             frame.append(_PADDING[start - size])
         frame.append(buffer)
         size = stop
-    guarded = _GUARDED.pack(_MAGIC, PROTOCOL, len(header), size)
+    guarded = _GUARDED.pack(_MAGIC, PROTOCOL, len(header), size, _INLINE)
     frame[0] = b"".join((guarded, _SUM.pack(crc32(header, crc32(guarded))), header))
     return frame
+
+
+def placed(head: Buffer, place: int) -> bytes:
+    """A frame whose payload lies at ``place`` of the shared memory; ``head`` is the first buffer of `encode`."""
+    magic, version, header_size, size, _ = _GUARDED.unpack_from(head)
+    guarded, header = _GUARDED.pack(magic, version, header_size, size, place), memoryview(head)[_PREFIX:]
+    return b"".join((guarded, _SUM.pack(crc32(header, crc32(guarded))), header))
+
+
+class Memory(Protocol):
+    """What the other end shares with this one."""
+
+    def view(self, place: int, nbytes: int) -> memoryview:
+        """The payload at ``place``. Raises FrameError if it cannot be there."""
+        ...
 
 
 class FrameReader:
@@ -91,6 +112,8 @@ class FrameReader:
 
     def __init__(self, max_frame: int) -> None:
         """``max_frame`` is the largest frame accepted, in bytes, as it travels and also with its tensors unpacked."""
+        self.memory: Memory | None = None
+        """Where payloads with a place lie; without it such a frame is an error."""
         self._max_frame = max_frame
         self._scratch = memoryview(bytearray(_PREFIX + MAX_HEADER + _READ_AHEAD))
         self._begin = 0
@@ -150,7 +173,7 @@ class FrameReader:
         if here < _PREFIX:
             return
         head = self._scratch[self._begin : self._end]
-        magic, version, header_size, size = _GUARDED.unpack_from(head)
+        magic, version, header_size, size, place = _GUARDED.unpack_from(head)
         if magic != _MAGIC:
             raise FrameError(f"not a frame: it begins with {magic!r}; is the peer a Cutwater worker or gateway?")
         if version != PROTOCOL:
@@ -168,6 +191,10 @@ class FrameReader:
         message = _decode(header)
         spans = _spans(message)
         _check(message, spans, size, self._max_frame)
+        if place != _INLINE:
+            self._message, self._spans, self._payload, self._filled = message, spans, self._at(place, size), size
+            self._begin += start
+            return
         # numpy leaves fresh memory as it is, where bytearray would fill it with zeros. A pool of buffers was measured:
         # it saves 5 % of receiving 784 KB, and would need to know which views are still in use.
         payload = np.empty(size, np.uint8).data
@@ -175,6 +202,11 @@ class FrameReader:
         payload[:filled] = head[start : start + filled]
         self._message, self._spans, self._payload, self._filled = message, spans, payload, filled
         self._begin += start + filled
+
+    def _at(self, place: int, size: int) -> memoryview:
+        if self.memory is None:
+            raise FrameError(f"a payload at place {place} of a memory that this end has not opened")
+        return self.memory.view(place, size)
 
 
 def _decode(header: memoryview) -> Message:

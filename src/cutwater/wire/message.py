@@ -133,6 +133,20 @@ class Credit(msgspec.Struct, frozen=True, tag=True, array_like=True, forbid_unkn
     count: Count
 
 
+class Share(msgspec.Struct, frozen=True, tag=True, array_like=True, forbid_unknown_fields=True, gc=False):
+    """Payloads may lie in this memory from now on, if you can open it; only between processes of one machine."""
+
+    descriptor: Count
+    """File descriptor in the process that says this."""
+    nbytes: Count
+
+
+class Release(msgspec.Struct, frozen=True, tag=True, array_like=True, forbid_unknown_fields=True, gc=False):
+    """These places of your shared memory are free again; none, the first time: your memory is open here."""
+
+    places: tuple[Count, ...] = ()
+
+
 class Ping(msgspec.Struct, frozen=True, tag=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """Are you there? Also measures round trip; ``pad`` bytes of payload may follow."""
 
@@ -146,4 +160,4 @@ class Pong(msgspec.Struct, frozen=True, tag=True, array_like=True, forbid_unknow
     token: int
 
 
-Message = Hello | Infer | Answer | Failure | Cancel | Credit | Ping | Pong
+Message = Hello | Infer | Answer | Failure | Cancel | Credit | Share | Release | Ping | Pong
