@@ -30,6 +30,8 @@ from cutwater.wire.message import Mark
 Feeds = Mapping[str, Array]
 ALONE = 8
 """How many requests are sent one at a time."""
+FEW = 30
+"""Answers below which a throughput includes the filling of the pipeline."""
 
 
 class Quantiles(msgspec.Struct, frozen=True):
@@ -175,10 +177,15 @@ class _Phase:
         self.elapsed = 0.0
 
     def throughput(self) -> float:
-        """Answers per second between the first and the last answer: filling the pipeline is not counted."""
-        if len(self.moments) < 2:
-            return len(self.moments) / self.elapsed if self.elapsed else 0.0
-        return (len(self.moments) - 1) / max(self.moments[-1] - self.moments[0], 1e-9)
+        """Answers per second once the first tenth is there, so that filling the pipeline is not counted.
+
+        Of fewer than `FEW` all count, from the start: too few to tell the filling from the rest.
+        """
+        answers = len(self.moments)
+        if answers < FEW:
+            return answers / self.elapsed if self.elapsed else 0.0
+        first = answers // 10
+        return (answers - first) / (self.moments[-1] - self.moments[first - 1])
 
 
 class _Record:
