@@ -14,9 +14,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from cutwater.drivers.links import Cork, Link, dial, listen, split_address
+from cutwater.drivers.links import Cork, Link, dial, listen
 from cutwater.drivers.loop import run
 from cutwater.drivers.shared import MEMORY
+from cutwater.drivers.sockets import split_address
 from cutwater.drivers.tls import TlsFiles
 from cutwater.errors import FrameError, InputError, LinkLost, Refused
 from cutwater.units import RequestId

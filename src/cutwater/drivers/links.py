@@ -8,7 +8,6 @@ between processes of one machine large ones do not travel at all, but lie in sha
 
 import asyncio
 import hmac
-import socket
 import time
 from collections.abc import Sequence
 from functools import lru_cache
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from cutwater.drivers.shared import MEMORY, SHARED, Borrowed, Lent, borrow, lend
+from cutwater.drivers.sockets import split_address, tune
 from cutwater.drivers.tls import TlsFiles
 from cutwater.engine.vocabulary import LinkId
 from cutwater.errors import CutwaterError, FrameError, InputError, LinkLost, Refused
@@ -32,10 +32,6 @@ WRITE_BUFFER = 4 * 1024 * 1024
 """Bytes that may wait to leave before the machine is told that the link is paused."""
 JOINED = 32 * 1024
 """Bytes up to which copying buffers into one is cheaper than having the kernel gather them."""
-UNIX_BUFFER = 2 * 1024 * 1024
-"""Bytes asked for each direction of a Unix socket; the system may allow less."""
-SILENCE: Seconds = 10.0
-"""How long sent bytes may stay unacknowledged before the operating system gives a TCP connection up."""
 
 _TALK = frozenset((Hello, Ping, Pong, Release, Share))
 """What ends say to each other, and not their owners."""
@@ -201,7 +197,7 @@ class Link(asyncio.BufferedProtocol):
         """The connection stands; the one who dialled greets."""
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=WRITE_BUFFER)
-        _tune(transport.get_extra_info("socket"))
+        tune(transport.get_extra_info("socket"))
         self._patience = self._loop.call_later(GREETING_TIMEOUT, self._give_up)
         if self.address is not None:
             self.send(self._hello)
@@ -405,29 +401,6 @@ async def dial(address: Address, hello: Hello, owner: Owner, tls: TlsFiles | Non
     except OSError as error:
         raise LinkLost(f"no connection to {address}: {error}") from error
     return link
-
-
-def split_address(address: Address) -> tuple[str, str, int]:
-    """("unix", path, 0) or ("tcp", host, port). Raises InputError."""
-    kind, _, where = address.partition(":")
-    if kind == "unix" and where:
-        return kind, where, 0
-    host, _, port = where.rpartition(":")
-    if kind == "tcp" and host and port.isdigit():
-        return kind, host.strip("[]"), int(port)
-    raise InputError(f"{address!r} is not an address; write it like 'unix:/run/a.sock' or 'tcp:127.0.0.1:0'")
-
-
-def _tune(sock: socket.socket) -> None:
-    if sock.family == socket.AF_UNIX:
-        # TCP's buffers grow by themselves; these do not, and a frame that fits is one write, one wake-up, one read.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNIX_BUFFER)
-    if sock.family not in (socket.AF_INET, socket.AF_INET6):
-        return
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(SILENCE * 1000))
 
 
 @lru_cache(maxsize=4)
