@@ -152,12 +152,14 @@ async def run_trial(
     record = _Record(on_outcome)
     source = iter(inputs)
     replicas = [len(stage.nodes) for stage in plan.stages]
+    # Enough that each worker has a batch to compute and one that waits.
+    full = (2 * sum(replicas) + 2) * options.batching.limit
     async with LocalPipeline(stages, plan.codecs, replicas=replicas, options=options) as pipeline:
         on_ready()
         async for outcome in pipeline.stream(record.asking(islice(source, ALONE)), in_flight=1):
             record.add(outcome)
         alone = record.phase()
-        async for outcome in pipeline.stream(record.asking(source)):
+        async for outcome in pipeline.stream(record.asking(source), in_flight=full):
             record.add(outcome)
             on_progress(pipeline.snapshot(), record.latencies)
             if isinstance(outcome, WorkerLost):
