@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import random
 import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -11,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from cutwater.drivers.links import Cork, Link, dial, listen
+from cutwater.drivers.cork import Cork
+from cutwater.drivers.links import Link, dial, listen
 from cutwater.drivers.loop import run
 from cutwater.drivers.shared import SHARED, Borrowed, Lent, borrow, lend
 from cutwater.errors import FrameError
 from cutwater.units import RequestId
 from cutwater.wire.arena import PAGE
-from cutwater.wire.frames import FrameReader, encode, placed
+from cutwater.wire.frames import Frame, FrameReader, encode, placed
 from cutwater.wire.message import PROTOCOL, Answer, Credit, Hello, Message, Release, Share, TensorSpec
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory without a name is Linux's")
@@ -184,6 +186,28 @@ def test_a_payload_beyond_or_beside_the_places_is_refused(memory: tuple[Lent, Bo
         receive(reader, placed(encode(answer(2 * PAGE), [bytes(2 * PAGE)])[0], place))
 
 
+def test_places_at_random_show_what_was_written_or_are_refused(memory: tuple[Lent, Borrowed]) -> None:
+    chance = random.Random(3)
+    lent, borrowed = memory
+    whole = chance.randbytes(MIB)
+    assert lent.write([whole]) == 0
+    reached = set()
+    for _ in range(2000):
+        size, place = chance.randrange(1, 2 * MIB), chance.choice([-PAGE, 0, PAGE, 17, 2**40]) * chance.randrange(300)
+        reader = FrameReader(8 * MIB)
+        reader.memory = borrowed
+        try:
+            ((_, buffers),) = receive(reader, placed(encode(answer(size), [bytes(size)])[0], place))
+        except FrameError:
+            reached.add("refused")
+        else:
+            reached.add("shown")
+            assert bytes(buffers[0]) == whole[place : place + size]
+            del buffers
+            assert borrowed.release() == Release((place,))
+    assert reached == {"refused", "shown"}
+
+
 def test_a_payload_in_memory_that_was_never_opened_is_refused() -> None:
     with pytest.raises(FrameError, match="has not opened"):
         receive(FrameReader(8 * MIB), placed(encode(answer(10), [bytes(10)])[0], 0))
@@ -235,7 +259,7 @@ def test_only_memory_that_cannot_shrink_is_opened(tmp_path: Path) -> None:
     theirs.close()
 
 
-def receive(reader: FrameReader, stream: bytes) -> None:
+def receive(reader: FrameReader, stream: bytes) -> list[Frame]:
     buffer = reader.get_buffer()
     buffer[: len(stream)] = stream
-    list(reader.buffer_updated(len(stream)))
+    return list(reader.buffer_updated(len(stream)))

@@ -14,7 +14,7 @@ import pytest
 
 from cutwater.errors import CodecError, FrameError
 from cutwater.units import RequestId, StageId
-from cutwater.wire.frames import Frame, FrameReader, encode
+from cutwater.wire.frames import Frame, FrameReader, encode, placed
 from cutwater.wire.message import (
     PROTOCOL,
     Answer,
@@ -28,6 +28,8 @@ from cutwater.wire.message import (
     Message,
     Ping,
     Pong,
+    Release,
+    Share,
     TensorSpec,
 )
 from cutwater.wire.packings import PACKINGS
@@ -60,6 +62,8 @@ def corpus() -> list[tuple[bytes, int]]:
             Credit(1),
             Ping(1),
             Pong(2**60),
+            Share(7, 2**26),
+            Release((0, 2**20)),
         )
     ]
     frames.append(encode(Ping(1, pad=100), [bytes(100)]))
@@ -126,6 +130,11 @@ def garbage(chance: Chance) -> Stream:
     return Stream(start + noise)
 
 
+def placed_without_memory(chance: Chance) -> Stream:
+    frame, head = chance.choice(CORPUS)
+    return Stream(placed(bytes(frame[:head]), chance.choice([0, 1, 4096, 2**63 - 1])))
+
+
 def random_header(chance: Chance) -> Stream:
     return seal(chance.randbytes(chance.randrange(60)), b"")
 
@@ -180,6 +189,7 @@ WAYS: list[Callable[[Chance], Stream]] = [
     oversize,
     payload_of_another_size,
     garbage,
+    placed_without_memory,
     random_header,
     header_bytes_changed,
     header_values_changed,
@@ -225,6 +235,7 @@ REACHED: dict[Callable[[Chance], Stream], set[str]] = {
     other_version: {"FrameError"},
     oversize: {"FrameError"},
     garbage: {"FrameError"},
+    placed_without_memory: {"FrameError"},
     random_header: {"FrameError"},
     bits_flipped: {"FrameError", "CodecError", "message"},
     payload_of_another_size: {"FrameError", "message"},

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from itertools import count
 
-from cutwater.drivers.links import Cork, Link, dial
+from cutwater.drivers.cork import Cork
+from cutwater.drivers.links import Link, dial
 from cutwater.drivers.live import Hands, Live
 from cutwater.drivers.shared import MEMORY
 from cutwater.drivers.tls import TlsFiles

@@ -15,6 +15,7 @@ from itertools import count
 from pathlib import Path
 from typing import Protocol, cast
 
+from cutwater.drivers.cork import Cork
 from cutwater.drivers.shared import MEMORY, SHARED, Borrowed, Lent, borrow, lend
 from cutwater.drivers.sockets import split_address, tune
 from cutwater.drivers.tls import TlsFiles
@@ -41,7 +42,7 @@ _ids = count(1)
 class Owner(Protocol):
     """Who is told what happens on a link. Called on the event loop; must not block."""
 
-    cork: "Cork"
+    cork: Cork
 
     def opened(self, link: "Link") -> None:
         """Both ends have greeted each other."""
@@ -62,23 +63,6 @@ class Owner(Protocol):
     def resumed(self, link: "Link") -> None:
         """Bytes leave again."""
         ...
-
-
-class Cork:
-    """While it is held, links gather what is sent; then each writes once. One for all links of an owner."""
-
-    def __init__(self) -> None:
-        self.held = False
-        self.links: list[Link] = []
-
-    def __enter__(self) -> None:
-        self.held = True
-
-    def __exit__(self, *error: object) -> None:
-        self.held = False
-        links, self.links = self.links, []
-        for link in links:
-            link.flush()
 
 
 class Link(asyncio.BufferedProtocol):

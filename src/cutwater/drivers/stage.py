@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from cutwater.drivers.compute import ComputeThread, Done, Job
-from cutwater.drivers.links import Cork, Link, Listener, dial, listen
+from cutwater.drivers.cork import Cork
+from cutwater.drivers.links import Link, Listener, dial, listen
 from cutwater.drivers.live import Hands, Live
 from cutwater.drivers.shared import MEMORY
 from cutwater.drivers.tls import TlsFiles
