@@ -1,8 +1,9 @@
 """Data plane: what a chain of three pass-through stages costs per request, here and in grpc.aio with raw bytes.
 
 Both chains run on this machine as three processes behind Unix sockets (or loopback TCP), with the client in this
-process. Cutwater's stages run an ONNX Identity in ONNX Runtime; gRPC's hand the bytes on and compute nothing. The
-chains take turns in every round. CPU is that of all four processes, from /proc.
+process. Cutwater's stages run an ONNX Identity in ONNX Runtime; gRPC's hand the bytes on and compute nothing. Everyone
+runs on uvloop. Cutwater is also measured without shared memory, as it is between machines. The chains take turns in
+every round. CPU is that of all four processes, from /proc.
 
     python benchmarks/dataplane.py [--rounds 5] [--seconds 2] [--tcp] [--json FILE]
 """
@@ -33,6 +34,7 @@ from cutwater.cut.cut import Cut
 from cutwater.cut.form import Form
 from cutwater.cut.stage import Stage
 from cutwater.drivers.loop import run
+from cutwater.drivers.shared import MEMORY
 from cutwater.graph.graph import Tensor
 from cutwater.services.local import LocalOptions, LocalPipeline
 
@@ -60,11 +62,12 @@ def pass_through(k: int, nbytes: int) -> Stage:
 
 
 @asynccontextmanager
-async def cutwater_chain(nbytes: int, *, tcp: bool) -> AsyncIterator[tuple[Ask, list[int]]]:
+async def cutwater_chain(nbytes: int, *, tcp: bool, memory: int = MEMORY) -> AsyncIterator[tuple[Ask, list[int]]]:
     """What asks the chain once, and the process ids of its stages."""
     stages = [pass_through(k, nbytes) for k in range(STAGES)]
     feeds = {"t0": np.ones((1, nbytes // 4), np.float32)}
-    async with LocalPipeline(stages, options=LocalOptions(tcp=tcp, trace_limit=1000)) as pipeline:
+    options = LocalOptions(tcp=tcp, shared_memory=memory, trace_limit=1000)
+    async with LocalPipeline(stages, options=options) as pipeline:
 
         async def ask() -> None:
             outcome = await pipeline.infer(feeds)
@@ -227,6 +230,7 @@ async def measure(ask: Ask, pids: list[int], seconds: float, at_once: int) -> di
 
 CHAINS: dict[str, Callable[..., Any]] = {
     "cutwater": cutwater_chain,
+    "not shared": lambda nbytes, tcp: cutwater_chain(nbytes, tcp=tcp, memory=0),
     "grpc unary": lambda nbytes, tcp: grpc_chain(nbytes, tcp=tcp, stream=False),
     "grpc stream": lambda nbytes, tcp: grpc_chain(nbytes, tcp=tcp, stream=True),
 }
@@ -273,8 +277,8 @@ def show(rows: list[dict[str, Any]]) -> None:
         )
     for row in rows:
         if row["chain"] == "cutwater":
-            same = [r for r in rows if r["size"] == row["size"] and r["at_once"] == row["at_once"] and r is not row]
-            share = row["cpu_ms"] / min(other["cpu_ms"] for other in same)
+            same = [r for r in rows if r["size"] == row["size"] and r["at_once"] == row["at_once"]]
+            share = row["cpu_ms"] / min(other["cpu_ms"] for other in same if other["chain"].startswith("grpc"))
             print(f"{row['size']}, {row['at_once']} at once: {share:.2f} of the CPU of grpc.aio's better chain")
 
 
@@ -302,7 +306,7 @@ def main() -> None:
     parser.add_argument("--grpc-stage", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.grpc_stage:
-        asyncio.run(grpc_stage(*arguments.grpc_stage))
+        run(grpc_stage(*arguments.grpc_stage))
         return
     where = conditions(arguments)
     print(", ".join(f"{key}: {value}" for key, value in where.items()))
