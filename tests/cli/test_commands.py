@@ -118,6 +118,10 @@ def wrong(tmp_path: Path, vit_tiny: Path) -> dict[str, Path]:
         (["run", "{vit}", "--plan", "{plan.yaml}"], "BadFile", "plan.yaml"),
         (["run", "{vit}", "--timeout", "soon"], "BadQuantity", "soon"),
         (["run", "{vit}", "--stages", "500"], "NoPlan", "500"),
+        (["run", "{vit}", "--stages", "4", "--cut", "50%"], "InputError", "makes 2 stages, not 4"),
+        (["run", "{vit}", "--plan", "{plan.yaml}", "--stages", "4"], "InputError", "leave out --stages"),
+        (["run", "{vit}", "--fit", "squeeze"], "InputError", "letterbox"),
+        (["model", "show", "{vit}", "--svg", "nowhere/vit.svg"], "BadFile", "nowhere/vit.svg: cannot be written"),
     ],
 )
 def test_bad_input_is_a_typed_error_that_names_it(
@@ -130,6 +134,10 @@ def test_bad_input_is_a_typed_error_that_names_it(
     assert error["kind"] == kind
     assert says in error["message"]
     assert "Traceback" not in ended.stderr
+
+
+def test_what_stands_in_brackets_is_said_too(cache: dict[str, str]) -> None:
+    assert "picture[1].onnx" in cutwater("model", "show", "picture[1].onnx", env=cache).stderr
 
 
 @pytest.fixture

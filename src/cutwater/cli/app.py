@@ -4,6 +4,7 @@ import json
 import sys
 
 import typer
+from rich.markup import escape
 
 import cutwater
 from cutwater.cli import demo, export, model, plan, profile, run
@@ -44,5 +45,5 @@ def main() -> None:
     except CutwaterError as error:
         if "--json" in sys.argv:
             typer.echo(json.dumps({"error": {"kind": error.kind, "message": str(error)}}))
-        messages.print(f"[bold red]{error.kind}[/]: {error}", highlight=False)
+        messages.print(f"[bold red]{error.kind}[/]: {escape(str(error))}", highlight=False)
         sys.exit(error.exit_code)

@@ -4,9 +4,12 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from cutwater.errors import BadFile
 
 NARROWEST = 120
 """Columns of a table where nobody looks through a terminal."""
@@ -18,6 +21,14 @@ messages = Console(stderr=True, highlight=False)
 def print_json(value: object) -> None:
     """One JSON document on standard output."""
     results.print(json.dumps(value, indent=2), soft_wrap=True, markup=False)
+
+
+def write_file(path: Path, content: str | bytes) -> None:
+    """Write what the user asked for where they asked for it. Raises BadFile where that cannot be."""
+    try:
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    except OSError as error:
+        raise BadFile(f"{path}: cannot be written: {error.strerror}") from error
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from cutwater.cli.console import messages, print_json, progress, results
+from cutwater.cli.console import messages, print_json, progress, results, write_file
 from cutwater.cli.live import LiveView
 from cutwater.cli.options import Json
 from cutwater.lab.demo import Demo, prepare_demo
@@ -46,7 +46,7 @@ def _write_page(ready: Demo, trial: Trial, out: Path) -> Path:
     add_verdicts(page, ready.verdicts.values())
     out.mkdir(parents=True, exist_ok=True)
     path = out / "index.html"
-    path.write_text(page.render(), encoding="utf-8")
+    write_file(path, page.render())
     return path
 
 

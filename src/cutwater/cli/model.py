@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from cutwater.cli.console import messages, print_json, results
-from cutwater.cli.options import Json, Model, PixelMean, PixelStd, Sizes, comma_numbers, parse_sizes
+from cutwater.cli.console import messages, print_json, results, write_file
+from cutwater.cli.options import Json, Model, PixelMean, PixelStd, Sizes, parse_preparation, parse_sizes
 from cutwater.cut.cut import Cut
 from cutwater.cut.lattice import Lattice, best_cut_per_tenth, build_lattice, chain_cuts, find_cut
 from cutwater.errors import InputError
@@ -36,7 +36,7 @@ def show(
     tenths = [found for found in best_cut_per_tenth(lattice) if found is not None]
     asked = sorted((find_cut(lattice, text) for text in cut), key=lambda found: found.flops_before)
     if svg is not None:
-        svg.write_text(draw_chain(graph, chain_cuts(lattice), asked), encoding="utf-8")
+        write_file(svg, draw_chain(graph, chain_cuts(lattice), asked))
         messages.print(f"drawn: {svg}")
     if json:
         print_json(_facts(graph, lattice, tenths, asked))
@@ -82,16 +82,15 @@ def attach(
     The result takes a picture's file and gives scores and classes, or boxes; "send the encoded picture" and "send only
     the answer" become cuts. Plan it with --size encoded_bytes=N, the size of a typical picture.
     """
-    from cutwater.vision.attach import Preparation, attach_classifier, attach_detector
+    from cutwater.vision.attach import attach_classifier, attach_detector
 
-    network = read_model(model).proto
-    if task == "classifier":
-        whole = attach_classifier(network, Preparation(comma_numbers(mean), comma_numbers(std), fit or "crop"))
-    elif task == "detector":
-        whole = attach_detector(network, Preparation(comma_numbers(mean), comma_numbers(std), fit or "letterbox"))
-    else:
+    known = {"classifier": "crop", "detector": "letterbox"}
+    if task not in known:
         raise InputError(f"there is no task {task!r}; there are classifier and detector")
-    out.write_bytes(whole.SerializeToString())
+    preparation = parse_preparation(mean, std, fit or known[task])
+    network = read_model(model).proto
+    whole = attach_classifier(network, preparation) if task == "classifier" else attach_detector(network, preparation)
+    write_file(out, whole.SerializeToString())
     results.print(str(out), soft_wrap=True)
 
 

@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from cutwater.errors import BadQuantity, BadShape, InputError
+from cutwater.vision.attach import Preparation
+from cutwater.vision.resize import FITS
 from cutwater.wire.codecs.registry import CODEC_NAMES
 
 Model = Annotated[Path, typer.Argument(help="An ONNX file.", show_default=False)]
@@ -55,6 +57,13 @@ def parse_codecs(names: list[str]) -> list[str]:
         if name not in known:
             raise InputError(f"there is no codec {name!r}; there are {', '.join(known)}")
     return list(CODEC_NAMES) if "all" in names else list(dict.fromkeys(names))
+
+
+def parse_preparation(mean: str, std: str, fit: str) -> Preparation:
+    """How pictures become inputs. Raises BadQuantity, InputError."""
+    if fit not in FITS:
+        raise InputError(f"--fit {fit}: there is no such way; there are {', '.join(FITS)}")
+    return Preparation(comma_numbers(mean), comma_numbers(std), fit)
 
 
 def comma_numbers(text: str) -> tuple[float, float, float]:

@@ -5,8 +5,9 @@ from typing import Annotated
 
 import msgspec
 import typer
+from rich.markup import escape
 
-from cutwater.cli.console import messages, print_json, progress, results
+from cutwater.cli.console import messages, print_json, progress, results, write_file
 from cutwater.cli.live import LiveView
 from cutwater.cli.options import (
     Batch,
@@ -19,13 +20,13 @@ from cutwater.cli.options import (
     PixelStd,
     Sizes,
     Threads,
-    comma_numbers,
+    parse_preparation,
     parse_sizes,
 )
 from cutwater.cut.lattice import Lattice, build_lattice, find_cut
 from cutwater.drivers.loop import run as run_loop
 from cutwater.engine.batching import Batching
-from cutwater.errors import CutwaterError
+from cutwater.errors import CutwaterError, InputError
 from cutwater.frameworks.base import EngineOptions
 from cutwater.frameworks.open import open_graph
 from cutwater.lab.inputs import InputOptions, Inputs, Item, good_feeds, open_inputs
@@ -39,7 +40,6 @@ from cutwater.report.tables import plan_summary, trial_tables
 from cutwater.report.trial_page import trial_page
 from cutwater.services.local import LocalOptions, Outcome
 from cutwater.units import parse_seconds
-from cutwater.vision.attach import Preparation
 from cutwater.zoo.packages import default_cache
 
 
@@ -67,9 +67,20 @@ def run(
 
     Ends with 1 if any input has no answer; the others are answered all the same.
     """
+    if stages is not None and cut and stages != len(cut) + 1:
+        raise InputError(f"--cut {len(cut)} times makes {len(cut) + 1} stages, not {stages}; leave out one of the two")
+    if plan is not None and (stages is not None or cut):
+        raise InputError("--plan says where to cut; leave out --stages and --cut, or --plan")
+    preparation = parse_preparation(mean, std, fit)
+    options = LocalOptions(
+        engine=EngineOptions(threads=threads),
+        batching=Batching(limit=batch, patience=parse_seconds(patience)),
+        timeout=parse_seconds(timeout),
+        tcp=tcp,
+    )
+    aim = parse_objective(objective)
     graph = open_graph(model, parse_sizes(size))
     lattice = build_lattice(graph)
-    preparation = Preparation(comma_numbers(mean), comma_numbers(std), fit)
     items = open_inputs(
         inputs, [graph.tensors[name] for name in graph.inputs], InputOptions(preparation=preparation, repeat=repeat)
     )
@@ -82,22 +93,16 @@ def run(
             good_feeds(items, 3),
             stages,
             tuple(find_cut(lattice, text) for text in cut),
-            parse_objective(objective),
+            aim,
             measure,
         )
         with progress("planning") as report:
             chosen, _ = plan_locally(task, default_cache() / "profiles", report)
     if not json:
         results.print(plan_summary(chosen))
-    options = LocalOptions(
-        engine=EngineOptions(threads=threads),
-        batching=Batching(limit=batch, patience=parse_seconds(patience)),
-        timeout=parse_seconds(timeout),
-        tcp=tcp,
-    )
     trial = _stream(lattice, chosen, items, options)
     if page is not None:
-        page.write_text(trial_page(graph, lattice, trial).render(), encoding="utf-8")
+        write_file(page, trial_page(graph, lattice, trial).render())
         messages.print(f"written: {page}")
     _tell(trial, json)
     if trial.failures:
@@ -107,7 +112,8 @@ def run(
 def _stream(lattice: Lattice, plan: Plan, items: Inputs, options: LocalOptions) -> Trial:
     def told(item: Item, outcome: Outcome | CutwaterError) -> None:
         if isinstance(outcome, CutwaterError) and item.round == 0:
-            messages.print(f"[red]{outcome.kind}[/] {item.name}: {outcome}")
+            said = str(outcome).removeprefix(f"{item.name}: ")
+            messages.print(f"[red]{outcome.kind}[/] {escape(f'{item.name}: {said}')}")
 
     with LiveView(plan, items.total) as view:
         return run_loop(

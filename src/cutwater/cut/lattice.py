@@ -160,5 +160,7 @@ def _by_name(lattice: Lattice, name: str) -> Cut:
             return next(cut for cut in lattice.cuts if needed & ~cut.before == 0)
     known = list(dict.fromkeys([*scopes, *ops, *tensors]))
     close = get_close_matches(name, known, 3, 0.4)
-    hint = f"did you mean {' or '.join(repr(word) for word in close)}?" if close else f"for example {known[:3]}"
+    hint = (
+        f"did you mean {' or '.join(repr(word) for word in close)}?" if close else f"there is for example {known[0]!r}"
+    )
     raise BadCut(f"{graph.name} has no layer, op or tensor {name!r}; {hint}")

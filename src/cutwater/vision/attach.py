@@ -21,8 +21,7 @@ from cutwater.vision.host_ops import HOST_DOMAIN, HOST_OPSET
 ENCODED = "encoded"
 """The input: uint8 [encoded_bytes], a picture as its file holds it."""
 ENCODED_BYTES = "encoded_bytes"
-TYPICAL_SIZES: Mapping[str, int] = {ENCODED_BYTES: 60_000}
-"""The size to plan with: a JPEG at the resolution networks look at has 40 to 80 kB."""
+"""Its dimension. A JPEG at the resolution networks look at has 40 to 80 kB."""
 
 
 @dataclass(frozen=True)
