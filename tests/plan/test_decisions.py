@@ -46,6 +46,7 @@ def test_modes_do_what_they_say(problem: Problem, best: Plan) -> None:
     assert home.nodes == (source,)
     assert source not in away.nodes
     assert sorted(node for stage in even for node in stage.nodes) == ["n0", "n1", "n2"]
+    assert len(decided_plan(problem, THROUGHPUT, Decision(mode="even", stages=2), best).stages) == 2
 
 
 def test_chosen_cuts_and_pinned_nodes_are_kept(problem: Problem, best: Plan) -> None:
@@ -61,7 +62,11 @@ def test_mistaken_decisions_are_explained(problem: Problem, best: Plan) -> None:
         (Decision(mode="evn"), InputError, "did you mean 'even'"),
         (Decision(cuts=(5, 3)), BadCut, "does not lie before"),
         (Decision(cuts=(5,), nodes=("n9",)), InputError, "no node 'n9'"),
-        (Decision(cuts=(5,), nodes=("n0", "n1", "n2")), InputError, "2 stages"),
+        (Decision(cuts=(5,), nodes=("n0", "n1", "n2")), InputError, "3 nodes are named for 2 stages"),
+        (Decision(cuts=(5,), stages=4), InputError, "4 stages are asked for, but .* makes 2 stages"),
+        (Decision(mode="even", cuts=(5,)), InputError, "leave out the cuts"),
+        (Decision(mode="only-remote", nodes=("n1",)), InputError, "leave out the nodes"),
+        (Decision(mode="only-source", stages=2), InputError, "makes 1 stage$"),
     ):
         with pytest.raises(error, match=complaint):
             decided_plan(problem, THROUGHPUT, decision, best)

@@ -87,7 +87,7 @@ def plan(
         limits=Limits(min_stages=stages or 1, max_stages=stages, max_replicas=replicas),
     )
     best = make_plan(problem, aim, solver)
-    decision = _decision(lattice, cut, on, mode)
+    decision = _decision(lattice, cut, on, mode, stages)
     chosen = best if decision is None else decided_plan(problem, aim, decision, best)
     advice = explained(problem, aim, chosen) if explain else []
     if out is not None:
@@ -110,11 +110,14 @@ def _profiles_of(nodes: Fleet | None, fleet: Path | None) -> dict[str, Profile]:
     return {name: load_profile(fleet.parent / name) for name in sorted(names)}
 
 
-def _decision(lattice: Lattice, cuts: list[str], on: list[str], mode: str | None) -> Decision | None:
+def _decision(
+    lattice: Lattice, cuts: list[str], on: list[str], mode: str | None, stages: int | None
+) -> Decision | None:
     if not (cuts or on or mode):
         return None
     indices = tuple(lattice.position[find_cut(lattice, text).before] for text in cuts)
-    return Decision(mode=mode, cuts=indices, nodes=tuple(None if name == "-" else name for name in on))
+    nodes = tuple(None if name == "-" else name for name in on)
+    return Decision(mode=mode, cuts=indices, nodes=nodes, stages=stages)
 
 
 def _tell(chosen: Plan, best: Plan) -> None:

@@ -30,7 +30,9 @@ class Decision:
     """Between the stages, as indices of the problem's cuts."""
     nodes: tuple[str | None, ...] = ()
     """Per stage its node; None or missing: the solver's choice. With "even": the nodes in
-    order; none: all of the fleet, in the order that suits them best."""
+    order; none: as many as there are stages, in the order that suits them best."""
+    stages: int | None = None
+    """How many; None: with "even" one per node (named, or of the fleet), otherwise as the mode or the cuts say."""
 
 
 def decided_plan(problem: Problem, objective: Objective, decision: Decision, best: Plan) -> Plan:
@@ -61,22 +63,34 @@ def decided_plan(problem: Problem, objective: Objective, decision: Decision, bes
 def _read(problem: Problem, decision: Decision) -> tuple[list[int], Limits]:
     if decision.mode is not None and decision.mode not in MODES:
         raise InputError(f"there is no mode {decision.mode!r}{did_you_mean(decision.mode, MODES)}")
-    if decision.mode == "only-source":
-        return [], Limits(max_stages=1, pins={0: problem.source})
-    if decision.mode == "only-remote":
-        return [], Limits(max_stages=1)
+    if decision.mode is not None and decision.cuts:
+        raise InputError(f"the mode {decision.mode!r} says where to cut; leave out the cuts, or the mode")
+    if decision.mode in ("only-source", "only-remote"):
+        if decision.nodes:
+            raise InputError(f"the mode {decision.mode!r} says on which node; leave out the nodes, or the mode")
+        _agree(decision, 1)
+        return [], Limits(max_stages=1, pins={0: problem.source} if decision.mode == "only-source" else {})
     if decision.mode == "even":
         nodes = [_node(problem, name) for name in decision.nodes if name]
-        stages = len(nodes) or int(problem.runs.sum())
+        stages = decision.stages or len(nodes) or int(problem.runs.sum())
+        _agree(decision, stages)
         return even_cuts(problem, stages), _exactly(stages, dict(enumerate(nodes)))
     cuts = list(decision.cuts)
     for begin, end in zip([0, *cuts], [*cuts, problem.last], strict=True):
         if not problem.below(begin, end):
             raise BadCut(f"the cut {problem.cuts[begin].label!r} does not lie before {problem.cuts[end].label!r}")
-    if len(decision.nodes) > len(cuts) + 1:
-        raise InputError(f"{len(cuts)} cuts make {len(cuts) + 1} stages, and {len(decision.nodes)} nodes are named")
+    _agree(decision, len(cuts) + 1)
     pins = {k: _node(problem, name) for k, name in enumerate(decision.nodes) if name is not None}
     return cuts, _exactly(len(cuts) + 1, pins)
+
+
+def _agree(decision: Decision, stages: int) -> None:
+    """What else was decided must be possible with so many stages."""
+    many = f"{stages} stage{'s' * (stages > 1)}"
+    if decision.stages not in (None, stages):
+        raise InputError(f"{decision.stages} stages are asked for, but the rest of the decision makes {many}")
+    if len(decision.nodes) > stages:
+        raise InputError(f"{len(decision.nodes)} nodes are named for {many}; name fewer, or cut more often")
 
 
 def _exactly(stages: int, pins: dict[int, int]) -> Limits:
