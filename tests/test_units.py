@@ -41,5 +41,6 @@ def test_what_cannot_be_read_is_named_with_an_example(parse: object, text: str) 
 def test_quantities_are_written_for_people() -> None:
     assert format_bytes(1536) == "1.5 KiB"
     assert format_seconds(0.0123) == "12.3 ms"
+    assert format_seconds(float("nan")) == "-"
     assert format_flops(2.1e9) == "2.1 GFLOP"
     assert format_bandwidth(2.5e6) == "20 Mbit/s"

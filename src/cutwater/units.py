@@ -73,7 +73,9 @@ def format_bytes(count: float) -> str:
 
 
 def format_seconds(seconds: Seconds) -> str:
-    """``0.0123`` -> ``"12.3 ms"``."""
+    """``0.0123`` -> ``"12.3 ms"``; NaN, which nobody measured, -> ``"-"``."""
+    if seconds != seconds:
+        return "-"
     if seconds == 0:
         return "0 s"
     for scale, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "us")):

@@ -53,7 +53,9 @@ class MeasureOptions:
 
 
 def sample(seconds: Sequence[float]) -> Sample:
-    """Median and distance of the quartiles."""
+    """Median and distance between the quartiles; NaN where there is nothing."""
+    if not seconds:
+        return Sample(float("nan"), float("nan"), 0)
     low, middle, high = np.percentile(seconds, [25, 50, 75])
     return Sample(float(middle), float(high - low), len(seconds))
 

@@ -19,6 +19,7 @@ from cutwater.cut.stage import Stage
 from cutwater.errors import BadFile, CutwaterError, WorkerLost
 from cutwater.frameworks.base import Array
 from cutwater.lab.inputs import Item
+from cutwater.lab.timing import sample
 from cutwater.plan.plan import Plan
 from cutwater.profile.profile import Sample
 from cutwater.services.local import LocalOptions, LocalPipeline, Outcome
@@ -285,14 +286,6 @@ def _hop_result(plan: Plan, k: int, phase: _Phase) -> HopResult:
         predicted=expected.latency,
         measured=_median(between) if between else None,
     )
-
-
-def sample(values: Sequence[float]) -> Sample:
-    """Median and distance between the quartiles."""
-    if not values:
-        return Sample(float("nan"), float("nan"), 0)
-    low, middle, high = (float(q) for q in np.quantile(values, (0.25, 0.5, 0.75)))
-    return Sample(middle, high - low, len(values))
 
 
 def _median(values: Sequence[float]) -> float:

@@ -56,6 +56,10 @@ def plan_summary(plan: Plan) -> str:
         bound = f"no plan is faster than {format_seconds(plan.bound)}"
     optimal = "optimal" if plan.gap <= 1e-9 else f"at most {plan.gap:.2%} from optimal"
     latency = format_seconds(plan.score.latency)
+    if plan.objective.startswith("latency@"):
+        # The bound is about waiting in queues too, so what it bounds is shown beside the time alone.
+        rate = plan.objective.removeprefix("latency@rate=")
+        latency += f" alone and {format_seconds(plan.bound * (1 + plan.gap))} at {rate}/s"
     return (
         f"{plan.score.throughput:.4g} requests/s, latency {latency}, bottleneck {plan.score.bottleneck}; "
         f"{optimal} ({bound}; solver {plan.solver})"
