@@ -17,7 +17,7 @@ def save_plan(plan: Plan, path: Path) -> None:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise BadFile(f"{path}: cannot be written: {error}") from error
+        raise BadFile(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def load_plan(path: Path) -> Plan:

@@ -22,7 +22,7 @@ def save_profile(profile: Profile, path: str | Path) -> None:
     try:
         Path(path).write_text(text, encoding="utf-8")
     except OSError as error:
-        raise BadFile(f"cannot write {path}: {error.strerror}") from error
+        raise BadFile(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def load_profile(path: str | Path) -> Profile:
