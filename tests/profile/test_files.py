@@ -75,5 +75,5 @@ def test_what_is_no_profile_at_all_is_refused(tmp_path):
 
 
 def test_an_unwritable_place_is_named(profile, tmp_path):
-    with pytest.raises(BadFile, match="cannot write"):
+    with pytest.raises(BadFile, match="cannot be written"):
         save_profile(profile, tmp_path / "no" / "folder.yaml")
