@@ -136,6 +136,16 @@ def test_bad_input_is_a_typed_error_that_names_it(
     assert "Traceback" not in ended.stderr
 
 
+def test_made_and_attached_models_are_named_in_json(tmp_path: Path, cache: dict[str, str]) -> None:
+    listed = json.loads(cutwater("model", "make", "--json", env=cache).stdout)
+    made = json.loads(cutwater("model", "make", "mobilenet-v2", "--out", tmp_path, "--json", env=cache).stdout)
+    whole = tmp_path / "whole.onnx"
+    command = ["model", "attach", made["path"], "classifier", "--out", whole, "--json"]
+    attached = json.loads(cutwater(*command, env=cache).stdout)
+    assert listed["mobilenet-v2"]["trained"] is False
+    assert attached == {"path": str(whole), "bytes": whole.stat().st_size}
+
+
 def test_what_stands_in_brackets_is_said_too(cache: dict[str, str]) -> None:
     assert "picture[1].onnx" in cutwater("model", "show", "picture[1].onnx", env=cache).stderr
 

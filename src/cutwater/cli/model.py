@@ -51,19 +51,22 @@ def show(
 def make(
     name: Annotated[str, typer.Argument(help="Which one; without it, they are listed.")] = "",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder to write to (default: the cache).")] = None,
+    json: Json = False,
 ) -> None:
     """Make a model of the zoo as an ONNX file: real weights where a package carries them, seeded ones otherwise."""
     from cutwater.zoo.packages import default_cache
     from cutwater.zoo.registry import MODELS, build
 
+    if not name and json:
+        print_json({known: {"what": entry.summary, "trained": entry.trained} for known, entry in MODELS.items()})
+        return
     if not name:
         table = Table("name", "what", box=None)
         for known, entry in MODELS.items():
             table.add_row(known, entry.summary + (", trained" if entry.trained else ", seeded weights"))
         results.print(table)
         return
-    path = build(name, out or default_cache())
-    results.print(str(path), soft_wrap=True)
+    _tell_path(build(name, out or default_cache()), json)
 
 
 @app.command()
@@ -76,6 +79,7 @@ def attach(
     fit: Annotated[
         str | None, typer.Option(help="crop (classifier's default), letterbox (detector's) or stretch.")
     ] = None,
+    json: Json = False,
 ) -> None:
     """Put picture decoding before a model and its answer behind it, as ops like any other.
 
@@ -91,7 +95,14 @@ def attach(
     network = read_model(model).proto
     whole = attach_classifier(network, preparation) if task == "classifier" else attach_detector(network, preparation)
     write_file(out, whole.SerializeToString())
-    results.print(str(out), soft_wrap=True)
+    _tell_path(out, json)
+
+
+def _tell_path(path: Path, json: bool) -> None:
+    if json:
+        print_json({"path": str(path), "bytes": path.stat().st_size})
+        return
+    results.print(str(path), soft_wrap=True, markup=False)
 
 
 def _describe(graph: Graph, cut: Cut, index: int) -> dict[str, object]:

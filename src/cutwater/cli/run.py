@@ -34,6 +34,7 @@ from cutwater.lab.planning import LocalTask, plan_locally
 from cutwater.lab.timing import MeasureOptions
 from cutwater.lab.trial import Trial, plan_stages, run_trial
 from cutwater.plan.files import load_plan
+from cutwater.plan.fleet import LOCAL_SOURCE
 from cutwater.plan.objective import parse_objective
 from cutwater.plan.plan import Plan
 from cutwater.report.tables import plan_summary, trial_tables
@@ -86,6 +87,8 @@ def run(
     )
     if plan is not None:
         chosen = load_plan(plan)
+        if chosen.source != LOCAL_SOURCE:
+            messages.print("predicted for the plan's own nodes; measured here with one worker of this machine for each")
     else:
         measure = MeasureOptions(threads=threads)
         task = LocalTask(

@@ -97,6 +97,10 @@ class Fleet:
         return None if template is None else replace(template, source=source, target=target)
 
 
+LOCAL_SOURCE = NodeId("gateway")
+"""Where requests enter a fleet made by `local_fleet`."""
+
+
 def local_fleet(
     workers: int,
     cores: int,
@@ -116,7 +120,7 @@ def local_fleet(
         speed: Times faster than the profile's device.
         link: What a Unix socket here does, where it was measured.
     """
-    gateway = Node(name=NodeId("gateway"), cores=cores, host="local", speed=speed, stages=False)
+    gateway = Node(name=LOCAL_SOURCE, cores=cores, host="local", speed=speed, stages=False)
     crew = tuple(
         Node(name=NodeId(f"worker-{k}"), cores=cores, threads=threads, memory=memory, speed=speed, host="local")
         for k in range(workers)
