@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from cutwater.cli.console import messages, print_json, results, write_file
@@ -158,7 +159,7 @@ def _print_facts(graph: Graph, lattice: Lattice) -> None:
         ("hash", graph.hash[:16]),
     ]
     for name, value in rows:
-        table.add_row(f"[bold]{name}[/]", value)
+        table.add_row(f"[bold]{name}[/]", escape(value))
     results.print(table)
 
 
@@ -176,7 +177,13 @@ def _print_cuts(title: str, graph: Graph, lattice: Lattice, cuts: list[Cut]) -> 
     table.add_column("tensors", justify="right")
     for cut in cuts:
         share = cut.flops_before / max(graph.flops, 1)
-        row = (str(place[cut.before]), cut.label, f"{share:.1%}", format_bytes(cut.border_bytes), str(cut.width))
+        row = (
+            str(place[cut.before]),
+            escape(cut.label),
+            f"{share:.1%}",
+            format_bytes(cut.border_bytes),
+            str(cut.width),
+        )
         table.add_row(*row)
     results.print()
     results.print(table)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from rich.markup import escape
 from rich.table import Table
 
 from cutwater.cut.lattice import build_lattice
@@ -29,9 +30,9 @@ def plan_table(plan: Plan) -> Table:
         _add_hop(made, plan.score.hops[k])
         made.add_row(
             f"[bold]stage {k + 1}[/]",
-            ", ".join(stage.nodes),
-            stage.begin.label,
-            stage.end.label,
+            escape(", ".join(stage.nodes)),
+            escape(stage.begin.label),
+            escape(stage.end.label),
             format_seconds(cost.compute),
             format_seconds(cost.busy),
             "",
@@ -73,7 +74,7 @@ def comparison_table(plans: Mapping[str, Plan]) -> Table:
         score = plan.score
         made.add_row(
             name,
-            " | ".join(f"{', '.join(stage.nodes)}: {stage.end.label}" for stage in plan.stages),
+            escape(" | ".join(f"{', '.join(stage.nodes)}: {stage.end.label}" for stage in plan.stages)),
             format_seconds(score.latency),
             f"{score.throughput:.4g}/s",
             score.bottleneck,
@@ -199,5 +200,5 @@ def filled(title: str, headers: Sequence[str], rows: Sequence[Sequence[object]])
     """A table with these rows."""
     made = table(title, *headers)
     for row in rows:
-        made.add_row(*map(str, row))
+        made.add_row(*(escape(str(cell)) for cell in row))
     return made
