@@ -1,7 +1,6 @@
 """A PyTorch module as ONNX: the same answers, any batch, layer names kept; a bad factory is named."""
 
 import importlib
-import importlib.util
 import sys
 import textwrap
 
@@ -12,9 +11,6 @@ from cutwater.errors import BadModel, BadShape, InputError, MissingExtra
 from cutwater.frameworks.onnx import OnnxRuntime
 from cutwater.frameworks.open import open_graph
 from cutwater.frameworks.torch import InputSpec, export, parse_input_spec
-
-HAS_TORCH = importlib.util.find_spec("torch") is not None
-needs_torch = pytest.mark.skipif(not HAS_TORCH, reason="the extra `torch` is not installed")
 
 SOURCE = """
 import torch
@@ -56,8 +52,8 @@ def test_other_texts_are_no_inputs(text):
         parse_input_spec(text)
 
 
-@pytest.mark.skipif(HAS_TORCH, reason="the extra `torch` is installed")
-def test_without_torch_the_command_that_installs_it_is_named(tmp_path):
+def test_without_torch_the_command_that_installs_it_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)  # what Python itself does to say "not to be had"
     with pytest.raises(MissingExtra, match=r"pip install 'cutwater\[torch\]'"):
         export("tiny:Tiny", [InputSpec("x", (1, 3))], tmp_path / "tiny.onnx")
 
@@ -74,7 +70,7 @@ def tiny(tmp_path, monkeypatch):
 PICTURE = [InputSpec("picture", (1, 3, 16, 16))]
 
 
-@needs_torch
+@pytest.mark.torch
 @pytest.mark.torch
 @pytest.mark.slow
 def test_the_exported_model_answers_like_the_module_at_any_batch(tiny):
@@ -95,7 +91,7 @@ def test_the_exported_model_answers_like_the_module_at_any_batch(tiny):
     assert {op.scope.partition(".")[0] for op in graph.ops} >= {"block", "head"}
 
 
-@needs_torch
+@pytest.mark.torch
 @pytest.mark.torch
 @pytest.mark.slow
 def test_a_fixed_batch_stays_fixed_and_a_module_object_is_as_good_as_a_factory(tiny):
@@ -103,7 +99,7 @@ def test_a_fixed_batch_stays_fixed_and_a_module_object_is_as_good_as_a_factory(t
     assert not open_graph(path).batchable
 
 
-@needs_torch
+@pytest.mark.torch
 @pytest.mark.torch
 @pytest.mark.slow
 def test_a_module_that_does_not_fit_its_inputs_is_a_bad_model(tiny):
@@ -112,7 +108,7 @@ def test_a_module_that_does_not_fit_its_inputs_is_a_bad_model(tiny):
     assert not (tiny / "tiny.onnx").exists()
 
 
-@needs_torch
+@pytest.mark.torch
 @pytest.mark.torch
 @pytest.mark.slow
 @pytest.mark.parametrize(
