@@ -117,6 +117,7 @@ def wrong(tmp_path: Path, vit_tiny: Path) -> dict[str, Path]:
         (["run", "{vit}", "-i", "{type.npy}"], "BadTensor", "float64"),
         (["run", "{vit}", "--plan", "{plan.yaml}"], "BadFile", "plan.yaml"),
         (["run", "{vit}", "--timeout", "soon"], "BadQuantity", "soon"),
+        (["run", "{vit}", "--timeout", "0 s"], "BadQuantity", "no time"),
         (["run", "{vit}", "--stages", "500"], "NoPlan", "500"),
         (["run", "{vit}", "--stages", "4", "--cut", "50%"], "InputError", "makes 2 stages, not 4"),
         (["run", "{vit}", "--plan", "{plan.yaml}", "--stages", "4"], "InputError", "leave out --stages"),

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cutwater.errors import BadQuantity, BadShape, InputError
+from cutwater.units import Seconds, parse_seconds
 from cutwater.vision.attach import Preparation
 from cutwater.vision.resize import FITS
 from cutwater.wire.codecs.registry import CODEC_NAMES
@@ -64,6 +65,14 @@ def parse_preparation(mean: str, std: str, fit: str) -> Preparation:
     if fit not in FITS:
         raise InputError(f"--fit {fit}: there is no such way; there are {', '.join(FITS)}")
     return Preparation(comma_numbers(mean), comma_numbers(std), fit)
+
+
+def parse_timeout(text: str) -> Seconds:
+    """``"500 ms"`` -> 0.5. Raises BadQuantity, also where no time would be left at all."""
+    seconds = parse_seconds(text)
+    if seconds <= 0:
+        raise BadQuantity(f"--timeout {text}: no request can be answered in no time; give more, such as '500 ms'")
+    return seconds
 
 
 def comma_numbers(text: str) -> tuple[float, float, float]:

@@ -22,6 +22,7 @@ from cutwater.cli.options import (
     Threads,
     parse_preparation,
     parse_sizes,
+    parse_timeout,
 )
 from cutwater.cut.lattice import Lattice, build_lattice, find_cut
 from cutwater.drivers.loop import run as run_loop
@@ -76,7 +77,7 @@ def run(
     options = LocalOptions(
         engine=EngineOptions(threads=threads),
         batching=Batching(limit=batch, patience=parse_seconds(patience)),
-        timeout=parse_seconds(timeout),
+        timeout=parse_timeout(timeout),
         tcp=tcp,
     )
     aim = parse_objective(objective)
