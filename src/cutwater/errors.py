@@ -10,7 +10,16 @@
         BadPicture            a picture that cannot be decoded
         BadTensor             an input of the wrong shape, type or content
         NoPlan                no placement satisfies the limits asked for
+        BadSetting            a setting that does not exist, or a value it does not take
+        BadInvitation         an invitation that cannot be read, is out of date, or is revoked
+        NotFound              no model, deployment, node or request of this name
         MissingExtra          needs a package that is not installed
+      FabricError           the messaging system did not do what was asked
+        FabricLost            not connected, or not in time
+        NoReply               nobody answers this subject
+        Conflict              somebody else has changed the key
+        BadBlob               a blob that is missing, or does not have the hash it is stored under
+        Forbidden             the role of this process may not do that
       WireError             the peer's bytes are wrong: the link is closed, nothing else is disturbed
         FrameError            truncated, corrupt, of another version, or over the size limit
         CodecError            a tensor does not decode to what its header declares
@@ -20,6 +29,7 @@
         LinkLost              a peer is gone or silent
         DeadlineExceeded      no answer in time
         Refused               not accepted at the door: queue full, or draining
+        Quarantined           a request that took down or hung its workers every time it was tried
 
 Each class says whether trying again can help (``retryable``), which HTTP status it is (``status``) and with which
 code a command ends (``exit_code``). ``kind`` is its stable name on the wire and in JSON.
@@ -78,10 +88,59 @@ class NoPlan(InputError):
     """No placement satisfies the limits asked for."""
 
 
+class BadSetting(InputError):
+    """A setting that does not exist, or a value it does not take."""
+
+
+class BadInvitation(InputError):
+    """An invitation that cannot be read, is out of date, or is revoked."""
+
+
+class NotFound(InputError):
+    """No model, deployment, node or request of this name."""
+
+    status = 404
+
+
 class MissingExtra(InputError):
     """An optional package is needed and not installed."""
 
     status = 501
+
+
+class FabricError(CutwaterError):
+    """The messaging system did not do what was asked."""
+
+
+class FabricLost(FabricError):
+    """Not connected to the fabric, or it did not confirm in time."""
+
+    retryable = True
+    status = 503
+
+
+class NoReply(FabricError):
+    """Nobody answers this subject, or not in time."""
+
+    retryable = True
+    status = 503
+
+
+class Conflict(FabricError):
+    """The key was not in the state the change was meant for; read it again."""
+
+    retryable = True
+    status = 409
+
+
+class BadBlob(FabricError):
+    """A blob that is missing, or whose bytes do not have the hash it is stored under."""
+
+
+class Forbidden(FabricError):
+    """The role of this process may not do that."""
+
+    status = 403
 
 
 class WireError(CutwaterError):
@@ -129,3 +188,9 @@ class Refused(RunError):
 
     retryable = True
     status = 503
+
+
+class Quarantined(RunError):
+    """A request that took down or hung its workers every time it was tried; it is not tried again."""
+
+    status = 422

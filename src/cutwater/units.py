@@ -13,6 +13,8 @@ Seconds = float
 NodeId = NewType("NodeId", str)
 StageId = NewType("StageId", str)
 RequestId = NewType("RequestId", int)
+WorkerId = NewType("WorkerId", str)
+GatewayId = NewType("GatewayId", str)
 
 _BYTES = {
     "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,

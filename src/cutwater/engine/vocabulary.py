@@ -26,6 +26,18 @@ class Route(msgspec.Struct, frozen=True):
     """Where each stage runs, first stage first, and how tensors are packed on the way there."""
     reply_packing: str = "plain"
     """How the last stage packs the answer."""
+    epoch: int = 0
+    """The deployment's epoch it belongs to."""
+    chain: int = 0
+    """Which of the epoch's chains it is a way through: says how tensors enter and leave."""
+    seconds: tuple[Seconds, ...] = ()
+    """Predicted computing of one request at each hop; empty: nothing was predicted."""
+    latency: Seconds = 0.0
+    """Predicted time of a request that is alone on it."""
+    spare: bool = False
+    """Taken only where no other route of the epoch is usable."""
+    degraded: bool = False
+    """The gateway's own copy of the whole model: taken only where nothing else is left, and said in the answer."""
 
 
 # Events

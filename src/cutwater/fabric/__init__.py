@@ -1,0 +1,1 @@
+"""The messaging system underneath the control plane: one port, several implementations."""
