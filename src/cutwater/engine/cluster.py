@@ -253,6 +253,15 @@ class Chain(msgspec.Struct, frozen=True, kw_only=True):
     exit: Door
 
 
+class WholeModel(msgspec.Struct, frozen=True, kw_only=True):
+    """The uncut model, for a gateway that has to answer by itself."""
+
+    part: StagePart
+    entry: Door
+    exit: Door
+    memory: int
+
+
 class Blueprint(msgspec.Struct, frozen=True, kw_only=True):
     """What the planner made of a DeploySpec: ready to be brought up."""
 
@@ -262,6 +271,8 @@ class Blueprint(msgspec.Struct, frozen=True, kw_only=True):
     """Predicted requests per second of all chains together."""
     latency: Seconds
     """Predicted for one request alone, by the fastest chain."""
+    whole: WholeModel | None = None
+    """For the gateways' fallback; None where it is not wanted, or the model cannot be carried in one piece."""
 
 
 class EpochPhase(StrEnum):
@@ -311,15 +322,6 @@ class EpochTable(msgspec.Struct, frozen=True, kw_only=True):
     routes: tuple[Route, ...]
     doors: tuple[tuple[Door, Door], ...]
     """Entry and exit of each chain; `Route.chain` is the index."""
-
-
-class WholeModel(msgspec.Struct, frozen=True, kw_only=True):
-    """The uncut model, for a gateway that has to answer by itself."""
-
-    part: StagePart
-    entry: Door
-    exit: Door
-    memory: int
 
 
 class RouteTable(msgspec.Struct, frozen=True, kw_only=True):
