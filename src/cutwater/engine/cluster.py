@@ -272,6 +272,8 @@ class Blueprint(msgspec.Struct, frozen=True, kw_only=True):
     latency: Seconds
     """Predicted for one request alone, by the fastest chain."""
     whole: WholeModel | None = None
+    """For gateways that may have to answer by themselves."""
+    whole: WholeModel | None = None
     """For the gateways' fallback; None where it is not wanted, or the model cannot be carried in one piece."""
 
 
@@ -309,6 +311,11 @@ class DeploymentRecord(msgspec.Struct, frozen=True, kw_only=True):
     next_epoch: int = 1
     parked: bool = False
     """Taken down to make room; comes back when somebody asks for it."""
+    removed: bool = False
+    """Undeployed; kept until nothing of it is left."""
+    renew: bool = False
+    """The live epoch is not what is wanted (another spec, or a token that a revoked node knows): it is replaced by the
+    next blueprint, whatever that gains."""
 
 
 # Gateways

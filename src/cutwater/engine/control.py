@@ -30,10 +30,16 @@ class Leading(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     """This coordinator leads from now on; this is what its predecessor knew."""
 
     term: int
+    secret: str
+    """Another one for each term, and known to nobody else: the tokens of new epochs are made of it."""
     models: tuple[ModelRecord, ...] = ()
     deployments: tuple[DeploymentRecord, ...] = ()
     nodes: tuple[Announcement, ...] = ()
+    """Without the revoked ones."""
     links: tuple[MeasuredLink, ...] = ()
+    draining: tuple[NodeId, ...] = ()
+    """Nodes on which nothing shall run."""
+    revoked: tuple[NodeId, ...] = ()
 
 
 class Announced(msgspec.Struct, frozen=True, tag=True):
