@@ -20,10 +20,10 @@ from cutwater.drivers.loop import run
 from cutwater.drivers.shared import MEMORY
 from cutwater.drivers.sockets import split_address
 from cutwater.drivers.tls import TlsFiles
-from cutwater.errors import FrameError, InputError, LinkLost, Refused
+from cutwater.errors import FrameError, InputError, LinkLost, NotFound, Refused
 from cutwater.units import RequestId
 from cutwater.wire.frames import encode
-from cutwater.wire.message import PROTOCOL, Answer, Credit, Hello, Message, TensorSpec
+from cutwater.wire.message import PROTOCOL, Answer, Credit, Failure, Hello, Message, TensorSpec
 
 MIB = 2**20
 
@@ -169,6 +169,48 @@ def test_a_frame_over_the_limit_from_a_peer_who_sends_it_anyway_closes_that_link
             link.send(Credit(1))
             assert await there.frames.get() == (Credit(1), [])
             stranger.close()
+
+    in_loop(story)
+
+
+def test_who_sends_a_frame_over_the_limit_is_told_so_while_still_sending() -> None:
+    async def story() -> None:
+        here, there = End(), End()
+        listener = await listen("tcp:127.0.0.1:0", hello("gateway", max_frame=2000), there)
+        # This end takes larger frames than that one, and was told a larger limit than holds.
+        link = await dial(listener.address, hello("client"), here)
+        assert link.peer is not None
+        link.peer = hello("gateway", max_frame=8 * MIB)
+        link.send(answer_of(7 * MIB), [bytes(7 * MIB)])
+        told, _ = await here.frames.get()
+        assert isinstance(told, Failure)
+        assert (told.request, told.kind) == (0, "FrameError")
+        assert "this end accepts 2000" in told.message
+        assert await there.losses.get() == told.message
+        link.close()
+        await here.losses.get()
+        assert there.losses.empty()
+        listener.close()
+
+    in_loop(story)
+
+
+def test_a_doorman_decides_who_comes_in_and_what_a_stranger_is_told() -> None:
+    def admit(stranger: Hello) -> Hello:
+        if stranger.deployment != "model:cats":
+            raise NotFound(f"there is no {stranger.deployment}")
+        return Hello(PROTOCOL, stranger.deployment, "gateway", 7, MIB)
+
+    async def story() -> None:
+        here, there = End(), End()
+        listener = await listen("tcp:127.0.0.1:0", hello("gateway", "nobody's"), there, admit=admit)
+        link = await dial(listener.address, hello("client", "model:cats"), here)
+        assert link.peer == Hello(PROTOCOL, "model:cats", "gateway", 7, MIB)
+        with pytest.raises(NotFound, match="there is no model:dogs"):
+            await dial(listener.address, hello("client", "model:dogs"), here)
+        link.close()
+        await there.losses.get()
+        listener.close()
 
     in_loop(story)
 

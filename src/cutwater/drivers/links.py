@@ -9,7 +9,7 @@ between processes of one machine large ones do not travel at all, but lie in sha
 import asyncio
 import hmac
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
@@ -19,6 +19,7 @@ from cutwater.drivers.cork import Cork
 from cutwater.drivers.shared import MEMORY, SHARED, Borrowed, Lent, borrow, lend
 from cutwater.drivers.sockets import split_address, tune
 from cutwater.drivers.tls import TlsFiles
+from cutwater.engine.fault import Fault
 from cutwater.engine.vocabulary import LinkId
 from cutwater.errors import CutwaterError, FrameError, InputError, LinkLost, Refused
 from cutwater.units import RequestId, Seconds
@@ -29,6 +30,8 @@ from cutwater.wire.message import PROTOCOL, Address, Failure, Hello, Message, Pi
 GREETING_LIMIT = 4096
 """Bytes a stranger may send in one frame."""
 GREETING_TIMEOUT: Seconds = 5.0
+FAREWELL: Seconds = 1.0
+"""How long a peer that broke the rules may take to read why before its link ends."""
 WRITE_BUFFER = 4 * 1024 * 1024
 """Bytes that may wait to leave before the machine is told that the link is paused."""
 JOINED = 32 * 1024
@@ -37,6 +40,9 @@ JOINED = 32 * 1024
 _TALK = frozenset((Hello, Ping, Pong, Release, Share))
 """What ends say to each other, and not their owners."""
 _ids = count(1)
+
+Doorman = Callable[[Hello], Hello]
+"""Given a stranger's greeting: what to answer, if it may come in. Raises CutwaterError, which the stranger is told."""
 
 
 class Owner(Protocol):
@@ -68,7 +74,14 @@ class Owner(Protocol):
 class Link(asyncio.BufferedProtocol):
     """One end of a connection. Made by `dial` and `listen`."""
 
-    def __init__(self, hello: Hello, owner: Owner, address: Address | None = None, memory: int = 0) -> None:
+    def __init__(
+        self,
+        hello: Hello,
+        owner: Owner,
+        address: Address | None = None,
+        memory: int = 0,
+        admit: Doorman | None = None,
+    ) -> None:
         self.id = LinkId(next(_ids))
         self.address = address
         """Where it leads, if this end dialled; else None."""
@@ -80,6 +93,7 @@ class Link(asyncio.BufferedProtocol):
         self.shared_bytes = 0
         """Of these, what lay in shared memory."""
         self._hello = hello
+        self._admit = admit
         self._owner = owner
         self._cork = owner.cork
         self._reader = FrameReader(hello.max_frame if address else min(GREETING_LIMIT, hello.max_frame))
@@ -90,6 +104,8 @@ class Link(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._reason: CutwaterError | None = None
         self._closed = False
+        self._deaf: memoryview | None = None
+        """Where goes what a peer sends that has broken the rules; nobody looks at it."""
         self._outbox: list[Buffer] = []
         self._outgoing = 0
         self._pongs: dict[int, asyncio.Future[None]] = {}
@@ -188,11 +204,15 @@ class Link(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next bytes go."""
+        if self._deaf is not None:
+            return self._deaf
         return self._reader.get_buffer(sizehint)
 
     def buffer_updated(self, nbytes: int) -> None:
         """Bytes have come; every frame that is complete is handled."""
         self.received_bytes += nbytes
+        if self._deaf is not None:
+            return
         try:
             with self._cork:
                 for message, buffers in self._reader.buffer_updated(nbytes):
@@ -205,7 +225,7 @@ class Link(asyncio.BufferedProtocol):
                         return
         except FrameError as error:
             self._reason = self._reason or error
-            self.abort()
+            self._object(error)
 
     def eof_received(self) -> bool:
         """The other end sends no more."""
@@ -234,17 +254,17 @@ class Link(asyncio.BufferedProtocol):
                 pong.set_exception(LinkLost(str(loss)))
         if not self.greeted.done():
             self.greeted.set_exception(loss)
-        elif self.peer is not None:
+        elif self.peer is not None and self._deaf is None:
             self._owner.lost(self, str(loss))
 
     def pause_writing(self) -> None:
         """Too many bytes wait to leave."""
-        if self.peer is not None:
+        if self.peer is not None and self._deaf is None:
             self._owner.paused(self)
 
     def resume_writing(self) -> None:
         """Enough of them have left."""
-        if self.peer is not None:
+        if self.peer is not None and self._deaf is None:
             self._owner.resumed(self)
 
     # Greeting and pinging
@@ -264,15 +284,17 @@ class Link(asyncio.BufferedProtocol):
             case Share() if self.peer is not None and self._borrowed is None:
                 self._borrow(message)
             case Failure() if self.peer is None and self.address is not None:
-                self.close(Refused(message.message))
+                self.close(Fault(message.kind, message.message, message.where).error())
             case _:
                 raise FrameError(f"a {type(message).__name__} is not what comes now")
 
     def _greet(self, hello: Hello) -> None:
-        if hello.protocol != PROTOCOL:
-            self._turn_away(f"{hello.name} speaks protocol {hello.protocol}, this end {PROTOCOL}")
-        elif not hmac.compare_digest(hello.deployment.encode(), self._hello.deployment.encode()):
-            self._turn_away("the other end belongs to another deployment")
+        try:
+            if hello.protocol != PROTOCOL:
+                raise Refused(f"{hello.name} speaks protocol {hello.protocol}, this end {PROTOCOL}")
+            self._hello = (self._admit or self._member)(hello)
+        except CutwaterError as error:
+            self._turn_away(error)
         else:
             self.peer = hello
             if self._patience is not None:
@@ -284,6 +306,12 @@ class Link(asyncio.BufferedProtocol):
             self._owner.opened(self)
             if not self.greeted.done():
                 self.greeted.set_result(None)
+
+    def _member(self, hello: Hello) -> Hello:
+        """The doorman where no other was given: lets in who belongs to the same deployment."""
+        if not hmac.compare_digest(hello.deployment.encode(), self._hello.deployment.encode()):
+            raise Refused("the other end belongs to another deployment")
+        return self._hello
 
     def _lend(self) -> None:
         """Offer the other end memory; it is used once that has opened it."""
@@ -300,10 +328,25 @@ class Link(asyncio.BufferedProtocol):
             self._reader.memory = self._borrowed
             self.send(Release())
 
-    def _turn_away(self, why: str) -> None:
+    def _turn_away(self, error: CutwaterError) -> None:
         if self.address is None:
-            self.send(Failure(RequestId(0), 0, "Refused", why, self._hello.name, False))
-        self.close(Refused(why))
+            self._say(error)
+        self.close(error)
+
+    def _object(self, error: FrameError) -> None:
+        """End the link; one who belongs, and may be in the middle of a large frame, is told why before."""
+        if self._transport is None or self.peer is None or self.address is not None or self._closed:
+            self.abort()
+            return
+        self._say(error)
+        self.flush()
+        self._closed = True
+        self._deaf = memoryview(bytearray(WRITE_BUFFER // 16))
+        self._loop.call_later(FAREWELL, self._transport.abort)
+        self._owner.lost(self, str(error))
+
+    def _say(self, error: CutwaterError) -> None:
+        self.send(Failure(RequestId(0), 0, error.kind, str(error), self._hello.name, error.retryable))
 
     def _give_up(self) -> None:
         self._reason = self._reason or LinkLost(f"no greeting within {GREETING_TIMEOUT:g} s")
@@ -330,11 +373,17 @@ class Listener:
 
 
 async def listen(
-    address: Address, hello: Hello, owner: Owner, tls: TlsFiles | None = None, memory: int = MEMORY
+    address: Address,
+    hello: Hello,
+    owner: Owner,
+    tls: TlsFiles | None = None,
+    memory: int = MEMORY,
+    admit: Doorman | None = None,
 ) -> Listener:
     """Accept links at ``address``: "unix:/path" or "tcp:host:port", where port 0 lets the system choose.
 
     ``memory`` is how many bytes each end of a Unix socket may share with the other; 0: none, and none is borrowed.
+    ``admit`` decides who comes in; without it, whoever shows the deployment of ``hello``.
 
     Raises:
         InputError: the address cannot be read, or not be listened at.
@@ -343,7 +392,7 @@ async def listen(
     kind, host, port = split_address(address)
 
     def accept() -> Link:
-        return Link(hello, owner, memory=memory if kind == "unix" else 0)
+        return Link(hello, owner, memory=memory if kind == "unix" else 0, admit=admit)
 
     try:
         if kind == "unix":
@@ -360,6 +409,7 @@ async def dial(address: Address, hello: Hello, owner: Owner, tls: TlsFiles | Non
     Raises:
         LinkLost: nobody is there, or not in time.
         Refused: the other end belongs to another deployment or speaks another protocol.
+        CutwaterError: why else the other end's doorman turns this one away.
         FrameError: whoever is there does not speak frames.
         InputError: the address cannot be read.
     """
