@@ -35,6 +35,9 @@ Each class says whether trying again can help (``retryable``), which HTTP status
 code a command ends (``exit_code``). ``kind`` is its stable name on the wire and in JSON.
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class CutwaterError(Exception):
     """Root of the tree; never raised itself."""
@@ -194,3 +197,10 @@ class Quarantined(RunError):
     """A request that took down or hung its workers every time it was tried; it is not tried again."""
 
     status = 422
+
+
+def did_you_mean(wrong: str, known: Iterable[str]) -> str:
+    """``"; did you mean 'memory'?"``, or the list of what is known where nothing is close."""
+    known = list(known)
+    close = get_close_matches(wrong, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(known) or 'none'}"

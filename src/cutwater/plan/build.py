@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 
 from cutwater.cut.lattice import Lattice
-from cutwater.errors import BadFile
+from cutwater.errors import BadFile, did_you_mean
 from cutwater.plan.fleet import Fleet, Node
 from cutwater.plan.plan import CutRef
 from cutwater.plan.problem import Floats, Ints, Limits, Problem, pack_masks
-from cutwater.plan.reading import did_you_mean
 from cutwater.profile.predict import prefix_seconds
 from cutwater.profile.profile import BorderSample, Profile
 

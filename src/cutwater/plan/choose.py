@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cutwater.errors import BadCut, InputError, NoPlan
+from cutwater.errors import BadCut, InputError, NoPlan, did_you_mean
 from cutwater.plan.objective import Objective
 from cutwater.plan.plan import Plan
 from cutwater.plan.problem import Limits, Problem
-from cutwater.plan.reading import did_you_mean
 from cutwater.plan.solve import as_plan
 from cutwater.plan.solvers.base import Effort
 from cutwater.plan.solvers.exact import exact

@@ -16,7 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from cutwater.plan.reading import Place, did_you_mean, read_yaml
+from cutwater.errors import did_you_mean
+from cutwater.plan.reading import Place, read_yaml
 from cutwater.profile.profile import FrameCost
 from cutwater.units import NodeId, Seconds, parse_bandwidth, parse_bytes, parse_seconds
 

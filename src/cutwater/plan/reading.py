@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
 import yaml
 
-from cutwater.errors import BadFile, BadQuantity
+from cutwater.errors import BadFile, BadQuantity, did_you_mean
 
 T = TypeVar("T")
 
@@ -106,13 +105,6 @@ class Place:
         if not isinstance(value, bool):
             self.bad(f"expected true or false, not {value!r}")
         return value
-
-
-def did_you_mean(wrong: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'memory'?"``, or the list of what is known where nothing is close."""
-    known = list(known)
-    close = get_close_matches(wrong, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(known) or 'none'}"
 
 
 def read_yaml(path: Path) -> Place:

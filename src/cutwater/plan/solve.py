@@ -2,12 +2,11 @@
 
 import numpy as np
 
-from cutwater.errors import InputError, NoPlan
+from cutwater.errors import InputError, NoPlan, did_you_mean
 from cutwater.plan.impossible import why_none
 from cutwater.plan.objective import Objective
 from cutwater.plan.plan import Plan, PlanStage
 from cutwater.plan.problem import Choice, Problem
-from cutwater.plan.reading import did_you_mean
 from cutwater.plan.score import score
 from cutwater.plan.solvers.auto import auto, quick
 from cutwater.plan.solvers.base import Effort, Solution, Solver
