@@ -31,7 +31,8 @@ from cutwater.errors import (
     StageFailed,
     WorkerLost,
 )
-from cutwater.services.local import LocalOptions, LocalPipeline, Outcome
+from cutwater.services.local import LocalOptions, LocalPipeline
+from cutwater.services.outcome import Outcome
 from cutwater.wire.message import PROTOCOL, Hello
 
 pytestmark = pytest.mark.slow

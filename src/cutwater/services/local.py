@@ -5,8 +5,7 @@ import contextlib
 import secrets
 import shutil
 import tempfile
-from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 from copy import copy
 from itertools import product
 from pathlib import Path
@@ -27,17 +26,17 @@ from cutwater.engine.gateway import Gateway, GatewayOptions
 from cutwater.engine.trace import Trace
 from cutwater.engine.vocabulary import Route
 from cutwater.errors import CutwaterError, InputError, StageFailed
-from cutwater.frameworks.base import Array, EngineOptions
+from cutwater.frameworks.base import EngineOptions
 from cutwater.services.doors import Entry, Exit
+from cutwater.services.outcome import Feeds, Outcome, in_order
 from cutwater.services.process import WorkerProcess
 from cutwater.services.setup import WorkerSetup
 from cutwater.services.tally import PipelineSnapshot, StageTally
 from cutwater.units import NodeId, Seconds, StageId
 from cutwater.wire.codecs.registry import get_codec
-from cutwater.wire.message import PROTOCOL, Address, Hello, Hop, Mark
+from cutwater.wire.message import PROTOCOL, Address, Hello, Hop
 
 LOCAL = NodeId("local")
-Feeds = Mapping[str, Array]
 
 
 class LocalOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,16 +66,6 @@ class LocalOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Batches that usually take less are computed on the worker's event loop, without its computing thread."""
     trace_limit: int | None = 100_000
     """How many of the newest steps the trace keeps; None: all."""
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """What came of one request that has a result."""
-
-    outputs: dict[str, Array]
-    latency: Seconds
-    """From asking to having the outputs, packing and unpacking included."""
-    trail: tuple[Mark, ...]
-    """What each stage did with it, first stage first."""
 
 
 class LocalPipeline:
@@ -167,12 +156,12 @@ class LocalPipeline:
             self._tallies[mark.stage].add(mark)
         return Outcome(outputs, clock() - began, answer.trail)
 
-    async def stream(
+    def stream(
         self,
         feeds: Iterable[Feeds | CutwaterError] | AsyncIterable[Feeds | CutwaterError],
         *,
         in_flight: int | None = None,
-        timeout: Seconds | None = None,  # noqa: ASYNC109
+        timeout: Seconds | None = None,
     ) -> AsyncIterator[Outcome | CutwaterError]:
         """The outcomes of many requests, in their order; an error is one request's outcome, and the others go on.
 
@@ -180,32 +169,13 @@ class LocalPipeline:
         At most ``in_flight`` requests are open or waiting to be taken by the caller (default: two per worker and two).
         """
         limit = in_flight or 2 * len(self.workers) + 2
-        open_: deque[asyncio.Task[Outcome | CutwaterError]] = deque()
-        try:
-            async for feed in _each(feeds):
-                open_.append(asyncio.create_task(self._outcome(feed, timeout)))
-                if len(open_) >= limit:
-                    yield await open_.popleft()
-            while open_:
-                yield await open_.popleft()
-        finally:
-            for task in open_:
-                task.cancel()
-            await asyncio.gather(*open_, return_exceptions=True)
+        return in_order(lambda feed: self.infer(feed, timeout), feeds, limit)
 
     def snapshot(self) -> PipelineSnapshot:
         """What is going on right now, and what each stage has done so far."""
         assert self._gateway is not None, "use `async with`"
         tallies = tuple(copy(tally) for tally in self._tallies.values())
         return PipelineSnapshot(elapsed=clock() - self._began, gateway=self._gateway.snapshot(), stages=tallies)
-
-    async def _outcome(self, feeds: Feeds | CutwaterError, budget: Seconds | None) -> Outcome | CutwaterError:
-        if isinstance(feeds, CutwaterError):
-            return feeds
-        try:
-            return await self.infer(feeds, budget)
-        except CutwaterError as error:
-            return error
 
     # Starting and ending
 
@@ -309,14 +279,3 @@ def _check_fit(stages: Sequence[Stage], codecs: Sequence[str], replicas: Sequenc
     for k, (name, form) in enumerate(zip(codecs, forms, strict=True)):
         if get_codec(name).form is not form:
             raise InputError(f"hop {k} has the codec {name!r}, but its stages were cut for the form {form.value!r}")
-
-
-async def _each(
-    feeds: Iterable[Feeds | CutwaterError] | AsyncIterable[Feeds | CutwaterError],
-) -> AsyncIterator[Feeds | CutwaterError]:
-    if isinstance(feeds, AsyncIterable):
-        async for feed in feeds:
-            yield feed
-    else:
-        for feed in feeds:
-            yield feed
