@@ -14,9 +14,10 @@ from cutwater.frameworks.onnx import OnnxRuntime
 from cutwater.lab.inputs import InputOptions, Item, open_inputs
 from cutwater.lab.planning import LocalTask, plan_locally
 from cutwater.lab.timing import MeasureOptions
-from cutwater.lab.trial import plan_cuts, plan_stages, run_trial
+from cutwater.lab.trial import run_trial
 from cutwater.plan.plan import Plan
-from cutwater.services.local import Outcome
+from cutwater.services.outcome import Outcome
+from cutwater.services.stages import plan_cuts, plan_stages
 
 pytestmark = pytest.mark.slow
 

@@ -33,14 +33,16 @@ from cutwater.frameworks.open import open_graph
 from cutwater.lab.inputs import InputOptions, Inputs, Item, good_feeds, open_inputs
 from cutwater.lab.planning import LocalTask, plan_locally
 from cutwater.lab.timing import MeasureOptions
-from cutwater.lab.trial import Trial, plan_stages, run_trial
+from cutwater.lab.trial import Trial, run_trial
 from cutwater.plan.files import load_plan
 from cutwater.plan.fleet import LOCAL_SOURCE
 from cutwater.plan.objective import parse_objective
 from cutwater.plan.plan import Plan
 from cutwater.report.tables import plan_summary, trial_tables
 from cutwater.report.trial_page import trial_page
-from cutwater.services.local import LocalOptions, Outcome
+from cutwater.services.local import LocalOptions
+from cutwater.services.outcome import Outcome
+from cutwater.services.stages import plan_stages
 from cutwater.units import parse_seconds
 from cutwater.zoo.packages import default_cache
 

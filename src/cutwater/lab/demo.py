@@ -17,9 +17,11 @@ from cutwater.lab.inputs import InputOptions, Inputs, Item, open_inputs
 from cutwater.lab.measure import Progress
 from cutwater.lab.planning import LocalTask, plan_locally
 from cutwater.lab.timing import Feeds
-from cutwater.lab.trial import Trial, plan_stages, run_trial
+from cutwater.lab.trial import Trial, run_trial
 from cutwater.plan.plan import Plan
-from cutwater.services.local import LocalOptions, Outcome
+from cutwater.services.local import LocalOptions
+from cutwater.services.outcome import Outcome
+from cutwater.services.stages import plan_stages
 from cutwater.services.tally import PipelineSnapshot
 from cutwater.units import Seconds
 from cutwater.vision.attach import Preparation

@@ -13,7 +13,6 @@ from cutwater.errors import NoPlan
 from cutwater.lab.measure import Progress, refine
 from cutwater.lab.profiles import profile_for
 from cutwater.lab.timing import Feeds, MeasureOptions, usable_cores
-from cutwater.lab.trial import plan_cuts
 from cutwater.plan.build import build_problem
 from cutwater.plan.choose import Decision, decided_plan
 from cutwater.plan.fleet import LOCAL_LINK, Fleet, Link, local_fleet
@@ -22,6 +21,7 @@ from cutwater.plan.plan import Plan
 from cutwater.plan.problem import Limits
 from cutwater.plan.solve import make_plan
 from cutwater.profile.profile import Profile
+from cutwater.services.stages import plan_cuts
 
 ROUNDS = 4
 """How often to plan anew, at most, after the chosen stages were measured."""

@@ -12,20 +12,17 @@ from itertools import islice
 import msgspec
 import numpy as np
 
-from cutwater.cut.cut import Cut
-from cutwater.cut.lattice import Lattice
-from cutwater.cut.split import split
 from cutwater.cut.stage import Stage
-from cutwater.errors import BadFile, CutwaterError, WorkerLost
+from cutwater.errors import CutwaterError, WorkerLost
 from cutwater.frameworks.base import Array
 from cutwater.lab.inputs import Item
 from cutwater.lab.timing import sample
 from cutwater.plan.plan import Plan
 from cutwater.profile.profile import Sample
-from cutwater.services.local import LocalOptions, LocalPipeline, Outcome
+from cutwater.services.local import LocalOptions, LocalPipeline
+from cutwater.services.outcome import Outcome
 from cutwater.services.tally import PipelineSnapshot
 from cutwater.units import NodeId, RequestId, Seconds
-from cutwater.wire.codecs.registry import get_codec
 from cutwater.wire.message import Mark
 
 Feeds = Mapping[str, Array]
@@ -109,22 +106,6 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """Of the second phase: request -> what each stage did with it."""
 
 
-def plan_cuts(lattice: Lattice, plan: Plan) -> tuple[Cut, ...]:
-    """The cuts of a plan, from input to output. Raises BadFile if the plan is for another model."""
-    if plan.model_hash != lattice.graph.hash:
-        raise BadFile(f"the plan was made for another model ({plan.model}); make a new one with `cutwater plan`")
-    masks = [int(plan.stages[0].begin.before, 16), *(int(stage.end.before, 16) for stage in plan.stages)]
-    missing = [mask for mask in masks if mask not in lattice.position]
-    if missing:
-        raise BadFile(f"the plan cuts {plan.model} where it cannot be cut; make a new one with `cutwater plan`")
-    return tuple(lattice.cuts[lattice.position[mask]] for mask in masks)
-
-
-def plan_stages(lattice: Lattice, plan: Plan) -> list[Stage]:
-    """The stages of a plan, in the forms its codecs ask for. Raises BadFile, BadCut."""
-    return split(lattice.graph, plan_cuts(lattice, plan), [get_codec(name).form for name in plan.codecs])
-
-
 async def run_trial(
     stages: Sequence[Stage],
     plan: Plan,
@@ -138,7 +119,7 @@ async def run_trial(
     """Run a plan on this machine.
 
     Args:
-        stages: of the plan, see `plan_stages`.
+        stages: of the plan, see `cutwater.services.stages`.
         plan: what is run.
         inputs: what is asked; read only as fast as it is answered.
         options: of the pipeline; its cores and engine.

@@ -2,7 +2,7 @@
 
 from cutwater.cut.lattice import Lattice, chain_cuts
 from cutwater.graph.graph import Graph
-from cutwater.lab.trial import Trial, plan_cuts
+from cutwater.lab.trial import Trial
 from cutwater.report.chain import draw_chain
 from cutwater.report.page import Page
 from cutwater.report.tables import (
@@ -15,6 +15,7 @@ from cutwater.report.tables import (
     whole_rows,
 )
 from cutwater.report.timeline import draw_timeline
+from cutwater.services.stages import plan_cuts
 from cutwater.units import format_seconds
 
 
