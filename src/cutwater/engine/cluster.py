@@ -272,8 +272,6 @@ class Blueprint(msgspec.Struct, frozen=True, kw_only=True):
     latency: Seconds
     """Predicted for one request alone, by the fastest chain."""
     whole: WholeModel | None = None
-    """For gateways that may have to answer by themselves."""
-    whole: WholeModel | None = None
     """For the gateways' fallback; None where it is not wanted, or the model cannot be carried in one piece."""
 
 
