@@ -16,7 +16,7 @@ CONFIG = PREFIX + "CONFIG"
 """The variable that names the file."""
 FILE_NAMES = ("settings.yaml", "settings.yml", "settings.toml")
 """What the file in a home is called."""
-_OTHERS = frozenset({CONFIG, PREFIX + "CACHE"})
+_OTHERS = frozenset({CONFIG, PREFIX + "CACHE", PREFIX + "LOG", PREFIX + "PROCESS"})
 """Variables that are no settings of a cluster."""
 
 

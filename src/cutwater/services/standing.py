@@ -1,0 +1,106 @@
+"""A standing process, such as a node agent: told its settings, says when it serves, logs within bounds, ends on SIGTERM.
+
+It is started with one argument, a file of settings (`cutwater.settings.handover`). Its first line on stdout is
+`Serving` or `Unable`; from then on stdout is where stderr is. `services/background.py` is the other side.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+
+from cutwater.drivers.loop import run
+from cutwater.errors import BadSetting, CutwaterError
+from cutwater.services.setup import Unable
+from cutwater.settings.handover import read_handover
+from cutwater.settings.settings import Settings
+
+LOG = "CUTWATER_LOG"
+"""Variable with the file that stderr is; unset: stderr is somebody's terminal, and nobody bounds it."""
+
+
+class Serving(msgspec.Struct, frozen=True, tag=True):
+    """The process serves; what others may want to know of it, such as its address."""
+
+    facts: dict[str, str] = {}
+
+
+Say = Callable[[dict[str, str]], None]
+Serve = Callable[[Settings, Say, asyncio.Event], Awaitable[None]]
+"""Serve under these settings, ``say`` the facts once it does, and return soon after the event ("stop") is set."""
+
+
+def stand(serve: Serve) -> int:
+    """Run a standing process to its end; the exit code is 0 if it ended because it should."""
+    try:
+        if len(sys.argv) != 2:
+            raise BadSetting(f"{sys.argv[0]} takes one argument: a file of settings")
+        settings = read_handover(Path(sys.argv[1]))
+        _log_within(settings.cluster.log_limit)
+        run(_serve(serve, settings))
+    except CutwaterError as error:
+        _print(Unable(error.kind, str(error)))
+        logging.getLogger("cutwater").error("%s: %s", error.kind, error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except Exception:  # noqa: BLE001 - the edge of the process: the reason belongs into its log
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+async def _serve(serve: Serve, settings: Settings) -> None:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    await serve(settings, lambda facts: _print(Serving(facts)), stop)
+
+
+def _print(words: Serving | Unable) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(words) + b"\n")
+    sys.stdout.buffer.flush()
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+
+
+def _log_within(limit: int) -> None:
+    path = os.environ.get(LOG)
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s",
+        datefmt="%Y-%m-%dT%H:%M:%S",
+        handlers=[BoundedLog(Path(path), limit)] if path else None,
+    )
+    logging.Formatter.converter = time.gmtime
+
+
+class BoundedLog(logging.Handler):
+    """Writes to stderr, which is a file, and begins the file anew when it has become too long.
+
+    Whatever else prints on stderr, such as the interpreter when it dies, ends up in the same file.
+    """
+
+    def __init__(self, path: Path, limit: int) -> None:
+        super().__init__()
+        self._path = path
+        self._limit = limit
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        descriptor = sys.stderr.fileno()
+        os.write(descriptor, (self.format(record) + "\n").encode())
+        if os.fstat(descriptor).st_size > self._limit:
+            self._begin_anew(descriptor)
+
+    def _begin_anew(self, descriptor: int) -> None:
+        self._path.replace(self._path.with_name(self._path.name + ".1"))
+        fresh = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.dup2(fresh, descriptor)
+        os.dup2(fresh, sys.stdout.fileno())
+        os.close(fresh)
