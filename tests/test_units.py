@@ -4,12 +4,15 @@ import pytest
 
 from cutwater.errors import BadQuantity
 from cutwater.units import (
+    RequestId,
     format_bandwidth,
     format_bytes,
     format_flops,
+    format_request,
     format_seconds,
     parse_bandwidth,
     parse_bytes,
+    parse_request,
     parse_seconds,
 )
 
@@ -44,3 +47,15 @@ def test_quantities_are_written_for_people() -> None:
     assert format_seconds(float("nan")) == "-"
     assert format_flops(2.1e9) == "2.1 GFLOP"
     assert format_bandwidth(2.5e6) == "20 Mbit/s"
+
+
+def test_requests_are_printed_so_that_they_can_be_asked_for() -> None:
+    assert format_request(RequestId(0x5C1F03AA_0000002A)) == "5c1f03aa-42"
+    for request in (RequestId(1), RequestId((1 << 63) - 1)):
+        assert parse_request(format_request(request)) == request
+
+
+@pytest.mark.parametrize("text", ["", "42", "5c1f03aa-", "5c1f03aa-4294967296", "g-1"])
+def test_what_is_no_request_says_how_one_looks(text: str) -> None:
+    with pytest.raises(BadQuantity, match="5c1f03aa-42"):
+        parse_request(text)

@@ -22,6 +22,7 @@ _BYTES = {
 }  # fmt: skip
 _BITS = {"bit": 1, "kbit": 10**3, "mbit": 10**6, "gbit": 10**9}
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
+_REQUEST = re.compile(r"^([0-9a-f]{1,8})-([0-9]{1,10})$")
 _NUMBER = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)\s*([a-zµ/]*)\s*$", re.IGNORECASE)
 
 
@@ -101,3 +102,16 @@ def format_bandwidth(bytes_per_second: float) -> str:
         if bits >= scale:
             return f"{bits / scale:.4g} {unit}"
     return f"{bits:.4g} bit/s"
+
+
+def format_request(request: RequestId) -> str:
+    """``0x5c1f03aa0000002a`` -> ``"5c1f03aa-42"``: which start of a gateway, and which of its requests."""
+    return f"{request >> 32:08x}-{request & 0xFFFFFFFF}"
+
+
+def parse_request(text: str) -> RequestId:
+    """The inverse of `format_request`. Raises BadQuantity."""
+    match = _REQUEST.match(text.strip().lower())
+    if match is None or int(match[2]) >> 32:
+        raise BadQuantity(f"{text!r} is not a request; write it as it was printed, such as '5c1f03aa-42'")
+    return RequestId((int(match[1], 16) << 32) + int(match[2]))
