@@ -115,6 +115,11 @@ class Link(asyncio.BufferedProtocol):
         self.greeted.add_done_callback(_retrieve)
         self._patience: asyncio.TimerHandle | None = None
 
+    @property
+    def misbehaved(self) -> bool:
+        """Whether the other end broke the rules after it had come in."""
+        return self._deaf is not None
+
     # Sending
 
     def send(self, message: Message, buffers: Sequence[Buffer] = ()) -> None:
