@@ -1,0 +1,166 @@
+"""Entrance: the hands of one model's Gateway machine in virtual time, and the clients that wait there."""
+
+from collections.abc import Callable
+from typing import Any
+
+from cutwater.drivers.sim.links import End, Links
+from cutwater.drivers.sim.outcomes import Asking
+from cutwater.drivers.sim.process import Process
+from cutwater.drivers.sim.stepper import Hands, Stepper
+from cutwater.engine.gateway import Gateway
+from cutwater.engine.trace import Trace
+from cutwater.engine.vocabulary import (
+    Asked,
+    Complete,
+    Dial,
+    DialFailed,
+    Fail,
+    Hangup,
+    Launch,
+    Lost,
+    Opened,
+    Paused,
+    Received,
+    Rerouted,
+    Resumed,
+    Route,
+    Send,
+    StandIn,
+    Stop,
+)
+from cutwater.profile.profile import FrameCost
+from cutwater.units import RequestId, Seconds
+from cutwater.wire.message import Infer, TensorSpec
+
+Inputs = Callable[[Route], tuple[TensorSpec, ...]]
+"""What enters a route's chain, as it is packed for its first hop."""
+
+
+class Entrance:
+    """One model at one gateway; an `Owner` of links."""
+
+    def __init__(
+        self,
+        process: Process,
+        machine: Gateway,
+        links: Links,
+        inputs: Inputs,
+        *,
+        tokens: Callable[[str], str],
+        frame: tuple[FrameCost, FrameCost] = (FrameCost(), FrameCost()),
+        encode: Seconds = 0.0,
+        stand_in: Callable[[StandIn], None] = lambda command: None,
+        trace: Trace | None = None,
+        who: str = "gateway",
+    ) -> None:
+        """``tokens``: what to show at an address; ``frame``: cost of sending and of receiving one.
+
+        ``encode``: seconds to pack one request; ``stand_in`` obeys `StandIn`.
+        """
+        self.process = process
+        self.machine = machine
+        self.sending, self.receiving = frame
+        self.open: dict[RequestId, Asking] = {}
+        """Asked and not answered."""
+        self.told: Callable[[Asking], None] = lambda asking: None
+        """Hears of every answer."""
+        self._clock = process.clock
+        self._links = links
+        self._inputs = inputs
+        self._tokens = tokens
+        self._encode = encode
+        self._ends: dict[int, End] = {}
+        self._entering: dict[tuple[int, int], tuple[tuple[TensorSpec, ...], int]] = {}
+        hands: Hands = {
+            Launch: self._launch,
+            Send: self._send,
+            Dial: self._dial,
+            Hangup: self._hangup,
+            StandIn: stand_in,
+            Complete: self._complete,
+            Fail: self._fail,
+            Stop: lambda command: None,
+        }
+        self.stepper = Stepper(machine, hands, process, who, trace)
+
+    def ask(self, asking: Asking) -> None:
+        """A client wants an answer; while the process's loop is at work."""
+        assert asking.request not in self.open
+        self.open[asking.request] = asking
+        self.stepper.tell(Asked(asking.request, asking.deadline - self._clock.now))
+
+    def reroute(self, routes: tuple[Route, ...]) -> None:
+        """These are the ways from now on; while the process's loop is at work."""
+        self.stepper.tell(Rerouted(routes))
+
+    # Owner
+
+    def opened(self, end: End) -> None:
+        """See `Owner.opened`."""
+        self._ends[end.id] = end
+        self.stepper.tell(Opened(end.id, end.credits, end.address))
+
+    def received(self, end: End, message: Any, nbytes: int) -> None:
+        """See `Owner.received`."""
+        self.stepper.tell(Received(end.id, message, nbytes))
+
+    def lost(self, end: End, reason: str) -> None:
+        """See `Owner.lost`."""
+        if self._ends.pop(end.id, None) is not None:
+            self.stepper.tell(Lost(end.id, reason))
+
+    def paused(self, end: End, on: bool) -> None:
+        """See `Owner.paused`."""
+        self.stepper.tell(Paused(end.id) if on else Resumed(end.id))
+
+    # Hands
+
+    def _launch(self, command: Launch) -> None:
+        route = command.route
+        asking = self.open[command.key.request]
+        asking.attempt, asking.route = command.key.attempt, route
+        end = self._ends.get(command.link)
+        if end is None:
+            return
+        tensors, nbytes = self._enter(route)
+        key, hops = command.key, route.hops
+        message = Infer(
+            key.request, key.attempt, command.budget, hops[1:], route.reply_packing, hops[0].packing, tensors
+        )
+        end.send(message, nbytes)
+
+    def _enter(self, route: Route) -> tuple[tuple[TensorSpec, ...], int]:
+        which = (route.epoch, route.chain)
+        found = self._entering.get(which)
+        if found is None:
+            tensors = self._inputs(route)
+            found = self._entering[which] = (tensors, sum(spec.nbytes for spec in tensors))
+        return found
+
+    def _send(self, command: Send) -> None:
+        end = self._ends.get(command.link)
+        if end is not None:
+            end.send(command.message)
+
+    def _dial(self, command: Dial) -> None:
+        address = command.address
+        self._links.dial(self, address, self._tokens(address), lambda why: self.stepper.tell(DialFailed(address, why)))
+
+    def _hangup(self, command: Hangup) -> None:
+        end = self._ends.get(command.link)
+        if end is not None:
+            end.close("nothing needs it any more")
+
+    def _complete(self, command: Complete) -> None:
+        asking = self.open.pop(command.request)
+        asking.degraded = command.degraded
+        self._end(asking)
+
+    def _fail(self, command: Fail) -> None:
+        asking = self.open.pop(command.request)
+        asking.kind = command.fault.kind
+        self._end(asking)
+
+    def _end(self, asking: Asking) -> None:
+        asking.ended = self._clock.now
+        self.told(asking)

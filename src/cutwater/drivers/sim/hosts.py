@@ -1,0 +1,121 @@
+"""Host: cores that the processes of a machine share.
+
+All that runs on a host gets on at the same rate: its share of the cores where more wants to run than there are, and
+slower by up to the measured contention while other cores are busy. So one virtual time per host, which passes at that
+rate, says when everything is done (processor sharing; Kleinrock, "Queueing Systems" vol. 2, 1976, section 4.4).
+Most of a simulation's time is spent here; so a job is a list, and what would be small methods is written out.
+"""
+
+from heapq import heappop, heappush
+from itertools import count
+from typing import Any
+
+from cutwater.drivers.sim.clock import Call, Clock
+from cutwater.units import Seconds
+
+Job = list[Any]
+"""Something that needs a core: [when it ends in the host's own time, number, call, arg, threads, taken off]."""
+_OFF = 5
+
+
+class Host:
+    """One machine."""
+
+    def __init__(self, clock: Clock, name: str, cores: int, *, contention: float = 1.0, threads: int = 1) -> None:
+        """``contention``: time with all other cores busy over time alone; ``threads``: of one worker's computing."""
+        self.name = name
+        self.cores = cores
+        self.busy: Seconds = 0.0
+        """Seconds of core time spent so far."""
+        self._clock = clock
+        self._contention = contention
+        self._own = threads
+        self._jobs: list[Job] = []
+        self._numbers = count()
+        self._running = 0
+        """Threads that want to run."""
+        self._rates: list[float] = [1.0]
+        """By the number of threads that want to run."""
+        self._rate = 1.0
+        self._virtual = 0.0
+        self._since: Seconds = 0.0
+        self._alarm = 0
+        """The newest call asked of the clock; older ones are out of date."""
+        self._ringing = False
+        """A job has just ended: what follows at once may start others, and the next alarm is set after that."""
+
+    def start(self, seconds: Seconds, call: Call, arg: Any = None, threads: int = 1) -> Job:
+        """Work that takes ``seconds`` alone on the host; then ``call(arg)``."""
+        if self._since != self._clock.now:
+            self._pass()
+        job: Job = [self._virtual + seconds, next(self._numbers), call, arg, threads, False]
+        heappush(self._jobs, job)
+        running = self._running = self._running + threads
+        if self._ringing:
+            return job
+        rates = self._rates
+        rate = rates[running] if running < len(rates) else self._rate_of(running)
+        if rate != self._rate or self._jobs[0] is job:
+            self._rate = rate
+            self._arm()
+        return job
+
+    def stop(self, job: Job) -> Seconds:
+        """Take ``job`` off the cores; returns the work that was left."""
+        self._pass()
+        job[_OFF] = True
+        self._running -= job[4]
+        if not self._ringing:
+            self._settle()
+        left: float = job[0] - self._virtual
+        return max(left, 0.0)
+
+    def _pass(self) -> None:
+        """Bring the host's own time up to now."""
+        now = self._clock.now
+        running = self._running
+        if running:
+            passed = now - self._since
+            self._virtual += passed * self._rate
+            self.busy += passed * (running if running < self.cores else self.cores)
+        self._since = now
+
+    def _rate_of(self, running: int) -> float:
+        """How fast everything gets on while ``running`` threads want to."""
+        rates = self._rates
+        while len(rates) <= running:
+            n = len(rates)
+            others = min(1.0, max(0, n - self._own) / max(self.cores - self._own, 1))
+            rates.append(min(1.0, self.cores / n) / (1.0 + (self._contention - 1.0) * others))
+        return rates[running]
+
+    def _settle(self) -> None:
+        """Set the alarm anew after jobs have come and gone."""
+        jobs = self._jobs
+        while jobs and jobs[0][_OFF]:
+            heappop(jobs)
+        if jobs:
+            running, rates = self._running, self._rates
+            self._rate = rates[running] if running < len(rates) else self._rate_of(running)
+            self._arm()
+        else:
+            self._alarm += 1
+            self._virtual = 0.0  # idle: start over, before sums lose digits
+
+    def _arm(self) -> None:
+        self._alarm += 1
+        left = self._jobs[0][0] - self._virtual
+        self._clock.after(left / self._rate if left > 0.0 else 0.0, self._ring, self._alarm)
+
+    def _ring(self, alarm: int) -> None:
+        if alarm != self._alarm:
+            return
+        self._pass()
+        job = heappop(self._jobs)
+        if job[0] > self._virtual:
+            self._virtual = job[0]
+        self._running -= job[4]
+        self._ringing = True
+        job[2](job[3])
+        self._ringing = False
+        self._settle()

@@ -1,0 +1,132 @@
+"""Process: an event loop that does one thing after the other, and a thread beside it that computes.
+
+Each end of a link spends processor time on each frame. A process that is stopped (SIGSTOP) does nothing, while what
+others send it waits; one that is dead never does anything again.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from cutwater.drivers.sim.clock import Call, Clock
+from cutwater.drivers.sim.hosts import Host, Job
+from cutwater.units import NodeId, Seconds
+
+
+def _leave(leaving: list[tuple[Call, Any]]) -> None:
+    for call, arg in leaving:
+        call(arg)
+
+
+LEAVE: Call = _leave
+
+
+class Line:
+    """Work of one thread, one item after the other."""
+
+    __slots__ = ("_arg", "_call", "_cost", "_host", "_items", "_job", "_leaving", "_owner", "_threads", "busy")
+
+    def __init__(self, owner: "Process", threads: int) -> None:
+        self._owner = owner
+        self._host = owner.host
+        self._threads = threads
+        self._items: deque[tuple[Seconds, Call, Any]] = deque()
+        """Seconds of work, and what to call when they are done."""
+        self._leaving: list[tuple[Call, Any]] = []
+        self._cost: Seconds = 0.0
+        self._job: Job | None = None
+        self._call: Call = LEAVE
+        self._arg: Any = None
+        self.busy = False
+
+    def add(self, seconds: Seconds, call: Call, arg: Any) -> None:
+        """Do this after everything else."""
+        self._items.append((seconds, call, arg))
+        if not self.busy:
+            self._go_on()
+
+    def send(self, seconds: Seconds, call: Call, arg: Any) -> None:
+        """Have a frame leave after ``seconds`` of work, before anything else; only from what this line does.
+
+        Frames that are sent in one go leave in one go.
+        """
+        self._leaving.append((call, arg))
+        self._cost += seconds
+
+    def _go_on(self) -> None:
+        """Until something takes time, or nothing is left."""
+        owner, items = self._owner, self._items
+        while owner.running:
+            if self._leaving:
+                seconds, call, arg = self._cost, LEAVE, self._leaving
+                self._leaving, self._cost = [], 0.0
+            elif items:
+                seconds, call, arg = items.popleft()
+            else:
+                break
+            self.busy = True
+            if seconds > 0.0:
+                self._call, self._arg = call, arg
+                self._job = self._host.start(seconds * owner.slowdown, self._done, None, self._threads)
+                return
+            call(arg)
+        self.busy = False
+
+    def _done(self, _: None) -> None:
+        self._job = None
+        self._call(self._arg)
+        self._go_on()
+
+    def pause(self) -> None:
+        """Stop in the middle of it."""
+        if self._job is not None:
+            left = self._host.stop(self._job) / self._owner.slowdown
+            self._items.appendleft((left, self._call, self._arg))
+            self._job = None
+            self.busy = False
+
+    def resume(self) -> None:
+        """Go on."""
+        if not self.busy:
+            self._go_on()
+
+
+class Process:
+    """A process of a node."""
+
+    def __init__(self, clock: Clock, host: Host, node: NodeId, name: str, *, threads: int = 1) -> None:
+        self.clock = clock
+        self.host = host
+        self.node = node
+        self.name = name
+        self.slowdown = 1.0
+        """How many times longer its work takes than it should."""
+        self.alive = True
+        self.running = True
+        """It is alive, and not stopped."""
+        self.loop = Line(self, 1)
+        self.computing = Line(self, threads)
+        self.on_death: list[Callable[[], None]] = []
+        """Told when it dies, whatever of."""
+
+    def stop(self) -> None:
+        """SIGSTOP."""
+        if self.running:
+            self.loop.pause()
+            self.computing.pause()
+            self.running = False
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        if self.alive and not self.running:
+            self.running = True
+            self.loop.resume()
+            self.computing.resume()
+
+    def die(self) -> None:
+        """SIGKILL, or an end of its own accord."""
+        if self.alive:
+            self.stop()
+            self.alive = False
+            for told in self.on_death:
+                told()

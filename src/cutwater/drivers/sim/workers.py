@@ -1,0 +1,175 @@
+"""SimWorker: the hands of one stage's machine in virtual time; computing takes what a profile says."""
+
+from collections.abc import Callable
+from math import exp
+from random import Random
+from typing import Any
+
+import msgspec
+
+from cutwater.drivers.sim.links import End, Links
+from cutwater.drivers.sim.process import Process
+from cutwater.drivers.sim.stepper import Hands, Stepper
+from cutwater.engine.stage import StageWorker
+from cutwater.engine.trace import Trace
+from cutwater.engine.vocabulary import (
+    Compute,
+    Computed,
+    Dial,
+    DialFailed,
+    Die,
+    Drain,
+    Forget,
+    Lost,
+    Opened,
+    Paused,
+    Received,
+    Relay,
+    Result,
+    Resumed,
+    Send,
+    Stop,
+)
+from cutwater.profile.profile import FrameCost
+from cutwater.units import Seconds
+from cutwater.wire.message import Address, Answer, Infer, TensorSpec
+
+NORMAL_QUARTILES = 1.349
+"""Distance between the quartiles of a normal distribution, in standard deviations."""
+
+
+class Work(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker does with one request; seconds with nothing else on the host."""
+
+    seconds: Seconds
+    spread: Seconds = 0.0
+    """Distance between the quartiles of the seconds."""
+    decode: Seconds = 0.0
+    encode: Seconds = 0.0
+    outputs: tuple[TensorSpec, ...] = ()
+    """As they are packed for the next hop."""
+    sending: FrameCost = FrameCost()
+    receiving: FrameCost = FrameCost()
+
+
+class SimWorker:
+    """A stage's worker; an `Owner` of links."""
+
+    def __init__(
+        self,
+        process: Process,
+        machine: StageWorker,
+        work: Work,
+        links: Links,
+        token: str,
+        *,
+        trace: Trace | None = None,
+    ) -> None:
+        self.process = process
+        self.machine = machine
+        self.work = work
+        self.sending, self.receiving = work.sending, work.receiving
+        self.served = 0
+        self.busy: Seconds = 0.0
+        """Seconds spent computing, by the clock."""
+        self.on_stop: Callable[[], None] = lambda: None
+        """Told when it ends by itself."""
+        self._clock = process.clock
+        self._links = links
+        self._rng: Random = links.rng
+        self._token = token
+        self._ends: dict[int, End] = {}
+        self._passing = 0
+        self._nbytes = sum(spec.nbytes for spec in work.outputs)
+        self._sigma = work.spread / work.seconds / NORMAL_QUARTILES if work.seconds else 0.0
+        self._each = work.seconds + work.decode + work.encode
+        self._free: Seconds = 0.0
+        hands: Hands = {
+            Compute: self._compute,
+            Send: self._send,
+            Relay: self._relay,
+            Forget: _nothing,
+            Dial: self._dial,
+            Die: self._die,
+            Stop: self._die,
+        }
+        self.stepper = Stepper(machine, hands, process, machine.stage, trace)
+
+    def listen(self, address: Address) -> None:
+        """Take links at ``address``."""
+        self._links.listen(address, self, self._token, lambda: self.machine.options.credits)
+
+    def drain(self) -> None:
+        """Finish what is here, accept nothing new, then end."""
+        self.process.loop.add(0.0, self.stepper.tell, Drain())
+
+    # Owner
+
+    def opened(self, end: End) -> None:
+        """See `Owner.opened`."""
+        self._ends[end.id] = end
+        self.stepper.tell(Opened(end.id, end.credits, end.address))
+
+    def received(self, end: End, message: Any, nbytes: int) -> None:
+        """See `Owner.received`."""
+        self._passing = nbytes
+        self.stepper.tell(Received(end.id, message, nbytes))
+
+    def lost(self, end: End, reason: str) -> None:
+        """See `Owner.lost`."""
+        del self._ends[end.id]
+        self.stepper.tell(Lost(end.id, reason))
+
+    def paused(self, end: End, on: bool) -> None:
+        """See `Owner.paused`."""
+        self.stepper.tell(Paused(end.id) if on else Resumed(end.id))
+
+    # Hands
+
+    def _compute(self, command: Compute) -> None:
+        seconds = self._each
+        if self._sigma:
+            seconds += self.work.seconds * (exp(self._rng.gauss(0.0, self._sigma)) - 1.0)
+        self.process.computing.add(seconds * len(command.keys), self._finished, (command, self._clock.now))
+
+    def _finished(self, what: tuple[Compute, Seconds]) -> None:
+        command, given = what
+        now = self._clock.now
+        started = max(given, self._free) + self.work.decode
+        self._free = now
+        self.busy += now - started
+        self.served += len(command.keys)
+        work = self.work
+        results = tuple([Result(key, work.outputs, work.decode, work.encode) for key in command.keys])
+        cpu = work.seconds * len(command.keys)
+        computed = Computed(command.batch, started, now - work.encode, results, cpu)
+        self.process.loop.add(0.0, self.stepper.tell, computed)
+
+    def _send(self, command: Send) -> None:
+        end = self._ends.get(command.link)
+        if end is not None:
+            message = command.message
+            kind = type(message)
+            end.send(message, self._nbytes if kind is Infer or kind is Answer else 0)
+
+    def _relay(self, command: Relay) -> None:
+        end = self._ends.get(command.link)
+        if end is not None:
+            end.send(command.message, self._passing)
+
+    def _dial(self, command: Dial) -> None:
+        address = command.address
+        self._links.dial(self, address, self._token, lambda why: self.stepper.tell(DialFailed(address, why)))
+
+    def _die(self, command: Die | Stop) -> None:
+        # What was said goes first.
+        self.process.loop.add(0.0, self._end, None)
+
+    def _end(self, _: None) -> None:
+        if self.process.alive:
+            self.process.die()
+            self.on_stop()
+
+
+def _nothing(command: Any) -> None:
+    """There are no tensors to let go of."""
