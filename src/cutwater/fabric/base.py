@@ -119,6 +119,10 @@ class WorkQueue(Protocol):
         """Items that wait or are under way."""
         ...
 
+    async def dead(self) -> list[bytes]:
+        """Items that were delivered too often without an acknowledgement and set aside, oldest first."""
+        ...
+
 
 Progress = Callable[[int, int], None]
 """Told (bytes done, bytes in all)."""

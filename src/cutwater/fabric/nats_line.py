@@ -1,0 +1,267 @@
+"""A line to a NATS server that is made anew for as long as it is wanted.
+
+One connection of the client library serves until it ends; then another one takes its place (the library's own way of
+reconnecting keeps requests waiting that nobody will answer any more, and gives up for good on some errors).
+"""
+
+import asyncio
+import logging
+import random
+import ssl
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+
+from cutwater.errors import FabricError, FabricLost, Forbidden
+from cutwater.fabric.base import TIMEOUT
+from cutwater.units import Seconds
+
+DIAL_TIMEOUT: Seconds = 3.0
+"""For the server to accept a connection."""
+PING: Seconds = 1.0
+"""Between two signs of life; two that stay unanswered end the connection."""
+FIRST_WAIT: Seconds = 0.05
+LONGEST_WAIT: Seconds = 2.0
+"""Between two attempts to connect: doubling from the first to the longest, each shortened at random by up to half."""
+
+_log = logging.getLogger(__name__)
+
+
+class NatsOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How to reach a NATS server, and as whom."""
+
+    servers: tuple[str, ...] = ("nats://127.0.0.1:4222",)
+    """Its URLs; several if it is a cluster of its own."""
+    ca: Path | None = None
+    """Certificate authority that signed the server's certificate (PEM). With it the connection is TLS."""
+    certificate: Path | None = None
+    """This process' own certificate (PEM)."""
+    key: Path | None = None
+    """Its private key (PEM)."""
+    seed: Path | None = None
+    """File with the seed of this user's NKey."""
+    inbox: str = "_INBOX"
+    """First words of the subjects that answers to this process come back on; permissions may demand one of its own."""
+    name: str = "cutwater"
+    """What the server calls this connection in its lists."""
+
+    def context(self) -> ssl.SSLContext | None:
+        """The TLS context, read from the files anew; None: plain TCP."""
+        if self.ca is None:
+            return None
+        context = ssl.create_default_context(cafile=self.ca)
+        if self.certificate is not None:
+            context.load_cert_chain(self.certificate, self.key)
+        return context
+
+
+class Denied(nats.errors.Error):
+    """The server does not let this user publish on a subject."""
+
+
+class Connection(Client):
+    """One connection: ends when it is lost, and everything that waits for an answer on it with it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ended = asyncio.Event()
+        self.trouble: Exception | None = None
+        self._waiting: dict[str, tuple[str, asyncio.Future[Msg]]] = {}
+        self._answers = ""
+
+    async def dial(self, options: NatsOptions) -> None:
+        """Connect, once."""
+        await self.connect(
+            list(options.servers),
+            allow_reconnect=False,
+            # With 1 each server is tried twice; there is no value for once.
+            max_reconnect_attempts=1,
+            reconnect_time_wait=0,
+            connect_timeout=DIAL_TIMEOUT,  # type: ignore[arg-type]
+            ping_interval=PING,  # type: ignore[arg-type]
+            max_outstanding_pings=2,
+            error_cb=self._troubled,
+            closed_cb=self._end,
+            tls=options.context(),
+            nkeys_seed=None if options.seed is None else str(options.seed),
+            inbox_prefix=options.inbox,
+            name=options.name,
+        )
+        self._answers = self.new_inbox()
+        await self.subscribe(f"{self._answers}.*", cb=self._answered)
+
+    async def request(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        timeout: float = TIMEOUT,  # noqa: ASYNC109
+        old_style: bool = False,
+        headers: dict[str, Any] | None = None,
+    ) -> Msg:
+        """The answer; unlike the library's, it fails at once when the connection ends or the subject is denied."""
+        token = self._nuid.next().decode()
+        future: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
+        self._waiting[token] = (subject.lower(), future)
+        try:
+            await self.publish(subject, payload, reply=f"{self._answers}.{token}", headers=headers)
+            async with asyncio.timeout(timeout):
+                answer = await future
+        except TimeoutError:
+            raise nats.errors.TimeoutError from None
+        finally:
+            del self._waiting[token]
+        if answer.headers and answer.headers.get("Status") == "503" and not answer.data:
+            raise nats.errors.NoRespondersError
+        return answer
+
+    async def _answered(self, message: Msg) -> None:
+        _, future = self._waiting.get(message.subject.rpartition(".")[2], ("", None))
+        if future is not None and not future.done():
+            future.set_result(message)
+        elif message.reply.startswith("$JS.ACK."):
+            # Work for a taker that has left: somebody else shall have it now, not when its time is over.
+            await self.publish(message.reply, b"-NAK")
+
+    async def _troubled(self, error: Exception) -> None:
+        self.trouble = error
+        text = str(error).lower()
+        if "permissions violation" in text:
+            _log.warning("%s", error)
+            for subject, future in self._waiting.values():
+                if f'"{subject}"' in text and not future.done():
+                    future.set_exception(Denied(str(error)))
+
+    async def _end(self) -> None:
+        self.ended.set()
+        for _, future in self._waiting.values():
+            if not future.done():
+                future.set_exception(nats.errors.ConnectionClosedError())
+
+
+@contextmanager
+def plainly(what: str) -> Iterator[None]:
+    """Say in our own types what the library raises while it does ``what``."""
+    try:
+        yield
+    except Denied as error:
+        raise Forbidden(f"{what}: this user may not: {error}") from error
+    except nats.errors.MaxPayloadError as error:
+        raise FabricError(f"{what}: larger than the server takes (max_payload); store it as a blob") from error
+    except (nats.errors.NoRespondersError, nats.js.errors.NoStreamResponseError) as error:
+        raise FabricLost(f"{what}: the server has no such stream, or JetStream is not ready") from error
+    except nats.js.errors.ServiceUnavailableError as error:
+        raise FabricLost(f"{what}: JetStream is not available: {error.description}") from error
+    except nats.js.errors.Error as error:
+        raise FabricError(f"{what}: {error}") from error
+    except (nats.errors.TimeoutError, TimeoutError) as error:
+        raise FabricLost(f"{what}: not confirmed in time") from error
+    except (nats.errors.Error, OSError) as error:
+        raise FabricLost(f"{what}: the connection was lost: {error}") from error
+
+
+class Line:
+    """Keeps one Connection; when it ends, the next."""
+
+    def __init__(self, options: NatsOptions) -> None:
+        self._options = options
+        self._connection: Connection | None = None
+        self._usable = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.on_connection: list[Callable[[Connection], Awaitable[None]]] = []
+        """Each sets up again, on a new connection, what was on the last one."""
+        self.listeners: list[Callable[[bool], None]] = []
+
+    async def open(self) -> None:
+        """Connect. Raises FabricLost, Forbidden."""
+        self._connection = await self._dial()
+        self._usable.set()
+        self._task = asyncio.create_task(self._keep(), name=f"line {self._options.name}")
+
+    async def close(self) -> None:
+        """Send what waits to leave, and hang up; harmless if closed."""
+        self._usable.clear()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            self._task = None
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection right now."""
+        return self._usable.is_set()
+
+    @property
+    def connection(self) -> Connection:
+        """The connection of right now. Raises FabricLost."""
+        if not self._usable.is_set() or self._connection is None or not self._connection.is_connected:
+            raise FabricLost(f"not connected to {', '.join(self._options.servers)}")
+        return self._connection
+
+    @property
+    def jetstream(self) -> JetStreamContext:
+        """JetStream over the connection of right now. Raises FabricLost."""
+        return JetStreamContext(self.connection, timeout=TIMEOUT)
+
+    async def back(self) -> Connection:
+        """The connection, as soon as there is one."""
+        while not self.connected:
+            await self._usable.wait()
+        assert self._connection is not None
+        return self._connection
+
+    async def _dial(self) -> Connection:
+        connection = Connection()
+        try:
+            await connection.dial(self._options)
+        except (nats.errors.Error, OSError) as error:
+            await connection.close()
+            cause = error if not isinstance(error, nats.errors.NoServersError) else connection.trouble or error
+            where = ", ".join(self._options.servers)
+            if "authorization" in str(cause).lower() or "authentication" in str(cause).lower():
+                raise Forbidden(f"{where} does not know this user ({cause}); check the invitation") from error
+            raise FabricLost(f"cannot connect to {where}: {cause}") from error
+        return connection
+
+    async def _keep(self) -> None:
+        while True:
+            assert self._connection is not None
+            await self._connection.ended.wait()
+            self._usable.clear()
+            self._tell(False)
+            self._connection = await self._redial()
+            self._usable.set()
+            self._tell(True)
+
+    async def _redial(self) -> Connection:
+        wait = FIRST_WAIT
+        while True:
+            await asyncio.sleep(wait * random.uniform(0.5, 1.0))
+            wait = min(2 * wait, LONGEST_WAIT)
+            try:
+                connection = await self._dial()
+            except FabricError as error:
+                _log.info("%s: %s", self._options.name, error)
+                continue
+            try:
+                for renew in self.on_connection:
+                    await renew(connection)
+            except (nats.errors.Error, OSError) as error:
+                _log.info("%s: the new connection was lost at once: %s", self._options.name, error)
+                await connection.close()
+                continue
+            return connection
+
+    def _tell(self, connected: bool) -> None:
+        for told in tuple(self.listeners):
+            told(connected)
