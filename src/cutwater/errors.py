@@ -25,6 +25,7 @@
         CodecError            a tensor does not decode to what its header declares
       RunError              the run went wrong
         WorkerLost            a worker process ended
+        ProcessLost           a process of the cluster ended, or never began to serve
         StageFailed           a stage could not compute a request
         LinkLost              a peer is gone or silent
         DeadlineExceeded      no answer in time
@@ -167,6 +168,10 @@ class WorkerLost(RunError):
 
     retryable = True
     status = 503
+
+
+class ProcessLost(RunError):
+    """A process of the cluster ended, or never began to serve; the message shows the end of its log."""
 
 
 class StageFailed(RunError):

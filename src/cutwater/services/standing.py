@@ -1,4 +1,4 @@
-"""A standing process, such as a node agent: told its settings, says when it serves, logs within bounds, ends on SIGTERM.
+"""A standing process, such as a node agent: told its settings, says when it serves, logs in bounds, ends on SIGTERM.
 
 It is started with one argument, a file of settings (`cutwater.settings.handover`). Its first line on stdout is
 `Serving` or `Unable`; from then on stdout is where stderr is. `services/background.py` is the other side.
@@ -71,13 +71,11 @@ def _print(words: Serving | Unable) -> None:
 
 def _log_within(limit: int) -> None:
     path = os.environ.get(LOG)
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s",
-        datefmt="%Y-%m-%dT%H:%M:%S",
-        handlers=[BoundedLog(Path(path), limit)] if path else None,
-    )
-    logging.Formatter.converter = time.gmtime
+    handler = BoundedLog(Path(path), limit) if path else logging.StreamHandler()
+    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 class BoundedLog(logging.Handler):

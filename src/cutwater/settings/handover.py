@@ -15,7 +15,7 @@ def write_handover(path: Path, settings: Settings) -> None:
     data = msgspec.json.format(msgspec.json.encode(settings, enc_hook=str), indent=2)
     draft = path.with_name(path.name + ".new")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "wb") as file:
+    with os.fdopen(descriptor, "wb") as file:
         file.write(data)
     draft.replace(path)
 

@@ -13,7 +13,6 @@ from typing import Annotated
 from cutwater.errors import BadQuantity
 from cutwater.units import Seconds, format_bytes, format_seconds, parse_bytes, parse_seconds
 
-_FLAGS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 
 
@@ -67,14 +66,6 @@ def _share(value: object) -> float:
     return number
 
 
-def _flag(value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    if not isinstance(value, str) or value.lower() not in _FLAGS:
-        raise BadQuantity(f"expected true or false, not {value!r}")
-    return _FLAGS[value.lower()]
-
-
 def _size(value: object) -> int:
     size = parse_bytes(_positive(value))
     if size < 1:
@@ -97,21 +88,14 @@ def _path(value: object) -> Path:
     return Path(_text(value)).expanduser()
 
 
-def _words(value: object) -> tuple[str, ...]:
-    parts = value if isinstance(value, list) else _text(value).split(",")
-    return tuple(_word(part.strip() if isinstance(part, str) else part) for part in parts if part != "")
-
-
 TEXT = Kind("text", _text, str)
 WORD = Kind("name", _word, str)
 COUNT = Kind("whole number", _count, str)
 NUMBER = Kind("number", _number, lambda value: f"{value:g}")
 SHARE = Kind("share", _share, lambda value: f"{value:.0%}")
-FLAG = Kind("true or false", _flag, lambda value: str(value).lower())
 SIZE = Kind("size", _size, lambda value: format_bytes(float(str(value))))
 DURATION = Kind("duration", _duration, lambda value: format_seconds(float(str(value))))
 PATH = Kind("path", _path, str)
-WORDS = Kind("names", _words, lambda value: ",".join(value) if isinstance(value, tuple) else str(value))
 
 Text = Annotated[str, TEXT]
 Word = Annotated[str, WORD]
@@ -119,9 +103,7 @@ Word = Annotated[str, WORD]
 Count = Annotated[int, COUNT]
 Number = Annotated[float, NUMBER]
 Share = Annotated[float, SHARE]
-Flag = Annotated[bool, FLAG]
 Size = Annotated[int, SIZE]
 """Bytes."""
 Duration = Annotated[Seconds, DURATION]
 File = Annotated[Path, PATH]
-Words = Annotated[tuple[str, ...], WORDS]

