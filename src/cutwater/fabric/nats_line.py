@@ -108,27 +108,46 @@ class Connection(Client):
     ) -> Msg:
         """The answer; unlike the library's, it fails at once when the connection ends or the subject is denied."""
         token = self._nuid.next().decode()
-        future: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
-        self._waiting[token] = (subject.lower(), future)
-        try:
-            await self.publish(subject, payload, reply=f"{self._answers}.{token}", headers=headers)
-            async with asyncio.timeout(timeout):
-                answer = await future
-        except TimeoutError:
-            raise nats.errors.TimeoutError from None
-        finally:
-            del self._waiting[token]
+        answer = await self._ask(token, subject, payload, f"{self._answers}.{token}", timeout, headers)
         if answer.headers and answer.headers.get("Status") == "503" and not answer.data:
             raise nats.errors.NoRespondersError
         return answer
 
+    async def pull(self, subject: str, payload: bytes, timeout: Seconds) -> Msg:  # noqa: ASYNC109
+        """Like `request`, where the answer is a message of a stream: it keeps its own subject on the way."""
+        inbox = self.new_inbox()
+
+        async def answered(message: Msg) -> None:
+            self._settle(inbox, message)
+
+        subscription = await self.subscribe(inbox, cb=answered)
+        try:
+            return await self._ask(inbox, subject, payload, inbox, timeout, None)
+        finally:
+            if self.is_connected:
+                await subscription.unsubscribe()
+
+    async def _ask(
+        self, token: str, subject: str, payload: bytes, reply: str, timeout: Seconds, headers: dict[str, Any] | None
+    ) -> Msg:
+        future: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
+        self._waiting[token] = (subject.lower(), future)
+        try:
+            await self.publish(subject, payload, reply=reply, headers=headers)
+            async with asyncio.timeout(timeout):
+                return await future
+        except TimeoutError:
+            raise nats.errors.TimeoutError from None
+        finally:
+            del self._waiting[token]
+
     async def _answered(self, message: Msg) -> None:
-        _, future = self._waiting.get(message.subject.rpartition(".")[2], ("", None))
+        self._settle(message.subject.rpartition(".")[2], message)
+
+    def _settle(self, token: str, message: Msg) -> None:
+        _, future = self._waiting.get(token, ("", None))
         if future is not None and not future.done():
             future.set_result(message)
-        elif message.reply.startswith("$JS.ACK."):
-            # Work for a taker that has left: somebody else shall have it now, not when its time is over.
-            await self.publish(message.reply, b"-NAK")
 
     async def _troubled(self, error: Exception) -> None:
         self.trouble = error

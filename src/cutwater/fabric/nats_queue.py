@@ -133,7 +133,7 @@ class NatsQueue:
     async def _pull(self, timeout: Seconds) -> NatsDelivery | None:  # noqa: ASYNC109
         wish = {"batch": 1, "expires": math.ceil(max(timeout, 0.001) * 1e9)}
         with plainly(f"take from {self._subject}"):
-            message = await self._line.connection.request(
+            message = await self._line.connection.pull(
                 f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{_TAKERS}",
                 msgspec.json.encode(wish),
                 timeout + _GRACE,
