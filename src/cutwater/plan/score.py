@@ -226,6 +226,11 @@ def _check_nodes(p: Problem, choice: Choice) -> None:
 def score(problem: Problem, choice: Choice) -> Score:
     """What a choice is predicted to do. Raises NoPlan where it is not a plan at all."""
     check(problem, choice)
+    return unchecked_score(problem, choice)
+
+
+def unchecked_score(problem: Problem, choice: Choice) -> Score:
+    """The same for a choice that `check` would refuse, such as one whose replicas differ: each counts as the first."""
     p = problem
     total = tally(p, choice)
     kind, key, period = max(total.resources(), key=lambda entry: entry[2])

@@ -1,0 +1,211 @@
+"""The planner: blueprints that use the nodes there are, and say what they and the live one are worth."""
+
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from cutwater.cut.lattice import Lattice
+from cutwater.engine.cluster import Announcement, Blueprint, DeploySpec, Hardware, MeasuredLink, ModelRecord
+from cutwater.engine.control import MakePlan, NodeView, Planned
+from cutwater.frameworks.onnx import OnnxRuntime
+from cutwater.services.library import Library
+from cutwater.services.planner import answer
+from cutwater.units import NodeId
+
+GIB = 2**30
+Ask = Callable[..., Planned]
+
+
+def node(
+    name: str, *, speed: float = 1.0, host: str = "", free: int = GIB, cores: int = 4, load: float = 0.0
+) -> NodeView:
+    told = Announcement(
+        node=NodeId(name),
+        incarnation="1",
+        host=host or name,
+        hardware=Hardware(machine="test", cores=cores, memory=GIB, speed=speed),
+        address="tcp:10.0.0.1:1",
+        version="0",
+    )
+    return NodeView(announcement=told, free=free)
+
+
+THREE = (node("a"), node("b"), node("c"))
+
+
+@pytest.fixture
+def ask(plain_record: ModelRecord, blob_folder: Path) -> Ask:
+    """Plans for the small transformer: its profile says that computing is slow and links are not."""
+    library = Library(blob_folder)
+
+    def asked(views: tuple[NodeView, ...], live: Blueprint | None = None, links: tuple = (), **spec: object) -> Planned:
+        command = MakePlan(
+            ticket=7,
+            spec=DeploySpec(model=plain_record.name, **spec),  # type: ignore[arg-type]
+            record=plain_record,
+            nodes=views,
+            links=links,
+            source=NodeId("a"),
+            source_host="a",
+            live=live,
+        )
+        return answer(command, library)
+
+    return asked
+
+
+def made(planned: Planned) -> Blueprint:
+    assert planned.fault is None, planned.fault
+    assert planned.blueprint is not None
+    return planned.blueprint
+
+
+def test_three_alike_nodes_share_the_work(ask: Ask) -> None:
+    planned = ask(THREE)
+    [chain] = made(planned).chains
+    assert [placement.node for placement in chain.placements] == [stage.nodes[0] for stage in chain.plan.stages]
+    assert {placement.node for placement in chain.placements} == {"a", "b", "c"}
+    assert planned.ticket == 7
+    assert planned.best == pytest.approx(made(planned).throughput)
+    assert planned.current is None
+
+
+def test_every_stage_is_stored_under_its_hash_and_runs(ask: Ask, blob_folder: Path) -> None:
+    blueprint = made(ask(THREE, stages=2))
+    [chain] = blueprint.chains
+    assert blueprint.whole is not None
+    for part in (*chain.parts, blueprint.whole.part):
+        data = (blob_folder / part.blob).read_bytes()
+        assert (sha256(data).hexdigest(), len(data)) == (part.blob, part.nbytes)
+        session = OnnxRuntime().load(data)
+        assert list(session.inputs) == [tensor.name for tensor in part.inputs]
+    assert chain.entry.travelling == chain.parts[0].inputs
+    assert chain.exit.border == ("logits",)
+
+
+def test_a_plan_is_never_worse_than_the_best_single_node(ask: Ask) -> None:
+    slow_links = tuple(
+        MeasuredLink(source=NodeId(a), target=NodeId(b), bandwidth=1e3, latency=0.5, at="")
+        for a in "abc"
+        for b in "abc"
+        if a != b
+    )
+    planned = ask(THREE, links=slow_links)
+    [chain] = made(planned).chains
+    assert [placement.node for placement in chain.placements] == ["a"]
+
+
+def test_measured_links_decide_which_node_helps(ask: Ask) -> None:
+    def way(a: str, b: str, bandwidth: float) -> MeasuredLink:
+        return MeasuredLink(source=NodeId(a), target=NodeId(b), bandwidth=bandwidth, latency=1e-3, at="")
+
+    links = (way("a", "b", 2e3), way("a", "c", 1e8), way("b", "c", 2e3))
+    [chain] = made(ask(THREE, links=links, stages=2)).chains
+    assert {placement.node for placement in chain.placements} == {"a", "c"}
+
+
+def test_what_is_live_is_scored_on_the_nodes_that_are_left(ask: Ask) -> None:
+    first = made(ask(THREE, stages=2))
+    used = {placement.node for placement in first.chains[0].placements}
+    again = ask(THREE, live=first, stages=2)
+    assert again.current == pytest.approx(again.best)
+    slower = tuple(msgspec.structs.replace(view, slowdown=4.0) for view in THREE)
+    assert ask(slower, live=first).current == pytest.approx(again.current / 4, rel=0.1)  # type: ignore[operator]
+    left = tuple(view for view in THREE if view.announcement.node not in used)
+    assert ask(left, live=first).current is None
+
+
+def test_a_spare_keeps_what_is_live_alive(ask: Ask) -> None:
+    first = made(ask(THREE, stages=2, spares=1))
+    [chain] = first.chains
+    assert sorted(placement.stage for placement in chain.placements if placement.spare) == [0, 1]
+    [lost] = [placement.node for placement in chain.placements if placement.stage == 1 and not placement.spare]
+    left = tuple(view for view in THREE if view.announcement.node != lost)
+    assert ask(left, live=first).current is not None
+
+
+def test_replicas_widen_the_busiest_stage(ask: Ask) -> None:
+    four = (*THREE, node("d"))
+    narrow, wide = made(ask(four, stages=2)), made(ask(four, stages=2, replicas=2))
+    assert len(narrow.chains[0].placements) == 2
+    workers = [placement.stage for placement in wide.chains[0].placements]
+    assert 3 <= len(workers) <= 4
+    assert max(workers.count(0), workers.count(1)) == 2
+    assert wide.throughput > narrow.throughput
+
+
+def test_chains_are_ways_of_their_own_as_far_as_there_are_nodes(ask: Ask) -> None:
+    blueprint = made(ask(THREE, stages=1, chains=5))
+    assert sorted(p.node for chain in blueprint.chains for p in chain.placements) == ["a", "b", "c"]
+    one = made(ask(THREE, stages=1))
+    assert blueprint.throughput > 2.5 * one.throughput
+
+
+def test_nodes_of_one_host_share_its_cores(ask: Ask) -> None:
+    together = tuple(node(name, host="box", cores=2) for name in "abcd")
+    crowd = made(ask(together, stages=1, chains=4))
+    apart = made(ask(tuple(node(name, cores=2) for name in "abcd"), stages=1, chains=4))
+    assert crowd.throughput < 0.75 * apart.throughput
+
+
+def test_a_node_only_takes_what_fits_its_memory(ask: Ask) -> None:
+    planned = ask((node("a", free=1000), node("b")))
+    assert {placement.node for placement in made(planned).chains[0].placements} == {"b"}
+    none = ask((node("a", free=1000),))
+    assert none.blueprint is None
+    assert none.fault is not None
+    assert none.fault.kind == "NoPlan"
+    assert "memory" in none.fault.message
+
+
+def test_only_the_nodes_named_are_used(ask: Ask) -> None:
+    planned = ask(THREE, nodes=(NodeId("b"),))
+    assert [placement.node for placement in made(planned).chains[0].placements] == ["b"]
+    wrong = ask(THREE, nodes=(NodeId("bb"),))
+    assert wrong.fault is not None
+    assert "did you mean 'b'?" in wrong.fault.message
+
+
+def test_a_fast_node_does_more(ask: Ask) -> None:
+    [chain] = made(ask((node("a"), node("b", speed=4.0)), stages=2)).chains
+    shares = {
+        placement.node: int(chain.plan.stages[placement.stage].end.before, 16).bit_count()
+        - int(chain.plan.stages[placement.stage].begin.before, 16).bit_count()
+        for placement in chain.placements
+    }
+    assert shares[NodeId("b")] > 2 * shares[NodeId("a")]
+
+
+def test_a_large_fleet_is_planned_over_its_fastest_nodes(ask: Ask) -> None:
+    crowd = tuple(node(f"n{k}", speed=1.0 + 0.01 * k) for k in range(60))
+    used = {placement.node for placement in made(ask(crowd)).chains[0].placements}
+    assert used <= {f"n{k}" for k in range(48, 60)}
+
+
+def test_another_model_than_was_added_is_refused(ask: Ask, plain_record: ModelRecord, blob_folder: Path) -> None:
+    command = MakePlan(
+        ticket=1,
+        spec=DeploySpec(model="vit"),
+        record=msgspec.structs.replace(plain_record, hash="0" * 64),
+        nodes=THREE,
+        links=(),
+        source=NodeId("a"),
+        source_host="a",
+    )
+    planned = answer(command, Library(blob_folder))
+    assert planned.fault is not None
+    assert planned.fault.kind == "BadModel"
+    assert "add it again" in planned.fault.message
+
+
+def test_the_lattice_is_the_one_of_the_model(
+    plain_record: ModelRecord, blob_folder: Path, vit_lattice: Lattice
+) -> None:
+    library = Library(blob_folder)
+    subject = library.subject(plain_record)
+    assert subject.lattice.graph.name == "vit"
+    assert [cut.before for cut in subject.lattice.cuts] == [cut.before for cut in vit_lattice.cuts]
+    assert library.subject(plain_record) is subject
