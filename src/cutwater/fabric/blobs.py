@@ -27,6 +27,7 @@ from cutwater.fabric.base import BlobRef, Progress
 from cutwater.fabric.nats_line import Line, NatsOptions, plainly
 from cutwater.fabric.nats_streams import ensure_stream
 from cutwater.fabric.part import receive
+from cutwater.fabric.subjects import check_hash
 from cutwater.units import Seconds
 
 CHUNK = 128 * 1024
@@ -86,6 +87,7 @@ class NatsBlobs:
 
     async def fetch(self, hash: str, target: Path, progress: Progress | None = None) -> BlobRef:
         """See `Blobs.fetch`."""
+        check_hash(hash)
         await self._ready()
         manifest = await self._persist(lambda: self._manifest(hash))
         if manifest is None:
@@ -101,12 +103,14 @@ class NatsBlobs:
 
     async def find(self, hash: str) -> BlobRef | None:
         """See `Blobs.find`."""
+        check_hash(hash)
         await self._ready()
         manifest = await self._manifest(hash)
         return None if manifest is None else BlobRef(manifest.hash, manifest.nbytes)
 
     async def delete(self, hash: str) -> None:
         """See `Blobs.delete`."""
+        check_hash(hash)
         await self._ready()
         with plainly(f"delete the blob {hash}"):
             # The manifest first: without it there is no blob, whatever happens in between.

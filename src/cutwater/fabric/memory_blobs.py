@@ -8,6 +8,7 @@ from pathlib import Path
 from cutwater.errors import BadBlob
 from cutwater.fabric.base import BlobRef, Progress
 from cutwater.fabric.part import receive
+from cutwater.fabric.subjects import check_hash
 
 _STEP = 1 << 20
 """Bytes between two reports of progress."""
@@ -32,6 +33,7 @@ class MemoryBlobs:
 
     async def fetch(self, hash: str, target: Path, progress: Progress | None = None) -> BlobRef:
         """See `Blobs.fetch`."""
+        check_hash(hash)
         self._check()
         data = self._stored.get(hash)
         if data is None:
@@ -46,10 +48,12 @@ class MemoryBlobs:
 
     async def find(self, hash: str) -> BlobRef | None:
         """See `Blobs.find`."""
+        check_hash(hash)
         self._check()
         return BlobRef(hash, len(self._stored[hash])) if hash in self._stored else None
 
     async def delete(self, hash: str) -> None:
         """See `Blobs.delete`."""
+        check_hash(hash)
         self._check()
         self._stored.pop(hash, None)

@@ -51,7 +51,7 @@ async def receive(
         if await asyncio.to_thread(holds, target, ref):
             await asyncio.to_thread(part.remove)
             return ref
-        await asyncio.to_thread(part.resume, step)
+        await asyncio.to_thread(part.resume, step, ref.nbytes)
         while True:
             fresh = part.nbytes == 0
             async with aclosing(pieces(part.nbytes)) as coming:
@@ -66,7 +66,7 @@ async def receive(
                 await asyncio.to_thread(part.remove)
                 raise BadBlob(f"what came as blob {ref.hash} are {part.nbytes} bytes with hash {part.ref.hash}")
             # What an earlier attempt left behind may be what is wrong: all of it once more.
-            await asyncio.to_thread(part.resume, ref.nbytes + 1)
+            await asyncio.to_thread(part.resume, step, 0)
 
 
 class _Part:
@@ -82,9 +82,9 @@ class _Part:
         """What has been written so far."""
         return BlobRef(self._digest.hexdigest(), self.nbytes)
 
-    def resume(self, step: int) -> None:
-        """Keep the whole steps of what is there, and drop the rest."""
-        self.nbytes = os.fstat(self._file.fileno()).st_size // step * step
+    def resume(self, step: int, most: int) -> None:
+        """Keep the whole steps of what is there, up to ``most`` bytes, and drop the rest."""
+        self.nbytes = min(os.fstat(self._file.fileno()).st_size, most) // step * step
         self._digest = hashlib.sha256()
         self._file.seek(0)
         left = self.nbytes

@@ -2,9 +2,10 @@
 
 import re
 
-from cutwater.errors import FabricError
+from cutwater.errors import BadBlob, FabricError
 
 _NAME = re.compile(r"[^\s.*>]+(\.[^\s.*>]+)*")
+_HASH = re.compile(r"[0-9a-f]{64}")
 _LABEL = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -18,6 +19,12 @@ def check_label(name: str) -> None:
     """Refuse what cannot name a bucket or a queue: one word of letters, digits, - and _. Raises FabricError."""
     if not _LABEL.fullmatch(name):
         raise FabricError(f"{name!r} cannot name a bucket or a queue; use letters, digits, - and _")
+
+
+def check_hash(hash: str) -> None:
+    """Refuse what is not a sha256 in lower-case hex. Raises BadBlob."""
+    if not _HASH.fullmatch(hash):
+        raise BadBlob(f"{hash!r} is no sha256; a blob is known by 64 lower-case hex digits")
 
 
 def matches(pattern: str, name: str) -> bool:
