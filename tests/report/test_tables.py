@@ -2,7 +2,7 @@
 
 from rich.console import Console
 
-from cutwater.report.tables import filled
+from cutwater.report.table import filled
 
 
 def test_names_with_brackets_stand_in_a_table_as_they_are() -> None:

@@ -1,4 +1,4 @@
-"""The command `cutwater`: registers the commands, and turns every typed error into one clear line and an exit code."""
+"""The command `cutwater`: turns every typed error into one clear line and an exit code."""
 
 import json
 import sys
@@ -7,22 +7,17 @@ import typer
 from rich.markup import escape
 
 import cutwater
-from cutwater.cli import demo, export, model, plan, profile, run
+from cutwater.cli.commands import LazyGroup
 from cutwater.cli.console import messages
 from cutwater.errors import CutwaterError
 
 app = typer.Typer(
+    cls=LazyGroup,
     help="Cut a neural network at the best places and run it across the machines you have.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(model.app, name="model")
-app.command("profile")(profile.profile)
-app.command("plan")(plan.plan)
-app.command("run")(run.run)
-app.command("demo")(demo.demo)
-app.command("export")(export.export)
 
 
 def _version(asked: bool) -> None:

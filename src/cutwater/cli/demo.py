@@ -12,7 +12,8 @@ from cutwater.cli.options import Json
 from cutwater.lab.demo import Demo, prepare_demo
 from cutwater.lab.trial import Trial
 from cutwater.report.demo_page import VERDICT_HEADERS, add_verdicts, verdict_rows
-from cutwater.report.tables import filled, plan_summary, plan_table, trial_tables
+from cutwater.report.table import filled
+from cutwater.report.tables import plan_summary, plan_table, trial_tables
 from cutwater.report.trial_page import trial_page
 from cutwater.zoo.packages import default_cache
 

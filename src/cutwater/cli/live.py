@@ -12,7 +12,7 @@ from rich.text import Text
 
 from cutwater.cli.console import messages
 from cutwater.plan.plan import Plan
-from cutwater.report.tables import table
+from cutwater.report.table import table
 from cutwater.services.tally import PipelineSnapshot, StageTally
 from cutwater.units import Seconds, format_bytes, format_seconds
 

@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cutwater.errors import BadQuantity, BadShape, InputError
 from cutwater.units import Seconds, parse_seconds
-from cutwater.vision.attach import Preparation
-from cutwater.vision.resize import FITS
-from cutwater.wire.codecs.registry import CODEC_NAMES
+
+if TYPE_CHECKING:  # most commands need no pictures and no codecs, and should not wait for what those import
+    from cutwater.vision.attach import Preparation
 
 Model = Annotated[Path, typer.Argument(help="An ONNX file.", show_default=False)]
 Sizes = Annotated[
@@ -53,6 +53,8 @@ def parse_sizes(texts: list[str]) -> Mapping[str, int]:
 
 def parse_codecs(names: list[str]) -> list[str]:
     """The codecs named, each known; "all" stands for every one. Raises InputError."""
+    from cutwater.wire.codecs.registry import CODEC_NAMES
+
     known = ("all", *CODEC_NAMES)
     for name in names:
         if name not in known:
@@ -60,8 +62,11 @@ def parse_codecs(names: list[str]) -> list[str]:
     return list(CODEC_NAMES) if "all" in names else list(dict.fromkeys(names))
 
 
-def parse_preparation(mean: str, std: str, fit: str) -> Preparation:
+def parse_preparation(mean: str, std: str, fit: str) -> "Preparation":
     """How pictures become inputs. Raises BadQuantity, InputError."""
+    from cutwater.vision.attach import Preparation
+    from cutwater.vision.resize import FITS
+
     if fit not in FITS:
         raise InputError(f"--fit {fit}: there is no such way; there are {', '.join(FITS)}")
     return Preparation(comma_numbers(mean), comma_numbers(std), fit)

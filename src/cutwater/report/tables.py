@@ -11,15 +11,8 @@ from cutwater.lab.trial import Trial
 from cutwater.plan.plan import HopScore, Plan
 from cutwater.profile.predict import predict_error
 from cutwater.profile.profile import Profile, Sample
+from cutwater.report.table import filled, table
 from cutwater.units import format_bytes, format_seconds
-
-
-def table(title: str, *headers: str) -> Table:
-    """An empty table in the house style: the first column is text, the others are numbers."""
-    made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
-    for index, header in enumerate(headers):
-        made.add_column(header, justify="right" if index else "left", overflow="fold")
-    return made
 
 
 def plan_table(plan: Plan) -> Table:
@@ -194,11 +187,3 @@ def profile_tables(profile: Profile, graph: Graph) -> list[Table]:
     ]
     headers = ("border", "codec", "bytes", "encode", "decode", "error")
     return [*tables, *([filled("Codecs on real activations", headers, borders)] if borders else [])]
-
-
-def filled(title: str, headers: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-    """A table with these rows."""
-    made = table(title, *headers)
-    for row in rows:
-        made.add_row(*(escape(str(cell)) for cell in row))
-    return made

@@ -114,7 +114,8 @@ async def start(recipe: Recipe, limit: Seconds, answering: Answering | None = No
         ProcessLost: It ended during its start, or took longer than ``limit``; with the last lines of its log.
         CutwaterError: What it says it is unable to do.
     """
-    _keep_one_old_log(recipe.log, recipe.log_limit)
+    if answering is None:  # other programs bound their logs by themselves
+        _keep_one_old_log(recipe.log, recipe.log_limit)
     reading, writing = os.pipe()
     process: subprocess.Popen[bytes] | None = None
     try:

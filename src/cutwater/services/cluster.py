@@ -60,7 +60,7 @@ class LocalCluster:
         self.home = home
         self._tell = tell
 
-    async def bring_up(self, settings: Settings, wishes: Wishes = Wishes()) -> Brought:
+    async def bring_up(self, settings: Settings, wishes: Wishes) -> Brought:
         """Start what is missing of ``settings.cluster``; if that fails or is interrupted, end what was started.
 
         Args:
@@ -137,10 +137,14 @@ class LocalCluster:
             home=self.home.data(FABRIC), host=fabric.listen, port=fabric.port or 0, max_store=fabric.store
         )
 
+        command = prepare(options)
+        with contextlib.suppress(FileExistsError):
+            self.home.log(FABRIC).symlink_to(options.log)
+
         async def answered(pid: int) -> dict[str, str]:
             return {"url": await answering(options, pid)}
 
-        return await start(self._recipe(FABRIC, prepare(options), settings), settings.cluster.start_limit, answered)
+        return await start(self._recipe(FABRIC, command, settings), settings.cluster.start_limit, answered)
 
     async def _start(self, name: str, settings: Settings, url: str, started: list[str]) -> None:
         path = self.home.handover(name)

@@ -58,6 +58,10 @@ class Home:
         """Where a process's log lies."""
         return self.logs / f"{name}.log"
 
+    def existing_logs(self) -> dict[str, Path]:
+        """The logs there are, by process."""
+        return {path.stem: path for path in sorted(self.logs.glob("*.log"))}
+
     def data(self, name: str) -> Path:
         """The folder of what a process keeps; not made here."""
         return self.folder / "data" / name
