@@ -114,6 +114,8 @@ class Planned(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     best: float | None = None
     """What ``blueprint`` scores (seconds for latency, requests per second for throughput)."""
     fault: Fault | None = None
+    short: bool = False
+    """There is no plan because memory is short: with more of it free there would be one."""
 
 
 CoordinatorEvent = (

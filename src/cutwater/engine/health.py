@@ -1,0 +1,138 @@
+"""Health: who is alive, by leases, and how each node's pace compares with what was predicted and with the fleet."""
+
+from collections.abc import Iterator
+from heapq import heappop, heappush
+from statistics import median_low
+from typing import Generic, TypeVar
+
+from cutwater.engine.steering import CoordinatorOptions
+from cutwater.units import NodeId, Seconds
+
+Who = TypeVar("Who", bound=str)
+
+WELL = 1.0
+REVIEW: Seconds = 1.0
+"""How often the fleet is compared; its median needs all paces in order."""
+
+
+class Leases(Generic[Who]):
+    """Who has been heard of in the last ``lease`` seconds. One alarm each, moved only when it rings: O(1) a beat."""
+
+    def __init__(self, lease: Seconds) -> None:
+        self.lease = lease
+        self._heard: dict[Who, Seconds] = {}
+        self._alarms: list[tuple[Seconds, Who]] = []
+
+    def __contains__(self, who: Who) -> bool:
+        return who in self._heard
+
+    def __iter__(self) -> Iterator[Who]:
+        return iter(self._heard)
+
+    def hear(self, who: Who, now: Seconds) -> bool:
+        """``who`` lives. True if it was not known to."""
+        new = who not in self._heard
+        if new:
+            heappush(self._alarms, (now + self.lease, who))
+        self._heard[who] = now
+        return new
+
+    def expired(self, now: Seconds) -> list[Who]:
+        """Those whose lease has ended since this was last asked."""
+        gone: list[Who] = []
+        while self._alarms and self._alarms[0][0] <= now:
+            who = heappop(self._alarms)[1]
+            until = self._heard[who] + self.lease
+            if until <= now:
+                del self._heard[who]
+                gone.append(who)
+            else:
+                heappush(self._alarms, (until, who))
+        return gone
+
+    def wake_at(self) -> Seconds | None:
+        """When to ask `expired` again."""
+        return self._alarms[0][0] if self._alarms else None
+
+    def validate(self) -> None:
+        """Raise AssertionError unless everybody heard of has exactly one alarm."""
+        assert sorted(who for _, who in self._alarms) == sorted(self._heard)
+
+
+class _Pace:
+    """One node's."""
+
+    __slots__ = ("factor", "measured", "ratio", "since", "slow")
+
+    def __init__(self, ratio: float, now: Seconds) -> None:
+        self.ratio = ratio
+        """Measured over predicted seconds of its workers, smoothed."""
+        self.measured = now
+        self.factor = WELL
+        """Its ratio over the fleet's, at the last review."""
+        self.slow = False
+        self.since: Seconds | None = None
+        """Since when it has looked other than ``slow`` says."""
+
+
+class Paces:
+    """How many times longer than predicted each node's workers take, compared with the fleet's median.
+
+    A whole fleet that is slower than predicted is a profile that is off, and no reason to move anything; one node that
+    is slower than the others is.
+    """
+
+    def __init__(self, options: CoordinatorOptions) -> None:
+        self._options = options
+        self._paces: dict[NodeId, _Pace] = {}
+        self._review_at = 0.0
+
+    def tell(self, node: NodeId, ratio: float, now: Seconds) -> None:
+        """The node's workers take ``ratio`` times as long as predicted, of late."""
+        pace = self._paces.get(node)
+        if pace is None:
+            self._paces[node] = _Pace(ratio, now)
+        else:
+            pace.ratio += self._options.smoothing * (ratio - pace.ratio)
+            pace.measured = now
+
+    def forget(self, node: NodeId) -> None:
+        """It is gone, or another agent now."""
+        self._paces.pop(node, None)
+
+    def slowdown(self, node: NodeId) -> float:
+        """How many times slower than the fleet the node is; 1 while it is not slow."""
+        pace = self._paces.get(node)
+        return pace.factor if pace is not None and pace.slow else WELL
+
+    def review(self, now: Seconds) -> list[tuple[NodeId, bool]]:
+        """Nodes that have become slow (True) or well again (False), for long enough to be sure."""
+        if now < self._review_at:
+            return []
+        self._review_at = now + REVIEW
+        changed: list[tuple[NodeId, bool]] = []
+        # That the predictions hold counts as one node's pace: it decides where only one or two are measured.
+        usual = median_low([WELL, *(pace.ratio for pace in self._paces.values())])
+        for node, pace in list(self._paces.items()):
+            if now - pace.measured >= self._options.slow_memory:
+                del self._paces[node]
+                if pace.slow:
+                    changed.append((node, False))
+            elif self._turned(pace, pace.ratio / usual, now):
+                changed.append((node, pace.slow))
+        return changed
+
+    def _turned(self, pace: _Pace, factor: float, now: Seconds) -> bool:
+        """Note the factor; whether the node has looked other than thought for long enough."""
+        pace.factor = factor
+        # Between the two thresholds it stays what it was.
+        threshold = 1 + (self._options.slow - 1) / 2 if pace.slow else self._options.slow
+        if (factor >= threshold) == pace.slow:
+            pace.since = None
+            return False
+        if pace.since is None:
+            pace.since = now
+        if now - pace.since < self._options.slow_for:
+            return False
+        pace.slow, pace.since = not pace.slow, None
+        return True
