@@ -64,7 +64,9 @@ class ComputeThread:
         self._stage = stage
         self._session = session
         self._input_axes = {tensor.name: tensor.batch_axis for tensor in inputs}
-        self._outputs = [(tensor.name, tensor.dtype, tensor.batch_axis) for tensor in outputs]
+        self._names = [tensor.name for tensor in outputs]
+        self._dtypes = [tensor.dtype for tensor in outputs]
+        self._output_axes = [tensor.batch_axis or 0 for tensor in outputs]
         self._order = [list(session.outputs).index(tensor.name) for tensor in outputs]
         self._done = done
         self._loop = asyncio.get_running_loop()
@@ -77,7 +79,7 @@ class ComputeThread:
     def put(self, job: Job) -> None:
         """Compute ``job``, the only one; ``done`` is told, before this returns if batches are usually short."""
         if self._usual < self._handoff:
-            self._done(*self._compute(job))
+            self._done(*self._compute(job, clock))
         else:
             self._jobs.put(job)
 
@@ -87,21 +89,23 @@ class ComputeThread:
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            computed, buffers = self._compute(job)
+            computed, buffers = self._compute(job, time.thread_time)
             del job  # its tensors are given back when the event loop lets go of them, not when the next job comes
             try:
                 self._loop.call_soon_threadsafe(self._done, computed, buffers)
             except RuntimeError:  # the loop has closed: the process is ending
                 return
 
-    def _compute(self, job: Job) -> tuple[Computed, dict[Key, list[Buffer]]]:
+    def _compute(self, job: Job, cpu: Callable[[], Seconds]) -> tuple[Computed, dict[Key, list[Buffer]]]:
+        """``cpu`` tells processor time. A short batch is hardly ever interrupted, and asking the system twice would
+        cost as much as computing it: there the clock's time is taken."""
         began = clock()
         results: dict[Key, Result] = {}
         buffers: dict[Key, list[Buffer]] = {}
         unpacked = [one for request in job.requests if (one := self._unpack(*request, results)) is not None]
-        started, worked = clock(), time.thread_time()
+        started, worked = clock(), cpu()
         outputs, fault = self._run([one.feeds for one in unpacked]) if unpacked else ([], None)
-        finished, worked = clock(), time.thread_time() - worked
+        worked, finished = cpu() - worked, clock()
         for index, one in enumerate(unpacked):
             if fault is not None:
                 results[one.key] = Result(one.key, decode=one.decode, fault=fault)
@@ -129,9 +133,8 @@ class ComputeThread:
         began = clock()
         infer = one.infer
         packing = infer.route[0].packing if infer.route else infer.reply_packing
-        named = [(name, dtype, value) for (name, dtype, _), value in zip(self._outputs, values, strict=True)]
         try:
-            specs, buffers[one.key] = pack(named, packing)
+            specs, buffers[one.key] = pack(zip(self._names, self._dtypes, values, strict=True), packing)
         except CutwaterError as error:
             results[one.key] = Result(one.key, decode=one.decode, fault=Fault.of(error, self._stage))
             return
@@ -159,7 +162,6 @@ class ComputeThread:
         ends = np.cumsum([feed[first].shape[axes[first] or 0] for feed in feeds])[:-1]
         found = self._session.run(stacked)
         split = [
-            np.split(found[index], ends, axis=axis or 0)
-            for index, (_, _, axis) in zip(self._order, self._outputs, strict=True)
+            np.split(found[index], ends, axis=axis) for index, axis in zip(self._order, self._output_axes, strict=True)
         ]
         return [[part[k] for part in split] for k in range(len(feeds))]

@@ -111,12 +111,13 @@ class LiveStage:
 
     def received(self, link: Link, message: Message, buffers: list[memoryview]) -> None:
         """See `Owner.received`. Raises FrameError for what does not belong on this end of a link."""
-        if isinstance(message, Infer | Cancel):
+        # For every frame: hence tuples, as a union would be built at each call.
+        if isinstance(message, (Infer, Cancel)):
             if link.address is not None:
                 raise FrameError(f"a {type(message).__name__} came against the direction of the link")
             if type(message) is Infer:
                 self._held.setdefault(Key(message.request, message.attempt), Held(message, buffers))
-        elif link.address is None or not isinstance(message, Answer | Failure | Credit):
+        elif link.address is None or not isinstance(message, (Answer, Failure, Credit)):
             raise FrameError(f"a {type(message).__name__} came against the direction of the link")
         self._passing = buffers
         nbytes = 0
@@ -154,7 +155,7 @@ class LiveStage:
     def _send(self, command: Send) -> None:
         message = command.message
         buffers: list[Buffer] = []
-        if isinstance(message, Infer | Answer):
+        if isinstance(message, (Infer, Answer)):
             buffers = self._held.pop(Key(message.request, message.attempt)).outputs
         link = self._links.get(command.link)
         if link is None:

@@ -61,7 +61,7 @@ def _bytes_of(name: str, dtype: str, array: Array) -> memoryview:
     expected = _DTYPES.get(dtype)
     if expected is None:
         raise BadTensor(f"tensor {name!r}: element type {dtype!r} cannot travel; use one of {', '.join(ITEM_SIZE)}")
-    if array.dtype.newbyteorder("<") != expected:
+    if array.dtype != expected and array.dtype.newbyteorder("<") != expected:
         raise BadTensor(f"tensor {name!r} is {array.dtype}, not {dtype}")
     flat = np.ascontiguousarray(array, expected).reshape(-1)
     return flat.view(np.uint8).data
