@@ -9,7 +9,7 @@ CUTWATER_CACHE ?= $(CURDIR)/.cache
 export CUTWATER_CACHE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit bench pictures lock clean
+.PHONY: help demo test lint unit bench docs pictures lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ unit: .venv/.test .venv/.torch
 
 bench: .venv/.bench ## Run the benchmarks (interleaved, ratios); takes long
 	for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py || exit 1; done
+
+docs: .venv/.demo ## Write the pages that are made from the source: docs/settings.md
+	$(BIN)/python -m cutwater.settings.table > docs/settings.md
 
 pictures: .venv/.demo ## Draw the pictures of the readme anew
 	$(BIN)/cutwater model make efficientnet-lite0

@@ -44,7 +44,7 @@ def _word(value: object) -> str:
 def _number(value: object) -> float:
     try:
         number = float(_text(value))
-    except ValueError as error:
+    except (ValueError, BadQuantity) as error:
         raise BadQuantity(f"expected a number, not {value!r}") from error
     if not 0 <= number < float("inf"):
         raise BadQuantity(f"{value!r} must be zero or more, and finite")
