@@ -159,6 +159,7 @@ def test_a_node_only_takes_what_fits_its_memory(ask: Ask) -> None:
     assert none.fault is not None
     assert none.fault.kind == "NoPlan"
     assert "memory" in none.fault.message
+    assert none.short  # the node is large enough, were it empty
 
 
 def test_only_the_nodes_named_are_used(ask: Ask) -> None:

@@ -49,7 +49,7 @@ def temperature() -> float | None:
     return None
 
 
-def host_identity() -> str:
+def host_id() -> str:
     """The same for processes that share this machine's cores and reach each other by loopback, and for no others.
 
     Two network namespaces of one machine count as two machines: nothing leads from one to the other but links.

@@ -66,6 +66,7 @@ class _Planning:
         self.views = _wanted(command)
         most = MOST_NODES + (command.spec.chains - 1) * MOST_NODES // 2
         chosen = choose(self.views, most)
+        self.sizes = {view.announcement.node: float(view.announcement.hardware.memory) for view in self.views}
         self.able: set[NodeId] = {view.announcement.node for view in chosen}
         everyone = choose(command.nodes, 0, self.able | _nodes_of(command.live))
         fleet = fleet_of(command, everyone, subject.profile)
@@ -77,8 +78,13 @@ class _Planning:
         try:
             drafts = self._drafts()
         except NoPlan as error:
-            fault = Fault.of(error, "planner")
-            return Planned(model=self.command.spec.model, ticket=self.command.ticket, current=current, fault=fault)
+            return Planned(
+                model=self.command.spec.model,
+                ticket=self.command.ticket,
+                current=current,
+                fault=Fault.of(error, "planner"),
+                short=self._short(),
+            )
         return Planned(
             model=self.command.spec.model,
             ticket=self.command.ticket,
@@ -116,16 +122,29 @@ class _Planning:
 
     def _solve(self, problem: Problem) -> Plan:
         """The best plan, which never does worse than the best node alone where that is allowed."""
-        stages = self.command.spec.stages
-        limits = Limits() if stages is None else Limits(min_stages=stages, max_stages=stages)
-        best = make_plan(replace(problem, limits=limits), self.objective, effort=_effort())
-        if stages is not None or len(best.stages) == 1:
+        best = make_plan(replace(problem, limits=self._limits()), self.objective, effort=_effort())
+        if self.command.spec.stages is not None or len(best.stages) == 1:
             return best
         try:
             single = make_plan(replace(problem, limits=Limits(max_stages=1)), self.objective, effort=_effort())
         except NoPlan:
             return best  # no node can hold it alone
         return min(best, single, key=lambda plan: self._value(problem, plan))
+
+    def _short(self) -> bool:
+        """Whether there would be a plan if nothing else ran on the nodes."""
+        memory = self.problem.memory.copy()
+        for k, name in enumerate(self.problem.nodes):
+            memory[k] = self.sizes.get(name, memory[k])
+        try:
+            make_plan(replace(self.problem, memory=memory, limits=self._limits()), self.objective, effort=_effort())
+        except NoPlan:
+            return False
+        return True
+
+    def _limits(self) -> Limits:
+        stages = self.command.spec.stages
+        return Limits() if stages is None else Limits(min_stages=stages, max_stages=stages)
 
     def _value(self, problem: Problem, plan: Plan) -> float:
         choice = _choice_of(problem, plan)

@@ -1,0 +1,124 @@
+"""PlannerProcess: the planner in a process of its own, so that a coordinator's beats and lease go on while it works.
+
+``python -m cutwater.services.planning FOLDER`` reads commands from stdin and writes answers to stdout, each as four
+bytes of length and msgpack; it ends when stdin does. It is started for the first plan and ended when it had nothing to
+do for a while, with all the memory its models took.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+import traceback
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from cutwater.engine.control import MakePlan, Planned
+from cutwater.engine.fault import Fault
+from cutwater.services.facts import decode, encode
+from cutwater.units import Seconds
+
+IDLE: Seconds = 120.0
+"""Without work for so long, the process is ended."""
+_LENGTH = 4
+_log = logging.getLogger(__name__)
+
+
+class PlannerProcess:
+    """Plans one command after the other."""
+
+    def __init__(self, folder: Path) -> None:
+        """``folder``: where blobs are found, and stages put."""
+        self._folder = folder
+        self._process: Process | None = None
+        self._turn = asyncio.Lock()
+        self._rest: asyncio.TimerHandle | None = None
+
+    async def plan(self, command: MakePlan) -> Planned:
+        """The planner's answer; a fault in it if the process ended instead of answering."""
+        async with self._turn:
+            if self._rest is not None:
+                self._rest.cancel()
+            try:
+                return await self._ask(command)
+            except (asyncio.IncompleteReadError, ConnectionError) as error:
+                await self._end()
+                fault = Fault("ProcessLost", f"the planner ended while planning {command.spec.model}", "planner", True)
+                _log.error("%s: %s", fault.message, error)
+                return Planned(model=command.spec.model, ticket=command.ticket, fault=fault)
+            except asyncio.CancelledError:
+                self.kill()  # its answer would be taken for that of the next command
+                raise
+            finally:
+                self._rest = asyncio.get_running_loop().call_later(IDLE, self.kill)
+
+    def kill(self) -> None:
+        """End it at once; the next command starts another one."""
+        if self._rest is not None:
+            self._rest.cancel()
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+        self._process = None
+
+    async def _end(self) -> None:
+        process = self._process
+        self.kill()
+        if process is not None:
+            await process.wait()
+
+    async def _ask(self, command: MakePlan) -> Planned:
+        if self._process is None or self._process.returncode is not None:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "cutwater.services.planning",
+                str(self._folder),
+                stdin=PIPE,
+                stdout=PIPE,
+                start_new_session=True,
+                env={"ORT_DISABLE_TELEMETRY": "1", **os.environ},
+            )
+        process = self._process
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write(_framed(encode(command)))
+        await process.stdin.drain()
+        length = int.from_bytes(await process.stdout.readexactly(_LENGTH), "big")
+        return decode(await process.stdout.readexactly(length), Planned)
+
+
+def _framed(data: bytes) -> bytes:
+    return len(data).to_bytes(_LENGTH, "big") + data
+
+
+def serve(reading: BinaryIO, writing: BinaryIO, answer: Callable[[MakePlan], Planned]) -> None:
+    """Answer commands until there are no more."""
+    while len(head := reading.read(_LENGTH)) == _LENGTH:
+        command = decode(reading.read(int.from_bytes(head, "big")), MakePlan)
+        writing.write(_framed(encode(answer(command))))
+        writing.flush()
+
+
+def main() -> None:
+    """The child's side."""
+    # Only the child knows models and engines; the coordinator stays small.
+    from cutwater.services.library import Library
+    from cutwater.services.planner import answer
+
+    os.nice(5)
+    library = Library(Path(sys.argv[1]))
+    # Whatever an engine prints goes where people look for it, not between the answers.
+    writing = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    serve(sys.stdin.buffer, writing, lambda command: answer(command, library))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Exception:  # noqa: BLE001 - the edge of the process: whoever started it finds the reason on stderr
+        traceback.print_exc()
+        sys.exit(1)

@@ -1,0 +1,137 @@
+"""What a coordinator keeps on the fabric: read when it begins to lead, written as it decides.
+
+Everything about who may write is here: a write names the revision it replaces, so that a coordinator which does not
+know yet that it leads no more overwrites nothing its successor has written.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from cutwater.engine.cluster import Announcement, DeploymentRecord, MeasuredLink, ModelRecord
+from cutwater.errors import Conflict, FabricError
+from cutwater.fabric.base import Entry, KeyValue
+from cutwater.services.facts import decode, encode
+from cutwater.units import NodeId, Seconds
+
+_AGAIN: Seconds = 0.2
+"""Until a write is tried again that the fabric did not take."""
+
+
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is known when a coordinator begins to lead."""
+
+    models: tuple[ModelRecord, ...]
+    deployments: tuple[DeploymentRecord, ...]
+    nodes: tuple[Announcement, ...]
+    """Without the revoked ones."""
+    links: tuple[MeasuredLink, ...]
+    draining: tuple[NodeId, ...]
+    revoked: tuple[NodeId, ...]
+    revisions: dict[str, int]
+    """Key -> when it was last written."""
+
+
+async def read_state(state: KeyValue) -> Known:
+    """Everything there is. Raises FabricLost; BadFile for what another version wrote."""
+    entries = await state.entries()
+    revoked = _names(entries, "revoked.")
+    nodes = _all(entries, "node.", Announcement)
+    return Known(
+        models=_all(entries, "model.", ModelRecord),
+        deployments=_all(entries, "deployment.", DeploymentRecord),
+        nodes=tuple(node for node in nodes if node.node not in revoked),
+        links=_all(entries, "link.", MeasuredLink),
+        draining=_names(entries, "drain."),
+        revoked=revoked,
+        revisions={key: entry.revision for key, entry in entries.items()},
+    )
+
+
+def _all(entries: Mapping[str, Entry], prefix: str, kind: type[Any]) -> tuple[Any, ...]:
+    found = sorted((key, entry.value) for key, entry in entries.items() if key.startswith(prefix))
+    return tuple(decode(value, kind) for _, value in found if value is not None)
+
+
+def _names(entries: Mapping[str, Entry], prefix: str) -> tuple[NodeId, ...]:
+    return tuple(NodeId(key.removeprefix(prefix)) for key in sorted(entries) if key.startswith(prefix))
+
+
+class Outbox:
+    """Writes values under keys, one after the other; of several for one key that wait, only the newest.
+
+    While the fabric is away they wait. Nothing is written any more after somebody else has changed one of the keys.
+    """
+
+    def __init__(self, state: KeyValue, revisions: Mapping[str, int], on_overtaken: Callable[[str], None]) -> None:
+        """``on_overtaken`` is told, on the event loop, which key somebody else has written."""
+        self._state = state
+        self._revisions = dict(revisions)
+        self._on_overtaken = on_overtaken
+        self._waiting: OrderedDict[str, bytes | None] = OrderedDict()
+        self._more = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def put(self, key: str, fact: msgspec.Struct | None, first: bool = False) -> None:
+        """Have ``fact`` written; None: have the key deleted.
+
+        With ``first`` it goes before all that waits: what a successor must know is there before anybody acts on it.
+        """
+        self._waiting[key] = None if fact is None else encode(fact)
+        self._waiting.move_to_end(key, last=not first)
+        self._empty.clear()
+        self._more.set()
+
+    async def written(self) -> None:
+        """Wait until nothing waits."""
+        await self._empty.wait()
+
+    async def run(self) -> None:
+        """Write until cancelled, or overtaken."""
+        while True:
+            await self._more.wait()
+            while self._waiting:
+                key, value = next(iter(self._waiting.items()))
+                try:
+                    await self._write(key, value)
+                except Conflict as error:
+                    self._on_overtaken(str(error))
+                    return
+                except FabricError:
+                    await asyncio.sleep(_AGAIN)
+                    continue
+                if self._waiting.get(key) is value:  # nothing newer has come meanwhile
+                    del self._waiting[key]
+            self._more.clear()
+            self._empty.set()
+
+    async def _write(self, key: str, value: bytes | None) -> None:
+        try:
+            await self._replace(key, value)
+        except Conflict:
+            # It may have been our own write, whose confirmation was lost.
+            found = await self._state.get(key)
+            if (found.value if found is not None else None) != value:
+                raise
+            self._note(key, found.revision if found is not None else None)
+
+    async def _replace(self, key: str, value: bytes | None) -> None:
+        revision = self._revisions.get(key)
+        if value is None:
+            if revision is not None:
+                await self._state.delete(key, revision)
+            self._note(key, None)
+        elif revision is None:
+            self._note(key, await self._state.create(key, value))
+        else:
+            self._note(key, await self._state.update(key, value, revision))
+
+    def _note(self, key: str, revision: int | None) -> None:
+        if revision is None:
+            self._revisions.pop(key, None)
+        else:
+            self._revisions[key] = revision
