@@ -5,10 +5,22 @@ from itertools import product
 
 import pytest
 
-from cutwater.engine.lives import FLIGHT_LIFE, WORK_LIFE, Flight, FlightStep, Work, WorkStep, step
+from cutwater.engine.lives import (
+    FLIGHT_LIFE,
+    TRUST_LIFE,
+    WORK_LIFE,
+    Flight,
+    FlightStep,
+    Trust,
+    TrustStep,
+    Work,
+    WorkStep,
+    step,
+)
 
 LIVES = [(WORK_LIFE, Work, WorkStep), (FLIGHT_LIFE, Flight, FlightStep)]
-MEETINGS = [(life, state, taken) for life, states, steps in LIVES for state, taken in product(states, steps)]
+ENDLESS = [(TRUST_LIFE, Trust, TrustStep)]
+MEETINGS = [(life, state, taken) for life, states, steps in LIVES + ENDLESS for state, taken in product(states, steps)]
 
 
 @pytest.mark.parametrize(("life", "state", "taken"), MEETINGS, ids=lambda part: part if isinstance(part, str) else "")

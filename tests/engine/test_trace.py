@@ -3,7 +3,7 @@
 from cutwater.engine.fault import Fault
 from cutwater.engine.gateway import Gateway
 from cutwater.engine.trace import Trace, from_lines, story, timeline, to_lines
-from cutwater.engine.vocabulary import Asked, Complete, LinkId, Opened, Received, Route
+from cutwater.engine.vocabulary import Asked, Complete, LinkId, Opened, Received, Rerouted, Route
 from cutwater.errors import LinkLost, StageFailed
 from cutwater.units import RequestId, StageId
 from cutwater.wire.message import Answer, Hop, Mark, TensorSpec
@@ -18,11 +18,12 @@ TRAIL = (
 
 def record(trace: Trace) -> Gateway:
     """Two requests, of which the first is answered."""
-    machine = Gateway([Route((Hop("unix:a", "plain"),))])
+    machine = Gateway()
     for now, event in (
+        (0.0, Rerouted((Route((Hop("unix:a", "plain"),)),))),
         (0.0, Opened(LINK, 8, "unix:a")),
-        (1.0, Asked(R1, 9.0, "plain", X)),
-        (1.5, Asked(R2, 9.0, "plain", X)),
+        (1.0, Asked(R1, 9.0)),
+        (1.5, Asked(R2, 9.0)),
         (4.0, Received(LINK, Answer(R1, 1, "plain", X, TRAIL), 16)),
     ):
         trace.append(now, "gateway", event, machine.handle(event, now))
@@ -38,7 +39,7 @@ def test_a_trace_read_from_its_lines_is_the_trace_that_was_written() -> None:
 def test_a_recorded_trace_replays_to_the_same_commands() -> None:
     trace = Trace()
     record(trace)
-    again = Gateway([Route((Hop("unix:a", "plain"),))])
+    again = Gateway()
     for step in from_lines(to_lines(trace)):
         assert again.handle(step.event, step.now) == step.commands
 
@@ -54,7 +55,7 @@ def test_timeline_and_story_are_folds() -> None:
 def test_a_limited_trace_keeps_the_newest_steps_and_counts_all() -> None:
     trace = Trace(limit=2)
     record(trace)
-    assert (len(trace), trace.written) == (2, 4)
+    assert (len(trace), trace.written) == (2, 5)
 
 
 def test_a_fault_becomes_the_error_it_names() -> None:

@@ -30,9 +30,9 @@ def test_every_codec_brings_floats_back_within_its_bound_and_integers_exactly(co
     picture = np.random.default_rng(1).standard_normal((1, 3, 8, 8)).astype(np.float32)
     ids = np.array([[1, -(2**60), 0, 7]])
     both = stage(get_codec(codec).form)
-    specs, buffers = Entry(both, codec).enter({"x": picture, "x.ids": ids})
+    specs, buffers = Entry.of(both, codec).enter({"x": picture, "x.ids": ids})
     answer = Answer(RequestId(1), 1, get_codec(codec).packing.name, specs, ())
-    found = Exit(both, codec).leave(answer, [memoryview(buffer) for buffer in buffers])
+    found = Exit.of(both, codec).leave(answer, [memoryview(buffer) for buffer in buffers])
     assert list(found) == ["x", "x.ids"]
     np.testing.assert_array_equal(found["x.ids"], ids)
     assert found["x"].dtype == np.float32 and found["x"].shape == picture.shape
@@ -41,7 +41,7 @@ def test_every_codec_brings_floats_back_within_its_bound_and_integers_exactly(co
 
 @pytest.mark.parametrize("codec", ["raw", "float16", "int8"])
 def test_zeros_are_what_a_client_could_have_sent(codec: str) -> None:
-    entry = Entry(stage(get_codec(codec).form), codec)
+    entry = Entry.of(stage(get_codec(codec).form), codec)
     zeros = entry.zeros()
     assert [(a.dtype.name, a.shape) for a in zeros.values()] == [("float32", (1, 3, 8, 8)), ("int64", (1, 4))]
     entry.enter(zeros)
@@ -56,6 +56,6 @@ def test_zeros_are_what_a_client_could_have_sent(codec: str) -> None:
 )
 @pytest.mark.parametrize("codec", ["raw", "float16", "int8"])
 def test_another_type_or_rank_is_named(codec: str, feeds: dict[str, np.ndarray], complaint: str) -> None:
-    entry = Entry(stage(get_codec(codec).form), codec)
+    entry = Entry.of(stage(get_codec(codec).form), codec)
     with pytest.raises(BadTensor, match=complaint):
         entry.enter({**feeds, "x.ids": np.zeros((1, 4), np.int64)})

@@ -15,11 +15,10 @@ import numpy as np
 import pytest
 from onnx import NodeProto, TensorProto, helper
 
-from cutwater.drivers.gateway import LiveGateway
 from cutwater.drivers.loop import run
+from cutwater.drivers.measure import measure_link
 from cutwater.engine.admission import Admission
 from cutwater.engine.batching import Batching
-from cutwater.engine.gateway import Gateway
 from cutwater.engine.trace import timeline
 from cutwater.errors import (
     BadModel,
@@ -33,7 +32,6 @@ from cutwater.errors import (
 )
 from cutwater.services.local import LocalOptions, LocalPipeline
 from cutwater.services.outcome import Outcome
-from cutwater.wire.message import PROTOCOL, Hello
 
 pytestmark = pytest.mark.slow
 
@@ -270,11 +268,10 @@ def test_a_frame_larger_than_a_worker_takes_is_refused_and_the_next_request_pass
 def test_who_does_not_know_the_deployment_is_refused_by_a_worker(make_stage) -> None:
     async def story() -> None:
         async with LocalPipeline([make_stage(0)], options=SMALL) as pipeline:
-            stranger = LiveGateway(Gateway([]), Hello(PROTOCOL, "guess", "gateway", 0, 1000))
-            address = pipeline.workers[0].ready
-            assert address is not None
+            ready = pipeline.workers[0].ready
+            assert ready is not None
             with pytest.raises(Refused, match="another deployment"):
-                await stranger.connect(address.address)
+                await measure_link(ready.address, "guess")
             assert (await pipeline.infer({"t0": rows(1)})).outputs["t1"].shape == (1, 4)
 
     in_loop(story)

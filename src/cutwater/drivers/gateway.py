@@ -1,43 +1,80 @@
 """LiveGateway: the hands of the gateway's machine: the links to the first stages, and the clients that wait."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import count
+from typing import NamedTuple, Protocol
 
-from cutwater.drivers.cork import Cork
-from cutwater.drivers.links import Link, dial
+import msgspec
+
+from cutwater.drivers.links import Link
 from cutwater.drivers.live import Hands, Live
+from cutwater.drivers.owner import LinkOwner
 from cutwater.drivers.shared import MEMORY
 from cutwater.drivers.tls import TlsFiles
 from cutwater.engine.fault import Fault
-from cutwater.engine.gateway import Gateway, GatewaySnapshot
+from cutwater.engine.gateway import WHERE, Gateway, GatewaySnapshot
 from cutwater.engine.trace import Trace
 from cutwater.engine.vocabulary import (
     Asked,
     Complete,
+    Dial,
+    Drain,
     Fail,
-    LinkId,
-    Lost,
-    Opened,
-    Paused,
+    Hangup,
+    Launch,
     Received,
-    Resumed,
+    Rerouted,
+    Route,
     Send,
+    StandIn,
     Stop,
     Withdrawn,
     WorkerGone,
 )
-from cutwater.errors import FrameError
+from cutwater.errors import CutwaterError, FrameError
 from cutwater.units import RequestId, Seconds
-from cutwater.wire.codecs.base import Buffer
-from cutwater.wire.message import Address, Answer, Credit, Failure, Hello, Infer, Message, TensorSpec
+from cutwater.wire.codecs.base import Array, Buffer
+from cutwater.wire.message import Address, Answer, Credit, Failure, Hello, Infer, Mark, Message, TensorSpec
 
-Reply = tuple[Answer, list[memoryview]]
-"""An answer and its packed tensors."""
+Feeds = Mapping[str, Array]
 
 
-class LiveGateway:
-    """Asks the stages for its clients; an `Owner` of links."""
+class Doors(Protocol):
+    """How requests enter one chain, and how its answers leave it."""
+
+    def enter(self, feeds: Feeds) -> tuple[tuple[TensorSpec, ...], list[Buffer]]:
+        """The specs and packed buffers of one request. Raises CutwaterError."""
+        ...
+
+    def leave(self, answer: Answer, buffers: Sequence[memoryview]) -> dict[str, Array]:
+        """The outputs by name. Raises CodecError."""
+        ...
+
+
+class Reply(NamedTuple):
+    """What came of a request that was answered."""
+
+    outputs: dict[str, Array]
+    trail: tuple[Mark, ...]
+    degraded: bool
+    """The gateway's own copy of the model answered."""
+
+
+class _Waiting:
+    """One client who waits."""
+
+    __slots__ = ("doors", "feeds", "reply")
+
+    def __init__(self, feeds: Feeds, reply: "asyncio.Future[tuple[Answer, list[memoryview], bool]]") -> None:
+        self.feeds = feeds
+        self.reply = reply
+        self.doors: Doors | None = None
+        """Those of the chain it is under way through."""
+
+
+class LiveGateway(LinkOwner):
+    """Asks the stages of one model for its clients."""
 
     def __init__(
         self,
@@ -47,46 +84,92 @@ class LiveGateway:
         tls: TlsFiles | None = None,
         trace: Trace | None = None,
         memory: int = MEMORY,
+        stand_in: Callable[[bool], Awaitable[None]] | None = None,
     ) -> None:
-        """``memory`` as for `dial`."""
-        self.cork = Cork()
-        self._hello = hello
-        self._tls = tls
-        self._memory = memory
+        """Nothing is dialled before `reroute`.
+
+        Args:
+            machine: what decides.
+            hello: how workers are greeted; its ``deployment`` where `reroute` names no other token.
+            tls: for links between machines.
+            trace: where steps are recorded.
+            memory: as for `dial`.
+            stand_in: brings the worker of the whole model up at the address of the degraded route (True) and returns
+                when it serves, or takes it down; told True again when the link to it was lost. May raise CutwaterError.
+        """
+        super().__init__(hello, tls, memory)
         self._machine = machine
-        self._links: dict[LinkId, Link] = {}
-        self._waiting: dict[RequestId, tuple[asyncio.Future[Reply], Sequence[Buffer]]] = {}
+        self._stand_in = stand_in
+        self._standing: tuple[Address, asyncio.Task[None]] | None = None
+        self._doors: Mapping[tuple[int, int], Doors] = {}
+        self._hellos: dict[Address, Hello] = {}
+        self._waiting: dict[RequestId, _Waiting] = {}
         self._ids = count(1)
         self._passing: list[memoryview] = []
         self._arrived: Answer | None = None
         self._loop = asyncio.get_running_loop()
         self.drained = asyncio.Event()
-        hands: Hands = {Send: self._send, Complete: self._complete, Fail: self._fail, Stop: self._stop}
-        self._live = Live(machine, hands, "gateway", trace)
+        """Set once nothing is under way after `drain`."""
+        hands: Hands = {
+            Launch: self._launch,
+            Send: self._send,
+            Complete: self._complete,
+            Fail: self._fail,
+            Dial: self._dial,
+            Hangup: self._hang_up,
+            StandIn: self._stand,
+            Stop: self._stop,
+        }
+        self._live = Live(machine, hands, WHERE, trace)
 
-    async def connect(self, address: Address) -> None:
-        """Open the link to one first stage. Raises LinkLost, Refused, FrameError, InputError."""
-        await dial(address, self._hello, self, self._tls, self._memory)
+    def reroute(
+        self,
+        routes: Sequence[Route],
+        doors: Mapping[tuple[int, int], Doors],
+        tokens: Mapping[int, str] | None = None,
+    ) -> None:
+        """Take these ways from now on; what is under way goes on as it went.
 
-    async def ask(
-        self, specs: tuple[TensorSpec, ...], buffers: Sequence[Buffer], packing: str, budget: Seconds
-    ) -> Reply:
-        """The stages' answer within ``budget`` seconds. Raises what the request's answer is, if it is an error."""
-        request = RequestId(next(self._ids))
-        reply: asyncio.Future[Reply] = self._loop.create_future()
-        self._waiting[request] = (reply, buffers)
+        Args:
+            routes: all of them, the degraded one included.
+            doors: (epoch, chain) of a route -> how requests enter and leave it.
+            tokens: epoch -> what its workers want to see; epochs that are missing have the token of ``hello``.
+        """
+        self._doors = doors
+        tokens = tokens or {}
+        self._hellos = {
+            route.hops[0].address: msgspec.structs.replace(self._hello, deployment=tokens[route.epoch])
+            for route in routes
+            if route.epoch in tokens
+        }
+        self._live.tell(Rerouted(tuple(routes)))
+
+    async def ask(self, feeds: Feeds, budget: Seconds, request: RequestId | None = None) -> Reply:
+        """The stages' answer within ``budget`` seconds. Raises what the request's answer is, if it is an error.
+
+        ``request`` is its id; None: the next of this gateway's own, which has its workers for itself then.
+        """
+        request = RequestId(next(self._ids)) if request is None else request
+        waiting = _Waiting(feeds, self._loop.create_future())
+        self._waiting[request] = waiting
         try:
-            self._live.tell(Asked(request, budget, packing, specs))
-            return await reply
+            self._live.tell(Asked(request, budget))
+            answer, buffers, degraded = await waiting.reply
         except asyncio.CancelledError:
             self._live.tell(Withdrawn(request))
             raise
         finally:
             self._waiting.pop(request, None)
+        assert waiting.doors is not None
+        return Reply(waiting.doors.leave(answer, buffers), answer.trail, degraded)
 
     def worker_gone(self, address: Address, fault: Fault) -> None:
         """Nobody will answer at ``address`` any more, because of ``fault``."""
         self._live.tell(WorkerGone(address, fault))
+
+    def drain(self) -> None:
+        """Finish what is here, accept nothing new; then ``drained`` is set."""
+        self._live.tell(Drain())
 
     def snapshot(self) -> GatewaySnapshot:
         """The machine's figures."""
@@ -94,67 +177,82 @@ class LiveGateway:
 
     def close(self) -> None:
         """End at once."""
-        self._live.close()
-        for link in self._links.values():
-            link.close()
-
-    # Owner
-
-    def opened(self, link: Link) -> None:
-        """See `Owner.opened`."""
-        assert link.peer is not None
-        self._links[link.id] = link
-        self._live.tell(Opened(link.id, link.peer.credits, link.address))
+        super().close()
+        if self._standing is not None:
+            self._standing[1].cancel()
 
     def received(self, link: Link, message: Message, buffers: list[memoryview]) -> None:
         """See `Owner.received`. Raises FrameError for what a worker does not say."""
-        if not isinstance(message, Answer | Failure | Credit):
+        if not isinstance(message, (Answer, Failure, Credit)):  # a union would be built for every frame
             raise FrameError(f"a {type(message).__name__} came against the direction of the link")
         if type(message) is Answer:
             self._arrived, self._passing = message, buffers
-        self._live.tell(Received(link.id, message, sum(map(len, buffers))))
+        self._live.tell(Received(link.id, message, sum(map(len, buffers))))  # type: ignore[arg-type]
         self._arrived, self._passing = None, []
 
-    def lost(self, link: Link, reason: str) -> None:
-        """See `Owner.lost`."""
-        del self._links[link.id]
-        self._live.tell(Lost(link.id, reason))
-
-    def paused(self, link: Link) -> None:
-        """See `Owner.paused`."""
-        self._live.tell(Paused(link.id))
-
-    def resumed(self, link: Link) -> None:
-        """See `Owner.resumed`."""
-        self._live.tell(Resumed(link.id))
+    def _hello_for(self, address: Address) -> Hello:
+        return self._hellos.get(address, self._hello)
 
     # Hands
 
-    def _send(self, command: Send) -> None:
+    def _launch(self, command: Launch) -> None:
         link = self._links.get(command.link)
         if link is None:
             return
-        message = command.message
-        if type(message) is not Infer:
-            link.send(message)
-            return
+        (request, attempt), route = command.key, command.route
+        waiting = self._waiting[request]
+        waiting.doors = doors = self._doors[route.epoch, route.chain]
+        first, *_ = hops = route.hops
         try:
-            link.send(message, self._waiting[message.request][1])
-        except FrameError as error:
-            failure = Failure(message.request, message.attempt, error.kind, str(error), "gateway", False)
-            self._live.tell(Received(link.id, failure))
+            specs, buffers = doors.enter(waiting.feeds)
+            link.send(
+                Infer(request, attempt, command.budget, hops[1:], route.reply_packing, first.packing, specs), buffers
+            )
+        except CutwaterError as error:
+            self._live.tell(Received(link.id, Failure(request, attempt, error.kind, str(error), WHERE, False)))
             self._live.tell(Received(link.id, Credit(1)))
 
+    def _send(self, command: Send) -> None:
+        if (link := self._links.get(command.link)) is not None:
+            link.send(command.message)
+
     def _complete(self, command: Complete) -> None:
-        reply, _ = self._waiting[command.request]
+        reply = self._waiting[command.request].reply
         assert self._arrived is not None
         if not reply.done():
-            reply.set_result((self._arrived, self._passing))
+            reply.set_result((self._arrived, self._passing, command.degraded))
 
     def _fail(self, command: Fail) -> None:
-        reply, _ = self._waiting[command.request]
+        reply = self._waiting[command.request].reply
         if not reply.done():
             reply.set_exception(command.fault.error())
 
+    def _hang_up(self, command: Hangup) -> None:
+        if (link := self._links.get(command.link)) is not None:
+            link.close()
+
+    def _stand(self, command: StandIn) -> None:
+        assert self._stand_in is not None, "a degraded route needs somebody who brings its worker up"
+        before = self._standing[1] if self._standing is not None else None
+        self._standing = (command.address, self._loop.create_task(self._stand_after(before, command.on)))
+        self._standing[1].add_done_callback(_retrieve)
+
+    async def _stand_after(self, before: "asyncio.Task[None] | None", on: bool) -> None:
+        assert self._stand_in is not None
+        if before is not None:
+            await asyncio.wait([before])
+        await self._stand_in(on)
+
+    async def _try(self, address: Address) -> None:
+        if self._standing is not None and self._standing[0] == address:
+            await asyncio.wait([self._standing[1]])
+        await super()._try(address)
+
     def _stop(self, command: Stop) -> None:
         self.drained.set()
+
+
+def _retrieve(task: "asyncio.Task[None]") -> None:
+    """Why there is no stand-in shows when its address is dialled; here it is only not to be reported as unseen."""
+    if not task.cancelled():
+        task.exception()

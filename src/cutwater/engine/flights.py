@@ -1,35 +1,39 @@
-"""Flights: every request accepted and not answered, each with its state, attempt, deadline and route."""
+"""Flights: every request accepted and not answered, each with its state, attempt, deadline and way."""
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from heapq import heappop, heappush
 
 from cutwater.engine.fault import Fault
 from cutwater.engine.lives import FLIGHT_LIFE, Flight, FlightStep, step
-from cutwater.engine.vocabulary import Asked, LinkId, Route
+from cutwater.engine.retries import STRIKES
+from cutwater.engine.vocabulary import LinkId
+from cutwater.engine.ways import Way
 from cutwater.units import RequestId, Seconds
-from cutwater.wire.message import Address
 
 
 class Record:
-    """One flight; changed only by the `Gateway`."""
+    """One flight; changed only by the `Gateway` and its `Flights`."""
 
-    __slots__ = ("asked", "attempt", "deadline", "doubt", "link", "request", "route", "state")
+    __slots__ = ("attempt", "deadline", "faults", "link", "request", "state", "timeout", "way")
 
-    def __init__(self, asked: Asked, now: Seconds) -> None:
-        self.asked = asked
-        self.request = asked.request
-        self.deadline = now + asked.timeout
+    def __init__(self, request: RequestId, timeout: Seconds, now: Seconds) -> None:
+        self.request = request
+        self.timeout = timeout
+        self.deadline = now + timeout
         self.attempt = 0
         """How often it was launched; an answer to an earlier attempt is not its answer."""
         self.state = Flight.QUEUED
-        self.route: Route | None = None
+        self.way: Way | None = None
+        """While it is flying."""
         self.link: LinkId | None = None
-        self.doubt: Fault | None = None
-        """What it ends with if nobody knows better in time."""
+        self.faults: tuple[Fault, ...] = ()
+        """How those of its attempts ended that may have taken a worker down."""
 
-    def take(self, taken: FlightStep) -> None:
-        """Go to the state that follows ``taken``."""
-        self.state = step(FLIGHT_LIFE, self.state, taken)
+    @property
+    def alone(self) -> bool:
+        """Whether one more fault ends it. Then it must not be another's: such requests fly one after the other."""
+        return len(self.faults) >= STRIKES - 1
 
 
 class Flights:
@@ -37,11 +41,13 @@ class Flights:
 
     def __init__(self) -> None:
         self._records: dict[RequestId, Record] = {}
-        self.queued: dict[RequestId, None] = {}
-        """Waiting, in the order of asking."""
+        self._queued: OrderedDict[RequestId, Record] = OrderedDict()
+        """Waiting, in the order of asking; those that fly again come first."""
+        self._apart: OrderedDict[RequestId, Record] = OrderedDict()
+        """Those that wait to fly alone."""
+        self._lonely: Record | None = None
+        """The one of them that flies."""
         self._alarms: list[tuple[Seconds, RequestId]] = []
-        self.outstanding: dict[Address, int] = {}
-        """Address -> flights whose route leads over it."""
 
     def __len__(self) -> int:
         return len(self._records)
@@ -50,56 +56,88 @@ class Flights:
         return iter(tuple(self._records.values()))
 
     @property
+    def waiting(self) -> int:
+        """Accepted and not on their way."""
+        return len(self._queued) + len(self._apart)
+
+    @property
     def flying(self) -> int:
         """Launched and not answered."""
-        return len(self._records) - len(self.queued)
+        return len(self._records) - len(self._queued) - len(self._apart)
 
     def get(self, request: RequestId) -> Record | None:
         """The open flight of ``request``, or None."""
         return self._records.get(request)
 
+    def first(self) -> Record | None:
+        """Whose turn it is."""
+        if self._apart and self._lonely is None:
+            return next(iter(self._apart.values()))
+        return next(iter(self._queued.values())) if self._queued else None
+
     def accept(self, record: Record) -> None:
         """A new flight, queued."""
-        self._records[record.request] = record
-        self.queued[record.request] = None
+        self._records[record.request] = self._queued[record.request] = record
         heappush(self._alarms, (record.deadline, record.request))
 
-    def launch(self, record: Record, route: Route, link: LinkId) -> None:
-        """It leaves over ``link``."""
-        record.take(FlightStep.LAUNCH)
+    def launch(self, record: Record, way: Way, link: LinkId) -> None:
+        """It leaves by ``way``, over ``link``."""
+        record.state = step(FLIGHT_LIFE, record.state, FlightStep.LAUNCH)
         record.attempt += 1
-        record.route, record.link = route, link
-        del self.queued[record.request]
-        for hop in route.hops:
-            self.outstanding[hop.address] = self.outstanding.get(hop.address, 0) + 1
+        record.way, record.link = way, link
+        if record.alone:
+            del self._apart[record.request]
+            self._lonely = record
+        else:
+            del self._queued[record.request]
+        way.take()
 
-    def doubt(self, record: Record, fault: Fault, until: Seconds) -> None:
-        """It will not be answered; until then somebody may say why."""
-        record.take(FlightStep.DOUBT)
-        record.doubt = fault
-        heappush(self._alarms, (until, record.request))
+    def retry(self, record: Record) -> None:
+        """Its attempt has ended; it is the next to fly."""
+        record.state = step(FLIGHT_LIFE, record.state, FlightStep.RETRY)
+        self._land(record)
+        if record.alone:
+            self._apart[record.request] = record
+        else:
+            self._queued[record.request] = record
+            self._queued.move_to_end(record.request, last=False)
 
     def end(self, record: Record, taken: FlightStep) -> None:
         """It is answered, one way or the other."""
-        self.queued.pop(record.request, None)
-        record.take(taken)
+        if record.state is Flight.QUEUED:
+            del (self._apart if record.request in self._apart else self._queued)[record.request]
+        record.state = step(FLIGHT_LIFE, record.state, taken)
+        self._land(record)
         del self._records[record.request]
-        if record.route is not None:
-            for hop in record.route.hops:
-                self.outstanding[hop.address] -= 1
+
+    def _land(self, record: Record) -> None:
+        if record.way is not None:
+            record.way.leave()
+            record.way = record.link = None
+        if record is self._lonely:
+            self._lonely = None
 
     def due(self, now: Seconds) -> Iterator[Record]:
-        """Flights whose deadline, or the end of whose doubt, has come."""
+        """Flights whose deadline has come."""
         while self._alarms and self._alarms[0][0] <= now:
             record = self._records.get(heappop(self._alarms)[1])
             if record is not None:
                 yield record
 
     def wake_at(self) -> Seconds | None:
-        """The next alarm. Alarms of ended flights are swept out first, each once."""
+        """The next deadline."""
         return self._alarms[0][0] if self._alarms else None
 
     def sweep(self) -> None:
-        """Forget the alarms at the front that no flight needs any more."""
+        """Forget the deadlines at the front that no flight has any more."""
         while self._alarms and self._alarms[0][1] not in self._records:
             heappop(self._alarms)
+
+    def validate(self) -> None:
+        """Raise AssertionError where the books contradict each other."""
+        assert not self._queued.keys() & self._apart.keys()
+        for record in self:
+            assert record.state in (Flight.QUEUED, Flight.FLYING)
+            waits = record.request in self._queued or record.request in self._apart
+            assert waits == (record.state is Flight.QUEUED) == (record.way is None)
+            assert (record.request in self._apart or record is self._lonely) == record.alone

@@ -1,38 +1,53 @@
-"""Gateway: takes requests in and owns each one until it is answered, a result or a typed error, by its deadline."""
+"""Gateway: takes requests in and owns each one until it is answered, a result or a typed error, by its deadline.
 
-from collections.abc import Callable, Mapping, Sequence
+A request whose attempt ends without an answer flies again by another way; answers to earlier attempts are dropped. The
+deadline always wins. Everything that happens to a request happens in this file; which way it takes is decided in
+ways.py, whether a link is dialled in reach.py, whether the gateway answers by itself in fallback.py.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from cutwater.engine.admission import Admission
+from cutwater.engine.alarms import Alarms
+from cutwater.engine.fallback import Fallback
 from cutwater.engine.fault import Fault
 from cutwater.engine.flights import Flights, Record
-from cutwater.engine.lanes import Lane
-from cutwater.engine.lives import Flight, FlightStep
+from cutwater.engine.lives import Flight, FlightStep, Trust
+from cutwater.engine.reach import Reach
+from cutwater.engine.retries import KEPT, STRIKES, Quarantine, strikes
+from cutwater.engine.trust import Worker
 from cutwater.engine.vocabulary import (
     Asked,
     Complete,
+    Dial,
+    DialFailed,
     Drain,
     Fail,
     GatewayCommand,
     GatewayEvent,
     Key,
-    LinkId,
+    Launch,
     Lost,
     Opened,
     Paused,
     Received,
+    Rerouted,
     Resumed,
-    Route,
     Send,
+    StandIn,
     Stop,
     Tick,
     Withdrawn,
     WorkerGone,
 )
+from cutwater.engine.ways import Ways
 from cutwater.units import Seconds
-from cutwater.wire.message import Address, Answer, Cancel, Credit, Failure, Infer
+from cutwater.wire.message import Address, Answer, Cancel, Credit, Failure
 
 WHERE = "gateway"
 
@@ -41,37 +56,53 @@ class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How the gateway behaves."""
 
     admission: Admission = Admission()
-    grace: Seconds = 0.5
-    """How long a request whose link broke waits for the reason before its client hears of a lost link."""
 
 
 class GatewaySnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """The gateway in figures."""
+    """The gateway in figures; counts are since it started."""
 
-    queued: int
-    flying: int
-    answered: int
-    failed: int
-    refused: int
-    late: int
+    queued: int = 0
+    flying: int = 0
+    epochs: dict[int, int] = {}
+    """Epoch -> flights on its routes."""
+    accepted: int = 0
+    answered: int = 0
+    degraded: int = 0
+    """Of those answered, how many by the gateway's own copy of the model."""
+    failed: int = 0
+    refused: int = 0
+    withdrawn: int = 0
+    retried: int = 0
+    """Attempts that ended without an answer and were followed by another."""
+    late: int = 0
     """Answers to earlier attempts, or to requests that had ended; dropped."""
+    quarantined: int = 0
+    quarantine: tuple[Quarantine, ...] = ()
+    """The newest of them, oldest first."""
+    suspects: tuple[Address, ...] = ()
+    """Workers no answer can be had from."""
+    open: bool = False
+    """A way other than the gateway's own can be taken."""
 
 
 class Gateway:
-    """The machine at the entrance; see `cutwater.engine.machine.Machine`."""
+    """The machine at the entrance; see `cutwater.engine.machine.Machine`. Its ways come by `Rerouted`."""
 
-    def __init__(self, routes: Sequence[Route], options: GatewayOptions = GatewayOptions()) -> None:  # noqa: B008
+    def __init__(self, options: GatewayOptions = GatewayOptions()) -> None:  # noqa: B008
         self.options = options
-        self._routes = list(routes)
+        self._alarms = Alarms()
         self._flights = Flights()
-        self._lanes = {route.hops[0].address: Lane(route.hops[0].address) for route in routes}
-        self._lane_of: dict[LinkId, Lane] = {}
-        self._broken: dict[Address, tuple[Seconds, Fault]] = {}
-        """First hops whose link is lost: until when somebody may say why, and what is said otherwise."""
+        self._ways = Ways()
+        self._reach = Reach(self._alarms)
+        self._fallback = Fallback(self._alarms)
         self._end: Fault | None = None
-        """Why the last route went."""
-        self._draining = False
-        self._answered = self._failed = self._refused = self._late = 0
+        """Why the last way went for good."""
+        self._standing: Address | None = None
+        """Where the gateway's own copy of the model serves, or is to serve."""
+        self._draining = self._stopped = False
+        self._accepted = self._answered = self._degraded = self._failed = self._refused = 0
+        self._withdrawals = self._retried = self._late = self._quarantined = 0
+        self._quarantine: deque[Quarantine] = deque(maxlen=KEPT)
         self._out: list[GatewayCommand] = []
 
     def handle(self, event: GatewayEvent, now: Seconds) -> list[GatewayCommand]:
@@ -79,45 +110,66 @@ class Gateway:
         out: list[GatewayCommand] = []
         self._out = out
         _EVENTS[type(event)](self, event, now)
-        self._launch(now)
-        self._flights.sweep()
-        if self._draining and not self._flights:
+        ways, flights = self._ways, self._flights
+        if ways.changed or ways.dark or self._standing is not None or self._reach.due:
+            self._look(now)
+        if flights.waiting:
+            self._launch(now)
+        flights.sweep()
+        if self._draining and not flights and not self._stopped:
+            self._stopped = True
             out.append(Stop())
         return out
 
     def wake_at(self) -> Seconds | None:
         """See `Machine.wake_at`."""
-        alarm = self._flights.wake_at()
-        for until, _ in self._broken.values():
-            alarm = until if alarm is None else min(alarm, until)
-        return alarm
+        deadline, alarm = self._flights.wake_at(), self._alarms.wake_at()
+        if deadline is None or alarm is None:
+            return alarm if deadline is None else deadline
+        return min(deadline, alarm)
 
     def snapshot(self) -> GatewaySnapshot:
         """See `Machine.snapshot`."""
+        epochs: dict[int, int] = {}
+        for record in self._flights:
+            if record.way is not None:
+                epoch = record.way.route.epoch
+                epochs[epoch] = epochs.get(epoch, 0) + 1
         return GatewaySnapshot(
-            queued=len(self._flights.queued),
+            queued=self._flights.waiting,
             flying=self._flights.flying,
+            epochs=epochs,
+            accepted=self._accepted,
             answered=self._answered,
+            degraded=self._degraded,
             failed=self._failed,
             refused=self._refused,
+            withdrawn=self._withdrawals,
+            retried=self._retried,
             late=self._late,
+            quarantined=self._quarantined,
+            quarantine=tuple(self._quarantine),
+            suspects=self._ways.suspects(),
+            open=not self._ways.dark,
         )
 
     # Clients
 
     def _asked(self, event: Asked, now: Seconds) -> None:
+        waiting = self._flights.waiting
         if self._end is not None:
             self._refuse(event, self._end)
         elif self._draining:
             self._refuse(event, Fault("Refused", "the gateway is draining", WHERE, True))
         elif event.timeout <= 0:
             self._refuse(event, Fault("DeadlineExceeded", "the request had no time left when it was asked", WHERE))
-        elif not self.options.admission.admits(len(self._flights.queued)):
-            full = f"{len(self._flights.queued)} requests are already waiting; ask again later or more slowly"
+        elif not self.options.admission.admits(waiting):
+            full = f"{waiting} requests are already waiting; ask again later or more slowly"
             self._refuse(event, Fault("Refused", full, WHERE, True))
         else:
             assert self._flights.get(event.request) is None, f"request id {event.request} is already in use"
-            self._flights.accept(Record(event, now))
+            self._accepted += 1
+            self._flights.accept(Record(event.request, event.timeout, now))
 
     def _refuse(self, event: Asked, fault: Fault) -> None:
         self._refused += 1
@@ -126,158 +178,231 @@ class Gateway:
     def _withdrawn(self, event: Withdrawn, now: Seconds) -> None:
         record = self._flights.get(event.request)
         if record is not None:
+            self._withdrawals += 1
             self._cancel(record)
+            self._leave_link(record)
             self._flights.end(record, FlightStep.FAIL)
 
     # Launching
 
     def _launch(self, now: Seconds) -> None:
-        """Send what waits, as far as the window and the links' credit go."""
-        flights = self._flights
-        while flights.queued and self.options.admission.launches(flights.flying):
-            route = self._choose()
-            if route is None:
+        """Send what waits, as far as the window, the ways and the links' credit go."""
+        flights, launches = self._flights, self.options.admission.launches
+        while (record := flights.first()) is not None and launches(flights.flying):
+            left = record.deadline - now
+            way = self._ways.choose(now, left)
+            if way is None:
                 return
-            record = flights.get(next(iter(flights.queued)))
-            lane = self._lanes[route.hops[0].address]
-            assert record is not None and lane.link is not None
-            flights.launch(record, route, lane.link)
-            lane.send(Key(record.request, record.attempt))
-            asked = record.asked
-            message = Infer(
-                record.request,
-                record.attempt,
-                max(record.deadline - now, 0.0),
-                route.hops[1:],
-                route.reply_packing,
-                asked.packing,
-                asked.tensors,
-            )
-            self._out.append(Send(lane.link, message))
+            link = way.lane.link
+            assert link is not None
+            flights.launch(record, way, link)
+            key = Key(record.request, record.attempt)
+            way.lane.send(key)
+            self._out.append(Launch(link, key, way.route, max(left, 0.0)))
 
-    def _choose(self) -> Route | None:
-        """The usable route whose busiest worker has least to do; of equals the one with least to do in all."""
-        usable = [route for route in self._routes if self._lanes[route.hops[0].address].usable]
-        if len(usable) <= 1:
-            return usable[0] if usable else None
-        outstanding = self._flights.outstanding
+    # Ways
 
-        def load(route: Route) -> tuple[int, int]:
-            counts = [outstanding.get(hop.address, 0) for hop in route.hops]
-            return max(counts), sum(counts)
+    def _rerouted(self, event: Rerouted, now: Seconds) -> None:
+        self._end = None
+        self._ways.reroute(event.routes, self._reach.lane)
 
-        return min(usable, key=load)
+    def _worker_gone(self, event: WorkerGone, now: Seconds) -> None:
+        """No way leads over it any more. What was there flies again; if no way is left at all, everything ends."""
+        routes = [way.route for way in self._ways]
+        left = [route for route in routes if all(hop.address != event.address for hop in route.hops)]
+        if len(left) < len(routes):
+            self._ways.reroute(left, self._reach.lane)
+        for record in reversed(tuple(self._flights)):
+            if record.way is not None and any(worker.address == event.address for worker in record.way.workers):
+                self._cancel(record)
+                self._retry(record, event.fault)
+        if not left:
+            self._end = event.fault
+            for record in self._flights:
+                if record.state is Flight.QUEUED:
+                    self._fail(record, event.fault)
+
+    def _look(self, now: Seconds) -> None:
+        """See which ways are open, whether the gateway must answer by itself, and which links are needed."""
+        ways, reach = self._ways, self._reach
+        changed = ways.changed or reach.due
+        if ways.changed:
+            ways.look()
+        if ways.own is not None:
+            self._fallback.judge(dark=ways.dark, waiting=self._flights.waiting > 0, now=now)
+        standing = ways.own if self._fallback.on else None
+        if standing == self._standing and not changed:
+            return
+        if self._standing is not None and self._standing != standing:
+            self._out.append(StandIn(self._standing, False))
+        self._standing = standing
+        wanted = [way.lane.address for way in ways if not way.route.degraded]
+        for command in reach.want(wanted if standing is None else [*wanted, standing], ways.own):
+            if type(command) is Dial and command.address == standing:
+                self._out.append(StandIn(standing, True))
+            self._out.append(command)
 
     # Links
 
     def _opened(self, event: Opened, now: Seconds) -> None:
-        assert event.address is not None, "the gateway dials; nobody dials it"
-        lane = self._lanes[event.address]
-        lane.open(event.link, event.credits)
-        self._lane_of[event.link] = lane
+        self._out += self._reach.opened(event)
+        assert event.address is not None
+        worker = self._ways.worker(event.address)
+        if worker is not None and worker.trust is Trust.BENCHED:
+            worker.retry()
+        self._ways.changed = True
+
+    def _dial_failed(self, event: DialFailed, now: Seconds) -> None:
+        self._reach.failed(event, now)
+        self._bench(event.address, now, lost=True)
 
     def _lost(self, event: Lost, now: Seconds) -> None:
-        lane = self._lane_of.pop(event.link)
-        lane.link = None
+        found = self._reach.lost(event, now)
+        if found is None:
+            return
+        lane, keys = found
         fault = Fault("LinkLost", f"the link to {lane.address} is lost: {event.reason}", WHERE, True)
-        for record in self._flights:
-            if record.link == event.link and record.state is Flight.FLYING:
-                self._flights.doubt(record, fault, now + self.options.grace)
-        if any(route.hops[0].address == lane.address for route in self._routes):
-            self._broken[lane.address] = (now + self.options.grace, fault)
+        for key in reversed(keys):
+            record = self._flights.get(key.request)
+            assert record is not None and record.attempt == key.attempt
+            self._retry(record, fault)
+        self._bench(lane.address, now, lost=True)
+        self._ways.changed = True
 
     def _paused(self, event: Paused, now: Seconds) -> None:
-        self._lane_of[event.link].paused = True
+        if (lane := self._reach.by_link.get(event.link)) is not None:
+            lane.paused = True
 
     def _resumed(self, event: Resumed, now: Seconds) -> None:
-        self._lane_of[event.link].paused = False
+        if (lane := self._reach.by_link.get(event.link)) is not None:
+            lane.paused = False
 
-    def _worker_gone(self, event: WorkerGone, now: Seconds) -> None:
-        self._broken.pop(event.address, None)
-        self._routes = [route for route in self._routes if all(hop.address != event.address for hop in route.hops)]
-        for record in self._flights:
-            if record.route is not None and any(hop.address == event.address for hop in record.route.hops):
-                self._fail(record, event.fault)
-        if not self._routes:
-            self._end = event.fault
-            for record in self._flights:
-                self._fail(record, event.fault)
+    def _bench(self, address: Address, now: Seconds, *, lost: bool) -> None:
+        """Send no request to this worker for a while."""
+        worker = self._ways.worker(address)
+        if worker is not None and worker.lose(now, lost=lost):
+            self._alarms.at(worker.until, partial(self._try, worker))
+            self._ways.changed = True
+
+    def _try(self, worker: Worker, now: Seconds) -> None:
+        if worker.trust is Trust.BENCHED and now >= worker.until:
+            worker.retry()
+            self._ways.changed = True
 
     # Messages
 
     def _received(self, event: Received, now: Seconds) -> None:
         message = event.message
         if type(message) is Credit:
-            self._lane_of[event.link].credits += message.count
+            if (lane := self._reach.by_link.get(event.link)) is not None:
+                lane.credits += message.count
             return
         assert type(message) is Answer or type(message) is Failure, f"a worker does not send {type(message).__name__}"
         record = self._flights.get(message.request)
         if record is None or record.attempt != message.attempt or record.state is not Flight.FLYING:
             self._late += 1
-        elif type(message) is Answer:
-            self._lane_of[event.link].away.discard(Key(record.request, record.attempt))
+            return
+        way = record.way
+        assert way is not None
+        if type(message) is Answer:
+            self._ways.answered(way, message.trail, now)
             self._answered += 1
+            self._degraded += way.route.degraded
+            self._leave_link(record)
             self._flights.end(record, FlightStep.ANSWER)
-            self._out.append(Complete(record.request))
+            self._out.append(Complete(record.request, way.route.degraded))
         elif type(message) is Failure:
             fault = Fault(message.kind, message.message, message.where, message.retryable)
-            if message.kind == "LinkLost":
-                self._flights.doubt(record, fault, now + self.options.grace)
-            else:
+            if not message.retryable:
+                self._leave_link(record)
                 self._fail(record, fault)
+                return
+            reporter = way.workers[min(len(message.trail), len(way.workers) - 1)]
+            self._retry(record, fault)
+            self._bench(message.suspect or reporter.address, now, lost=strikes(fault) or message.suspect != "")
 
     # Ends
 
+    def _retry(self, record: Record, fault: Fault) -> None:
+        """Its attempt has ended; it flies again, unless it seems to be the one that does the damage."""
+        self._leave_link(record)
+        if strikes(fault):
+            record.faults = (*record.faults, fault)
+        if len(record.faults) < STRIKES:
+            self._retried += 1
+            self._flights.retry(record)
+            return
+        quarantine = Quarantine(record.request, record.faults)
+        self._quarantined += 1
+        self._quarantine.append(quarantine)
+        self._fail(record, quarantine.fault)
+
     def _fail(self, record: Record, fault: Fault) -> None:
         self._flights.end(record, FlightStep.FAIL)
-        if record.link in self._lane_of:
-            self._lane_of[record.link].away.discard(Key(record.request, record.attempt))
         self._failed += 1
         self._out.append(Fail(record.request, fault))
 
     def _cancel(self, record: Record) -> None:
         """Tell the stages, if they have it."""
-        if record.state is Flight.FLYING and record.link in self._lane_of:
+        if record.link is not None and record.link in self._reach.by_link:
             self._out.append(Send(record.link, Cancel(record.request, record.attempt)))
 
+    def _leave_link(self, record: Record) -> None:
+        """Nothing comes back for this attempt, or nobody cares."""
+        if record.link is not None:
+            self._out += self._reach.leave(record.link, Key(record.request, record.attempt))
+
     def _tick(self, event: Tick, now: Seconds) -> None:
-        for address, (until, fault) in tuple(self._broken.items()):
-            if until <= now:
-                self._worker_gone(WorkerGone(address, fault), now)
+        self._alarms.ring(now)
         for record in self._flights.due(now):
-            if record.doubt is not None and now < record.deadline:
-                self._fail(record, record.doubt)
-                continue
             self._cancel(record)
-            waited = "waiting for room in the window" if record.state is Flight.QUEUED else "on its way"
-            late = f"no answer within {record.asked.timeout:g} s; the request was still {waited}"
+            self._leave_link(record)
+            if record.way is not None:
+                for worker in record.way.workers:
+                    if worker.trust is Trust.TRIAL:
+                        self._bench(worker.address, now, lost=worker.lost)
+            late = f"no answer within {record.timeout:g} s; the request was still {self._whereabouts(record)}"
             self._fail(record, Fault("DeadlineExceeded", late, WHERE))
+
+    def _whereabouts(self, record: Record) -> str:
+        if record.state is Flight.FLYING:
+            return "on its way"
+        if not self._ways.dark:
+            return "waiting for room in the window"
+        down = [f"{lane.address}: {lane.down}" for lane in self._reach.lanes.values() if lane.wanted and not lane.link]
+        return f"waiting for a way through the stages ({'; '.join(down) or 'there is none'})"
 
     def _drain(self, event: Drain, now: Seconds) -> None:
         self._draining = True
 
     def validate(self) -> None:
         """See `Machine.validate`."""
-        counts: dict[Address, int] = {}
+        self._flights.validate()
+        self._reach.validate()
+        counts: dict[Worker, int] = {}
         for record in self._flights:
-            assert record.state in (Flight.QUEUED, Flight.FLYING, Flight.SUSPECT)
-            assert (record.request in self._flights.queued) == (record.state is Flight.QUEUED)
-            for hop in record.route.hops if record.route else ():
-                counts[hop.address] = counts.get(hop.address, 0) + 1
-        assert counts == {address: count for address, count in self._flights.outstanding.items() if count}
+            for worker in record.way.workers if record.way else ():
+                counts[worker] = counts.get(worker, 0) + 1
+            if record.link is not None:
+                assert Key(record.request, record.attempt) in self._reach.by_link[record.link].away
+        assert all(worker.outstanding == count for worker, count in counts.items())
+        assert all(worker in counts or not worker.outstanding for way in self._ways for worker in way.workers)
         assert self._flights.flying <= self.options.admission.window
-        for lane in self._lane_of.values():
-            assert lane.credits >= 0
+        assert sum(len(lane.away) for lane in self._reach.by_link.values()) == self._flights.flying
+        ended = self._answered + self._failed + self._withdrawals
+        assert self._accepted == ended + len(self._flights)
 
 
 _EVENTS: Mapping[type, Callable[[Gateway, Any, Seconds], None]] = {
     Opened: Gateway._opened,
     Received: Gateway._received,
     Lost: Gateway._lost,
+    DialFailed: Gateway._dial_failed,
     Paused: Gateway._paused,
     Resumed: Gateway._resumed,
     Asked: Gateway._asked,
     Withdrawn: Gateway._withdrawn,
+    Rerouted: Gateway._rerouted,
     WorkerGone: Gateway._worker_gone,
     Drain: Gateway._drain,
     Tick: Gateway._tick,

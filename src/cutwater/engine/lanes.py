@@ -25,6 +25,13 @@ class Lane:
         self.link = link
         self.credits = credits
 
+    def close(self) -> None:
+        """The link is gone, and with it everything that was under way on it."""
+        self.link = None
+        self.credits = 0
+        self.paused = False
+        self.away.clear()
+
     def send(self, key: Key) -> None:
         """``key`` uses one credit."""
         self.ready.pop(key, None)

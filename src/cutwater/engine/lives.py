@@ -1,4 +1,4 @@
-"""Lives as tables: which state follows which step, for a request in a stage and for a flight in the gateway.
+"""Lives as tables: which state follows which step, for a request in a stage, for a flight in the gateway, for trust.
 
 Everything that changes such a state goes through `step`; a step a table does not allow is a bug of this program.
 """
@@ -59,8 +59,6 @@ class Flight(StrEnum):
     QUEUED = "queued"
     """Accepted; waits for room in the window and credit on a link."""
     FLYING = "flying"
-    SUSPECT = "suspect"
-    """A link on its way broke; whoever knows why has a moment to say so."""
     ANSWERED = "answered"
     FAILED = "failed"
 
@@ -69,7 +67,8 @@ class FlightStep(StrEnum):
     """What can happen to it."""
 
     LAUNCH = "launch"
-    DOUBT = "doubt"
+    RETRY = "retry"
+    """Its attempt ended without an answer that counts; the next one waits for its turn."""
     ANSWER = "answer"
     FAIL = "fail"
 
@@ -78,13 +77,40 @@ FLIGHT_LIFE: Mapping[Flight, Mapping[FlightStep, Flight]] = {
     Flight.QUEUED: {FlightStep.LAUNCH: Flight.FLYING, FlightStep.FAIL: Flight.FAILED},
     Flight.FLYING: {
         FlightStep.ANSWER: Flight.ANSWERED,
-        FlightStep.DOUBT: Flight.SUSPECT,
+        FlightStep.RETRY: Flight.QUEUED,
         FlightStep.FAIL: Flight.FAILED,
     },
-    Flight.SUSPECT: {FlightStep.FAIL: Flight.FAILED},
     Flight.ANSWERED: {},
     Flight.FAILED: {},
 }
+
+
+class Trust(StrEnum):
+    """What the gateway thinks of a worker on its routes."""
+
+    TRUSTED = "trusted"
+    BENCHED = "benched"
+    """Lost, or it refused: no request goes there for a while."""
+    TRIAL = "trial"
+    """One request at a time, until one is answered."""
+
+
+class TrustStep(StrEnum):
+    """What can happen to it."""
+
+    LOSE = "lose"
+    """A request that went there is lost, or was refused."""
+    TRY = "try"
+    """It was long enough on the bench, or can be reached again."""
+    ANSWER = "answer"
+
+
+TRUST_LIFE: Mapping[Trust, Mapping[TrustStep, Trust]] = {
+    Trust.TRUSTED: {TrustStep.LOSE: Trust.BENCHED, TrustStep.ANSWER: Trust.TRUSTED},
+    Trust.BENCHED: {TrustStep.LOSE: Trust.BENCHED, TrustStep.TRY: Trust.TRIAL, TrustStep.ANSWER: Trust.TRUSTED},
+    Trust.TRIAL: {TrustStep.LOSE: Trust.BENCHED, TrustStep.ANSWER: Trust.TRUSTED},
+}
+"""It has no end: a worker that is gone for good is on no route any more."""
 
 State = TypeVar("State", bound=StrEnum)
 Step = TypeVar("Step", bound=StrEnum)

@@ -70,7 +70,7 @@ class Lost(msgspec.Struct, frozen=True, tag=True):
 
 
 class DialFailed(msgspec.Struct, frozen=True, tag=True):
-    """No link to this address can be had."""
+    """No link to this address can be had now."""
 
     address: Address
     reason: str
@@ -115,8 +115,6 @@ class Asked(msgspec.Struct, frozen=True, tag=True):
 
     request: RequestId
     timeout: Seconds
-    packing: str
-    tensors: tuple[TensorSpec, ...]
 
 
 class Withdrawn(msgspec.Struct, frozen=True, tag=True):
@@ -125,8 +123,14 @@ class Withdrawn(msgspec.Struct, frozen=True, tag=True):
     request: RequestId
 
 
+class Rerouted(msgspec.Struct, frozen=True, tag=True):
+    """These are the ways from now on; what is under way goes on as it went."""
+
+    routes: tuple[Route, ...]
+
+
 class WorkerGone(msgspec.Struct, frozen=True, tag=True):
-    """Nobody will ever answer at this address again."""
+    """Nobody will ever answer at this address again. If no way is left, ``fault`` is everyone's answer."""
 
     address: Address
     fault: Fault
@@ -157,6 +161,16 @@ class Send(msgspec.Struct, frozen=True, tag=True):
     message: Infer | Answer | Failure | Cancel | Credit
 
 
+class Launch(msgspec.Struct, frozen=True, tag=True):
+    """Pack the client's arrays as its way's chain takes them, and send them on as an Infer of this attempt."""
+
+    link: LinkId
+    key: Key
+    route: Route
+    budget: Seconds
+    """What is left until the deadline."""
+
+
 class Relay(msgspec.Struct, frozen=True, tag=True):
     """Send on the frame that has just come, as it is."""
 
@@ -176,10 +190,35 @@ class Dial(msgspec.Struct, frozen=True, tag=True):
     address: Address
 
 
+class Hangup(msgspec.Struct, frozen=True, tag=True):
+    """Nothing needs this link any more."""
+
+    link: LinkId
+
+
+class StandIn(msgspec.Struct, frozen=True, tag=True):
+    """See that a worker of the whole model serves at this gateway (``on``), or that none does.
+
+    Said again whenever the link to it is lost. A `Dial` that follows waits until it serves.
+    """
+
+    address: Address
+    """The only hop of the degraded route."""
+    on: bool
+
+
+class Die(msgspec.Struct, frozen=True, tag=True):
+    """This worker hangs: end the process once what was said has left; whoever started it starts another."""
+
+    reason: str
+
+
 class Complete(msgspec.Struct, frozen=True, tag=True):
     """The frame that has just come is this request's answer; give it to the client."""
 
     request: RequestId
+    degraded: bool = False
+    """It came from the gateway's own copy of the whole model."""
 
 
 class Fail(msgspec.Struct, frozen=True, tag=True):
@@ -194,6 +233,8 @@ class Stop(msgspec.Struct, frozen=True, tag=True):
 
 
 StageEvent = Opened | Received | Lost | DialFailed | Paused | Resumed | Computed | Drain | Tick
-StageCommand = Compute | Send | Relay | Forget | Dial | Stop
-GatewayEvent = Opened | Received | Lost | Paused | Resumed | Asked | Withdrawn | WorkerGone | Drain | Tick
-GatewayCommand = Send | Complete | Fail | Stop
+StageCommand = Compute | Send | Relay | Forget | Dial | Die | Stop
+GatewayEvent = (
+    Opened | Received | Lost | DialFailed | Paused | Resumed | Asked | Withdrawn | Rerouted | WorkerGone | Drain | Tick
+)
+GatewayCommand = Dial | Hangup | Launch | Send | StandIn | Complete | Fail | Stop

@@ -2,10 +2,12 @@
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 import numpy as np
 
 from cutwater.cut.stage import Stage
+from cutwater.engine.cluster import Door, EpochTable
 from cutwater.errors import BadTensor
 from cutwater.frameworks.base import Array
 from cutwater.graph.graph import Tensor
@@ -18,12 +20,16 @@ from cutwater.wire.tensors import pack, tensors
 class Entry:
     """The way in."""
 
-    def __init__(self, stage: Stage, codec: str) -> None:
-        self.codec: Codec = get_codec(codec)
-        self._stage = stage
-        self.names: Sequence[str] = stage.begin.border
+    def __init__(self, door: Door) -> None:
+        self.codec: Codec = get_codec(door.codec)
+        self.names: Sequence[str] = door.border
         """What a client's feeds must be called."""
-        self._parts = _group(stage.begin.border, stage.inputs)
+        self._parts = _group(door.border, door.travelling)
+
+    @classmethod
+    def of(cls, stage: Stage, codec: str) -> Self:
+        """The way into ``stage``, if its inputs travel by ``codec``."""
+        return cls(Door(border=stage.begin.border, travelling=stage.inputs, codec=codec))
 
     def enter(self, feeds: Mapping[str, Array]) -> tuple[tuple[TensorSpec, ...], list[Buffer]]:
         """The specs and packed buffers of one request. Raises BadTensor naming the input and what it must be."""
@@ -52,9 +58,14 @@ class Entry:
 class Exit:
     """The way out."""
 
-    def __init__(self, stage: Stage, codec: str) -> None:
-        self.codec: Codec = get_codec(codec)
-        self._parts = _group(stage.end.border, stage.outputs)
+    def __init__(self, door: Door) -> None:
+        self.codec: Codec = get_codec(door.codec)
+        self._parts = _group(door.border, door.travelling)
+
+    @classmethod
+    def of(cls, stage: Stage, codec: str) -> Self:
+        """The way out of ``stage``, if its outputs travel by ``codec``."""
+        return cls(Door(border=stage.end.border, travelling=stage.outputs, codec=codec))
 
     def leave(self, answer: Answer, buffers: Sequence[memoryview]) -> dict[str, Array]:
         """The outputs by name, restored to float32 where they travelled as something else. Raises CodecError."""
@@ -64,6 +75,20 @@ class Exit:
             found = [arrays[part.name] for part in parts]
             outputs[name] = found[0] if parts[0].name == name else self.codec.restore(found)
         return outputs
+
+
+class Doors:
+    """Both ends of one chain."""
+
+    def __init__(self, entry: Entry, exit: Exit) -> None:
+        self.enter = entry.enter
+        self.leave = exit.leave
+        self.zeros = entry.zeros
+
+
+def doors_of(table: EpochTable) -> dict[tuple[int, int], Doors]:
+    """(epoch, chain) -> its doors, for every chain of an epoch."""
+    return {(table.epoch, chain): Doors(Entry(entry), Exit(exit)) for chain, (entry, exit) in enumerate(table.doors)}
 
 
 def _group(border: Sequence[str], travelling: Sequence[Tensor]) -> dict[str, list[Tensor]]:

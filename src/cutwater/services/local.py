@@ -27,7 +27,7 @@ from cutwater.engine.trace import Trace
 from cutwater.engine.vocabulary import Route
 from cutwater.errors import CutwaterError, InputError, StageFailed
 from cutwater.frameworks.base import EngineOptions
-from cutwater.services.doors import Entry, Exit
+from cutwater.services.doors import Doors, Entry, Exit
 from cutwater.services.outcome import Feeds, Outcome, in_order
 from cutwater.services.process import WorkerProcess
 from cutwater.services.setup import WorkerSetup
@@ -103,8 +103,7 @@ class LocalPipeline:
         _check_fit(self.stages, self.codecs, self.replicas)
         self.workers: list[WorkerProcess] = []
         """In order of stage and replica."""
-        self._entry = Entry(self.stages[0], self.codecs[0])
-        self._exit = Exit(self.stages[-1], self.codecs[-1])
+        self._doors = Doors(Entry.of(self.stages[0], self.codecs[0]), Exit.of(self.stages[-1], self.codecs[-1]))
         self._tallies = {stage_id(k): StageTally(stage=stage_id(k)) for k in range(len(self.stages))}
         self._gateway: LiveGateway | None = None
         self._scratch: Path | None = None
@@ -148,13 +147,10 @@ class LocalPipeline:
         """
         assert self._gateway is not None, "use `async with`"
         began = clock()
-        specs, buffers = self._entry.enter(feeds)
-        budget = self.options.timeout if timeout is None else timeout
-        answer, received = await self._gateway.ask(specs, buffers, self._entry.codec.packing.name, budget)
-        outputs = self._exit.leave(answer, received)
-        for mark in answer.trail:
+        reply = await self._gateway.ask(feeds, self.options.timeout if timeout is None else timeout)
+        for mark in reply.trail:
             self._tallies[mark.stage].add(mark)
-        return Outcome(outputs, clock() - began, answer.trail)
+        return Outcome(reply.outputs, clock() - began, reply.trail)
 
     def stream(
         self,
@@ -192,16 +188,15 @@ class LocalPipeline:
         for file in files:
             file.unlink()
         addresses = self._addresses()
-        machine = Gateway(self._routes(addresses), GatewayOptions(admission=self.options.admission))
+        machine = Gateway(GatewayOptions(admission=self.options.admission))
         hello = Hello(PROTOCOL, deployment, "gateway", 0, self.options.max_frame)
         tls, memory = self.options.tls, self.options.shared_memory
         self._gateway = LiveGateway(machine, hello, tls=tls, trace=self.trace, memory=memory)
         self._watches = [asyncio.create_task(self._watch(worker)) for worker in self.workers]
-        for address in addresses[0]:
-            await self._gateway.connect(address)
+        self._gateway.reroute(self._routes(addresses), {(0, 0): self._doors})
         # A stage whose values steer it may not take zeros; that it answers is what counts here.
         with contextlib.suppress(StageFailed, InputError):
-            await self.infer(self._entry.zeros(), self.options.start_timeout)
+            await self.infer(self._doors.zeros(), self.options.start_timeout)
         for name in self._tallies:
             self._tallies[name] = StageTally(stage=name)
         self._began = clock()

@@ -118,6 +118,8 @@ class Failure(msgspec.Struct, frozen=True, tag=True, array_like=True, forbid_unk
     where: str
     retryable: bool
     trail: tuple[Mark, ...] = ()
+    suspect: Address = ""
+    """The worker the reporter has lost, as the route names it; if empty and ``retryable``, the reporter itself."""
 
 
 class Cancel(msgspec.Struct, frozen=True, tag=True, array_like=True, forbid_unknown_fields=True, gc=False):
