@@ -137,6 +137,11 @@ class Network:
         """Whether something sent now would arrive."""
         return all((source in island) == (target in island) for island in self._islands)
 
+    @property
+    def parted(self) -> bool:
+        """Whether somebody is cut off from somebody."""
+        return bool(self._islands)
+
     def isolate(self, nodes: Set[NodeId]) -> None:
         """Nothing passes between ``nodes`` and the rest."""
         self._islands.append(nodes)
