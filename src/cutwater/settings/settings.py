@@ -90,7 +90,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     node: Word = ""
     """The node on whose machine it runs, where requests are born; empty: node-1 of a local cluster."""
     clients: Text = ""
-    """Address for clients, such as 127.0.0.1:7070; empty: a Unix socket in the cluster's home."""
+    """Address for clients, such as tcp:127.0.0.1:7070; empty: a Unix socket in the cluster's home."""
     silence: Duration = 1.5
     """How long a link may say nothing before its requests go another way."""
     patience: Duration = 1.0
@@ -99,6 +99,12 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     """What whole models for answering by itself may use; none: half of what is free."""
     max_request: Size = 256 * 2**20
     """The largest request it takes."""
+    token: Text = ""
+    """What clients must show; empty: nothing. Wanted where clients come in from other machines without TLS."""
+    trace: File | None = None
+    """Folder in which what each model's gateway is told and does is recorded; none: nothing is."""
+    trace: File | None = None
+    """Folder for what the gateway decides, step by step, to be replayed later; none: that is not kept."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
