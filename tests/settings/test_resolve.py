@@ -118,3 +118,9 @@ def test_every_setting_says_what_it_is_for_and_its_default_can_be_written_and_re
         assert field.doc.endswith("."), path
         if field.default is not None and field.default != "":
             assert field.read(field.write(field.default)) == field.default, path
+
+
+def test_a_secret_is_read_and_never_shown() -> None:
+    found = resolve(environment={"CUTWATER_GATEWAY_TOKEN": "open sesame"})
+    assert found.settings.gateway.token == "open sesame"
+    assert fields()["gateway.token"].write(found.settings.gateway.token) == "(hidden)"

@@ -191,9 +191,8 @@ def told(name: str, settings: Settings, home: Home, url: str) -> Settings:
             cache = settings.node.cache or home.data(name)
             return replace(settings, node=replace(settings.node, name=name, memory=memory, cache=cache))
         case _:
-            clients = settings.gateway.clients or f"unix:{home.sockets / 'gateway'}"
             node = settings.gateway.node or "node-1"
-            return replace(settings, gateway=replace(settings.gateway, name=name, node=node, clients=clients))
+            return replace(settings, gateway=replace(settings.gateway, name=name, node=node))
 
 
 def _kill_left(folder: Path) -> list[str]:

@@ -89,6 +89,7 @@ def _path(value: object) -> Path:
 
 
 TEXT = Kind("text", _text, str)
+SECRET = Kind("secret", _text, lambda value: "(hidden)" if value else "")
 WORD = Kind("name", _word, str)
 COUNT = Kind("whole number", _count, str)
 NUMBER = Kind("number", _number, lambda value: f"{value:g}")
@@ -98,6 +99,8 @@ DURATION = Kind("duration", _duration, lambda value: format_seconds(float(str(va
 PATH = Kind("path", _path, str)
 
 Text = Annotated[str, TEXT]
+Secret = Annotated[str, SECRET]
+"""Text that is never shown."""
 Word = Annotated[str, WORD]
 """A name that may be part of a subject or a key on the fabric."""
 Count = Annotated[int, COUNT]

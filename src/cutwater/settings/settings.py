@@ -7,7 +7,7 @@ in the environment. None stands for "decided on the spot", as the field's docstr
 
 import msgspec
 
-from cutwater.settings.kinds import Count, Duration, File, Number, Share, Size, Text, Word
+from cutwater.settings.kinds import Count, Duration, File, Number, Secret, Share, Size, Text, Word
 
 
 class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +90,9 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     node: Word = ""
     """The node on whose machine it runs, where requests are born; empty: node-1 of a local cluster."""
     clients: Text = ""
-    """Address for clients, such as tcp:127.0.0.1:7070; empty: a Unix socket in the cluster's home."""
+    """Address for clients, such as tcp:127.0.0.1:7070; empty: only a Unix socket in the home."""
+    token: Secret = ""
+    """What a client has to show; empty: whoever reaches the address may ask."""
     silence: Duration = 1.5
     """How long a link may say nothing before its requests go another way."""
     patience: Duration = 1.0
