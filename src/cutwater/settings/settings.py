@@ -104,8 +104,6 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     token: Text = ""
     """What clients must show; empty: nothing. Wanted where clients come in from other machines without TLS."""
     trace: File | None = None
-    """Folder in which what each model's gateway is told and does is recorded; none: nothing is."""
-    trace: File | None = None
     """Folder for what the gateway decides, step by step, to be replayed later; none: that is not kept."""
 
 
