@@ -91,8 +91,6 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     """The node on whose machine it runs, where requests are born; empty: node-1 of a local cluster."""
     clients: Text = ""
     """Address for clients, such as tcp:127.0.0.1:7070; empty: only a Unix socket in the home."""
-    token: Secret = ""
-    """What a client has to show; empty: whoever reaches the address may ask."""
     silence: Duration = 1.5
     """How long a link may say nothing before its requests go another way."""
     patience: Duration = 1.0
@@ -101,10 +99,8 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     """What whole models for answering by itself may use; none: half of what is free."""
     max_request: Size = 256 * 2**20
     """The largest request it takes."""
-    token: Text = ""
+    token: Secret = ""
     """What clients must show; empty: nothing. Wanted where clients come in from other machines without TLS."""
-    trace: File | None = None
-    """Folder for what the gateway decides, step by step, to be replayed later; none: that is not kept."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
