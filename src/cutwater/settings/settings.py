@@ -101,6 +101,8 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     """The largest request it takes."""
     token: Secret = ""
     """What clients must show; empty: nothing. Wanted where clients come in from other machines without TLS."""
+    trace: File | None = None
+    """Folder in which what each model's gateway is told and does is recorded; none: nothing is."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
