@@ -1,10 +1,11 @@
-"""Both fabrics, each behind the same small handle: open a connection, let time pass, lose the system and get it back."""
+"""Both fabrics behind one small handle: open a connection, let time pass, lose the system and get it back."""
 
 import asyncio
 import functools
 import signal
 import subprocess
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any, Protocol
 
 from cutwater.fabric.base import Fabric
@@ -80,7 +81,8 @@ class NatsBed:
         self.end(signal.SIGKILL)
 
     async def restart(self) -> None:
-        self._process = subprocess.Popen(prepare(self._options))
+        # Not asyncio's: the server outlives the event loop of each test.
+        self._process = subprocess.Popen(prepare(self._options))  # noqa: ASYNC220
         self.url = await answering(self._options, self._process.pid)
 
     def end(self, sign: signal.Signals) -> None:
@@ -88,6 +90,11 @@ class NatsBed:
             self._process.send_signal(sign)
             self._process.wait()
             self._process = None
+
+
+def names(folder: Path) -> list[str]:
+    """What lies in a folder."""
+    return sorted(path.name for path in folder.iterdir())
 
 
 async def settle() -> None:

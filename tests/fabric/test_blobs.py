@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
-from fabric_bed import Bed, story
+from fabric_bed import Bed, names, story
 
 from cutwater.errors import BadBlob, FabricLost
 from cutwater.fabric.base import BlobRef
@@ -29,7 +29,7 @@ async def test_a_blob_comes_back_as_it_was_stored(bed: Bed, name: str, tmp_path:
         assert await fetcher.blobs.find(ref.hash) == ref
         assert await fetcher.blobs.fetch(ref.hash, tmp_path / "cache" / "it") == ref
         assert (tmp_path / "cache" / "it").read_bytes() == data
-        assert [path.name for path in (tmp_path / "cache").iterdir()] == ["it"]
+        assert names(tmp_path / "cache") == ["it"]
 
 
 @story
@@ -60,7 +60,7 @@ async def test_a_blob_that_is_not_there_is_refused(bed: Bed, name: str, tmp_path
         assert await fabric.blobs.find(unknown) is None
         with pytest.raises(BadBlob, match=unknown):
             await fabric.blobs.fetch(unknown, tmp_path / "it")
-        assert list(tmp_path.iterdir()) == []
+        assert names(tmp_path) == []
         await fabric.blobs.delete(unknown)
 
 
@@ -137,7 +137,7 @@ async def test_fetches_of_one_blob_into_one_place_do_not_disturb_each_other(
         fetches = [fabric.blobs.fetch(ref.hash, tmp_path / "it") for fabric in (one, other, one, other)]
         assert await asyncio.gather(*fetches) == [ref] * 4
         assert (tmp_path / "it").read_bytes() == data
-        assert [path.name for path in tmp_path.iterdir()] == ["it"]
+        assert names(tmp_path) == ["it"]
 
 
 @story

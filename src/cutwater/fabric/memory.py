@@ -177,7 +177,7 @@ class MemoryFabric:
                 result: bytes | Fault = await service.handler(message)
             except CutwaterError as error:
                 result = Fault.of(error, service.subject)
-            except Exception:
+            except Exception:  # noqa: BLE001 - a request that breaks its handler must not break the others
                 _log.exception("the service %s failed", service.subject)
                 return
             if not answer.done():

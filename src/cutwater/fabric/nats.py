@@ -1,6 +1,7 @@
 """The fabric over NATS: messages on its subjects, keys, queues and blobs in JetStream.
 
-What a user must be allowed to reach, besides the subjects of its messages and ``INBOX.>`` to subscribe to:
+What a user must be allowed to publish to, besides the subjects of its messages. It must also be allowed to subscribe to
+``INBOX.>`` (NatsOptions.inbox), and, if it serves anything, to answer (``allow_responses``).
 
     keys      $JS.API.STREAM.{INFO,CREATE,UPDATE}.KV_BUCKET, $JS.API.DIRECT.GET.KV_BUCKET.$KV.BUCKET.KEY,
               $KV.BUCKET.KEY to write, $JS.API.CONSUMER.{CREATE,DELETE}.KV_BUCKET.> to watch
@@ -21,7 +22,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from cutwater.engine.fault import Fault
-from cutwater.errors import CutwaterError, FabricLost, NoReply
+from cutwater.errors import CutwaterError, FabricError, Forbidden, NoReply
 from cutwater.fabric.base import TIMEOUT, Closing, Handler, KeyValue, Message, WorkQueue
 from cutwater.fabric.blobs import NatsBlobs
 from cutwater.fabric.inbox import Inbox
@@ -143,7 +144,9 @@ class NatsFabric:
                 await standing.renew(connection)
                 # Whoever publishes after this call shall be heard.
                 await connection.flush()
-        except FabricLost:
+            if standing.subject.lower() in connection.refused:
+                raise Forbidden(f"this user may not subscribe to {standing.subject}")
+        except FabricError:
             await standing.close()
             raise
         return standing
@@ -199,5 +202,5 @@ async def _answer(handler: Handler, message: Msg) -> None:
             await message._client.publish(message.reply, fault, headers={FAULT: error.kind})
     except nats.errors.Error as error:
         _log.info("the answer to %s cannot be sent: %s", message.subject, error)
-    except Exception:
+    except Exception:  # noqa: BLE001 - a request that breaks its handler must not break the others
         _log.exception("the service %s failed", message.subject)

@@ -7,6 +7,7 @@ reconnecting keeps requests waiting that nobody will answer any more, and gives 
 import asyncio
 import logging
 import random
+import re
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -26,11 +27,16 @@ from cutwater.units import Seconds
 
 DIAL_TIMEOUT: Seconds = 3.0
 """For the server to accept a connection."""
+HANG_UP_TIMEOUT: Seconds = 0.5
+"""For what waits to leave, when the line is closed."""
 PING: Seconds = 1.0
 """Between two signs of life; two that stay unanswered end the connection."""
 FIRST_WAIT: Seconds = 0.05
 LONGEST_WAIT: Seconds = 2.0
 """Between two attempts to connect: doubling from the first to the longest, each shortened at random by up to half."""
+
+_VIOLATION = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"', re.IGNORECASE)
+"""What the server says of a subject; the library has put it in lower case."""
 
 _log = logging.getLogger(__name__)
 
@@ -74,6 +80,8 @@ class Connection(Client):
         super().__init__()
         self.ended = asyncio.Event()
         self.trouble: Exception | None = None
+        self.refused: set[str] = set()
+        """Patterns, in lower case, that this user may not subscribe to."""
         self._waiting: dict[str, tuple[str, asyncio.Future[Msg]]] = {}
         self._answers = ""
 
@@ -89,7 +97,6 @@ class Connection(Client):
             ping_interval=PING,  # type: ignore[arg-type]
             max_outstanding_pings=2,
             error_cb=self._troubled,
-            closed_cb=self._end,
             tls=options.context(),
             nkeys_seed=None if options.seed is None else str(options.seed),
             inbox_prefix=options.inbox,
@@ -128,13 +135,13 @@ class Connection(Client):
                 await subscription.unsubscribe()
 
     async def _ask(
-        self, token: str, subject: str, payload: bytes, reply: str, timeout: Seconds, headers: dict[str, Any] | None
+        self, token: str, subject: str, payload: bytes, reply: str, limit: Seconds, headers: dict[str, Any] | None
     ) -> Msg:
         future: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
         self._waiting[token] = (subject.lower(), future)
         try:
             await self.publish(subject, payload, reply=reply, headers=headers)
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(limit):
                 return await future
         except TimeoutError:
             raise nats.errors.TimeoutError from None
@@ -151,14 +158,25 @@ class Connection(Client):
 
     async def _troubled(self, error: Exception) -> None:
         self.trouble = error
-        text = str(error).lower()
-        if "permissions violation" in text:
-            _log.warning("%s", error)
-            for subject, future in self._waiting.values():
-                if f'"{subject}"' in text and not future.done():
-                    future.set_exception(Denied(str(error)))
+        violation = _VIOLATION.search(str(error))
+        if violation is None:
+            return
+        _log.warning("%s", error)
+        act, subject = violation.groups()
+        if act == "subscription":
+            self.refused.add(subject)
+        for asked, future in self._waiting.values():
+            if act == "publish" and asked == subject and not future.done():
+                future.set_exception(Denied(str(error)))
 
-    async def _end(self) -> None:
+    async def _close(self, status: int, do_cbs: bool = True) -> None:
+        # The library's own callback is left out when the last flush fails.
+        try:
+            await super()._close(status, do_cbs)
+        finally:
+            self._end()
+
+    def _end(self) -> None:
         self.ended.set()
         for _, future in self._waiting.values():
             if not future.done():
@@ -213,7 +231,7 @@ class Line:
             self._task = None
         connection, self._connection = self._connection, None
         if connection is not None:
-            await connection.close()
+            await _hang_up(connection)
 
     @property
     def connected(self) -> bool:
@@ -244,7 +262,7 @@ class Line:
         try:
             await connection.dial(self._options)
         except (nats.errors.Error, OSError) as error:
-            await connection.close()
+            await _hang_up(connection)
             cause = error if not isinstance(error, nats.errors.NoServersError) else connection.trouble or error
             where = ", ".join(self._options.servers)
             if "authorization" in str(cause).lower() or "authentication" in str(cause).lower():
@@ -277,10 +295,19 @@ class Line:
                     await renew(connection)
             except (nats.errors.Error, OSError) as error:
                 _log.info("%s: the new connection was lost at once: %s", self._options.name, error)
-                await connection.close()
+                await _hang_up(connection)
                 continue
             return connection
 
     def _tell(self, connected: bool) -> None:
         for told in tuple(self.listeners):
             told(connected)
+
+
+async def _hang_up(connection: Connection) -> None:
+    """Send what waits to leave and close; the library waits for ever on a connection whose TLS handshake failed."""
+    try:
+        async with asyncio.timeout(HANG_UP_TIMEOUT):
+            await connection.close()
+    except TimeoutError:
+        _log.debug("a connection did not close in time")

@@ -1,6 +1,6 @@
 """Work queues in JetStream: a stream that forgets what is acknowledged, with one consumer that all takers share.
 
-An item that comes once more than it may is moved to a second stream by whoever got it, so nothing is ever lost silently.
+An item that comes once more often than it may is moved to a second stream by whoever got it: nothing is lost silently.
 """
 
 import math

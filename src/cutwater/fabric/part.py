@@ -127,10 +127,10 @@ async def _lock(path: Path) -> BinaryIO:
     while True:
         file = path.open("a+b")
         try:
-            while not _try_lock(file):
+            while not _try_lock(file):  # noqa: ASYNC110 - there is no event for it
                 await asyncio.sleep(_POLL)
             # Whoever held it may have renamed or removed the file meanwhile: then this lock guards nothing.
-            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            if _is_at(path, file):
                 return file
         except BaseException:
             file.close()
@@ -144,3 +144,10 @@ def _try_lock(file: BinaryIO) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _is_at(path: Path, file: BinaryIO) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
