@@ -342,6 +342,8 @@ class RouteTable(msgspec.Struct, frozen=True, kw_only=True):
     timeout: Seconds = 30.0
     removed: bool = False
     """Undeployed: finish, and refuse what comes."""
+    mark: str = ""
+    """Another one for each table; the gateway repeats it in its tally, and so shows which one it has."""
 
 
 class ModelTally(msgspec.Struct, frozen=True, kw_only=True):
@@ -350,6 +352,8 @@ class ModelTally(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     epoch: int = 0
     """In use; 0: none."""
+    mark: str = ""
+    """Of the table it has."""
     probed: dict[int, str] = {}
     """Epoch -> "" if the probe came back, else why not."""
     flying: dict[int, int] = {}
