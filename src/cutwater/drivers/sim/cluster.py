@@ -230,12 +230,12 @@ class SimCluster:
         leader.process.loop.add(0.0, leader.tell, DeployAsked(spec))
 
     def live(self, model: str) -> bool:
-        """Whether every gateway has an epoch of ``model`` in use, with a way through it."""
+        """Whether every gateway has an epoch of ``model`` in use, with a way through workers that live."""
         for gateway in self.gateways.values():
             frontage = gateway.models.get(model)
             if frontage is None or frontage.table is None or frontage.table.live is None:
                 return False
-            if not frontage.entrance.machine.snapshot().open:
+            if not frontage.table.live.routes:
                 return False
         return True
 

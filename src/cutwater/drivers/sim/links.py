@@ -107,6 +107,9 @@ class End:
         if there < self._last:
             there = self._last
         self._last = there
+        if there - now > links.options.silence:
+            # What was lost again and again holds everything behind it up, the peer's pings as well.
+            links.listen_for(self.peer, deaf=True)
         self._clock.at(there, self.peer._arrive, frame)
         if left - now > 1e-3:
             self._queue(left, frame[1] + HEADER)
@@ -219,14 +222,15 @@ class Links:
         else:
             self.listen_for(peer)
 
-    def listen_for(self, end: End) -> None:
-        """Nothing more will be heard at ``end`` for now; it closes in time unless that changes."""
-        self.clock.after(self.options.silence, self._silent, end)
+    def listen_for(self, end: End, *, deaf: bool = False) -> None:
+        """Nothing more will be heard at ``end`` for now; it closes in time, unless that changes or it is ``deaf``."""
+        self.clock.after(self.options.silence, self._silent, (end, deaf))
 
-    def _silent(self, end: End) -> None:
+    def _silent(self, what: tuple[End, bool]) -> None:
+        end, deaf = what
         peer = end.peer.process
         heard = peer.running and end.peer.open and self.network.reaches(peer.node, end.process.node)
-        if end.open and not heard:
+        if end.open and (deaf or not heard):
             self._hear((end, f"nothing heard for {self.options.silence:g} s"))
 
     def _hear(self, what: tuple[End, str]) -> None:

@@ -145,7 +145,11 @@ class _Trial:
         return Verdict(setting=drawn, figures=figures(asked), befell=befell, healed=healed)
 
     def _well(self) -> bool:
-        return self.cluster.leader is not None and self.cluster.live("net")
+        leader = self.cluster.leader
+        if leader is None or leader.stepper is None:
+            return False
+        said = leader.stepper.machine.snapshot()
+        return not said.rolling and not said.planning and self.cluster.live("net")
 
     def _check(self, askings: Sequence[Asking]) -> None:
         for asking in askings:
