@@ -44,11 +44,12 @@ from cutwater.engine.control import (
     UndeployAsked,
 )
 from cutwater.engine.deployment import Ask, Deployment, soonest
+from cutwater.engine.fault import Fault
 from cutwater.engine.health import Leases, Paces
 from cutwater.engine.members import Entrance, Member, Members, Standing
 from cutwater.engine.replanning import Measured, Trial, differs, fit, gains, lost, pause, worse
 from cutwater.engine.rollout import Epoch, EpochStep, Worker, token_of
-from cutwater.engine.room import fits, least_used
+from cutwater.engine.room import fits, least_used, nodes_of
 from cutwater.engine.routes import epoch_table
 from cutwater.engine.steering import CoordinatorOptions
 from cutwater.engine.survey import Survey
@@ -137,6 +138,7 @@ class Coordinator:
         self._next_epochs: dict[str, int] = {}
         """Of models that were undeployed: an epoch's number is not given twice."""
         self._tickets = 0
+        self._marks = 0
         self._settle_at: Seconds | None = None
         """Until then nodes that were not heard of are unknown, not gone."""
         self._stirred = ""
@@ -375,9 +377,8 @@ class Coordinator:
         """A gateway that does not show what it was told is told again."""
         for model, table in entrance.tables.items():
             tally = entrance.tallies.get(model)
-            shown = 0 if tally is None else tally.epoch
-            wanted = 0 if table.live is None else table.live.epoch
-            if shown != wanted and now - entrance.sent_at[model] >= self.options.resend:
+            shown = "" if tally is None else tally.mark
+            if shown != table.mark and now - entrance.sent_at[model] >= self.options.resend:
                 entrance.sent_at[model] = now
                 self._asks.append(Direct(entrance.beat.gateway, table))
 
@@ -717,7 +718,6 @@ class Coordinator:
 
     def _ask(self, deployment: Deployment, why: str, *, voluntary: bool, now: Seconds) -> None:
         self._tickets += 1
-        deployment.asked = Ask(self._tickets, why, voluntary, now)
         deployment.wish = None
         deployment.considered_at = now
         spec, model = deployment.spec, deployment.spec.model
@@ -732,6 +732,8 @@ class Coordinator:
             for node, member in sorted(self._nodes.items())
             if node in allowed and self._usable(node) and node not in deployment.unfit
         ]
+        nodes = frozenset(view.announcement.node for view in views)
+        deployment.asked = Ask(self._tickets, why, voluntary, nodes, now)
         live = deployment.live
         source, host = self._source()
         self._asks.append(
@@ -766,8 +768,12 @@ class Coordinator:
         if blueprint is None:
             if needed:
                 self._unplanned(deployment, event, now)
-        elif not all(self._usable(p.node) for chain in blueprint.chains for p in chain.placements):
-            # Things have changed while it was made: the next one is asked for at once.
+        elif not asked.nodes.issuperset(used := nodes_of(blueprint)):
+            stranger = ", ".join(sorted(used - asked.nodes))
+            fault = Fault("NoPlan", f"the plan uses {stranger}, which was not offered", "coordinator")
+            self._unplanned(deployment, msgspec.structs.replace(event, fault=fault, short=False), now)
+        elif not all(map(self._usable, used)):
+            # Lost while the plan was made: another one is asked for at once.
             deployment.wish = None if needed else asked.why
         elif needed:
             if fits(blueprint, self._nodes):
@@ -895,9 +901,11 @@ class Coordinator:
                 continue
             made: dict[str, RouteTable] = {}
             for gateway, entrance in sorted(self._gateways.items()):
-                host = entrance.beat.host
+                host, last = entrance.beat.host, entrance.tables.get(model)
                 table = made.get(host) or made.setdefault(host, self._table(deployment, host))
-                if table != entrance.tables.get(model):
+                if last is None or msgspec.structs.replace(last, mark="") != table:
+                    self._marks += 1
+                    table = msgspec.structs.replace(table, mark=f"{self._term}.{self._marks}")
                     entrance.tables[model], entrance.sent_at[model] = table, now
                     commands.append(Direct(gateway, table))
         for model in stale:

@@ -15,12 +15,14 @@ PLANNED_FOR = ("objective", "stages", "nodes", "chains", "replicas", "spares")
 class Ask:
     """A plan that is being made."""
 
-    __slots__ = ("at", "ticket", "voluntary", "why")
+    __slots__ = ("at", "nodes", "ticket", "voluntary", "why")
 
-    def __init__(self, ticket: int, why: str, voluntary: bool, at: Seconds) -> None:
+    def __init__(self, ticket: int, why: str, voluntary: bool, nodes: frozenset[NodeId], at: Seconds) -> None:
         self.ticket = ticket
         self.why = why
         self.voluntary = voluntary
+        self.nodes = nodes
+        """That may be used."""
         self.at = at
 
 

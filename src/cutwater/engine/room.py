@@ -8,6 +8,11 @@ from cutwater.engine.members import Members
 from cutwater.units import NodeId, Seconds
 
 
+def nodes_of(blueprint: Blueprint) -> frozenset[NodeId]:
+    """All nodes that run something of it."""
+    return frozenset(placement.node for chain in blueprint.chains for placement in chain.placements)
+
+
 def fits(blueprint: Blueprint, members: Members) -> bool:
     """Whether every node has memory left for its share; what was planned at the same time may have taken it."""
     asked: dict[NodeId, int] = {}
