@@ -20,8 +20,8 @@ import psutil
 
 from cutwater.engine.fault import Fault
 from cutwater.errors import ProcessLost
-from cutwater.services.setup import Unable
-from cutwater.services.standing import LOG, Serving
+from cutwater.services.standing import LOG
+from cutwater.services.words import Serving, Unable
 from cutwater.units import Seconds
 
 MARK = "CUTWATER_PROCESS"

@@ -1,34 +1,25 @@
 """Overview: what runs on this machine, and what the cluster says of itself; also while no coordinator leads."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+import contextlib
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TypeVar
 
 import msgspec
 
-from cutwater.engine.cluster import BEAT, LEASE, DeploymentRecord, EpochRecord, GatewayBeat, NodeBeat, WorkerState
+from cutwater.drivers.live import clock
+from cutwater.engine.cluster import BEAT, LEASE, GatewayBeat, NodeBeat
 from cutwater.errors import FabricError, FabricLost, NoReply
 from cutwater.fabric.base import Fabric, Message
 from cutwater.services.access import fabric_of
-from cutwater.services.asking import (
-    ClusterStatus,
-    DeploymentStatus,
-    EpochStatus,
-    GatewayStatus,
-    GetStatus,
-    NodeStatus,
-    WorkerStatus,
-    ask_coordinator,
-)
+from cutwater.services.asking import ClusterStatus, GetStatus, ask_coordinator
 from cutwater.services.cluster import FABRIC
 from cutwater.services.facts import GATEWAY_BEATS, LEASES, NODE_BEATS, STATE, decode, gateway_lease, node_key
 from cutwater.services.home import Home
 from cutwater.services.state import read_state
+from cutwater.services.status import Sightings
 from cutwater.settings.settings import FabricSettings, Settings
-from cutwater.units import Seconds, WorkerId
-
-T = TypeVar("T", bound=msgspec.Struct)
+from cutwater.units import Seconds
 
 PATIENCE: Seconds = 2.0
 """How long to wait for the coordinator's answer before the fabric is read instead."""
@@ -106,100 +97,50 @@ def processes(home: Home) -> dict[str, ProcessStatus]:
 async def read_cluster(fabric: Fabric) -> ClusterStatus:
     """What the last coordinator has left, and what nodes and gateways say now. Raises FabricLost."""
     known = await read_state(await fabric.keys(STATE))
-    leases = set(await (await fabric.keys(LEASES, LEASE)).entries())
-    nodes = await _listen(fabric, NODE_BEATS, NodeBeat, sum(key.startswith("node.") for key in leases))
-    gateways = await _listen(fabric, GATEWAY_BEATS, GatewayBeat, sum(key.startswith("gateway.") for key in leases))
-    beats = {beat.node: beat for beat in nodes}
-    workers = {state.worker: state for beat in nodes for state in beat.workers}
+    leases = await (await fabric.keys(LEASES, LEASE)).entries()
+    heard = Sightings()
+    expected = {key for key in leases if key.startswith(("node.", "gateway."))}
+    await _listen(fabric, heard, expected)
+    now = clock()
     return ClusterStatus(
         leader="",
         term=0,
         since="",
-        nodes=tuple(
-            NodeStatus(
-                announcement=each,
-                beat=beats.get(each.node),
-                age=0.0 if each.node in beats else None,
-                alive=node_key(each.node) in leases,
-                draining=each.node in known.draining,
-            )
-            for each in known.nodes
-        ),
-        gateways=tuple(
-            GatewayStatus(beat=beat, age=0.0, alive=gateway_lease(beat.gateway) in leases) for beat in gateways
-        ),
+        nodes=heard.nodes(known.nodes, known.draining, now),
+        gateways=heard.gateways(now),
         models=known.models,
-        deployments=tuple(_deployment(record, workers, gateways) for record in known.deployments),
+        deployments=heard.deployments(known.deployments, {}, now),
         links=known.links,
     )
 
 
-async def _listen(fabric: Fabric, pattern: str, kind: type[T], expected: int) -> list[T]:
-    """The newest beat of each, heard within two beats' time; less where ``expected`` have been heard before."""
-    heard: dict[str, T] = {}
-    all_heard = asyncio.Event()
+async def _listen(fabric: Fabric, heard: Sightings, expected: set[str]) -> None:
+    """Hear each of those expected once; who does not speak within two beats' time is left out."""
+    missing = set(expected)
+    complete = asyncio.Event()
 
-    async def hear(message: Message) -> None:
-        heard[message.subject] = decode(message.data, kind)
-        if len(heard) >= expected:
-            all_heard.set()
+    def came(lease: str) -> None:
+        missing.discard(lease)
+        if not missing:
+            complete.set()
+
+    async def hear_node(message: Message) -> None:
+        beat = decode(message.data, NodeBeat)
+        heard.node(beat, clock())
+        came(node_key(beat.node))
+
+    async def hear_gateway(message: Message) -> None:
+        beat = decode(message.data, GatewayBeat)
+        heard.gateway(beat, clock())
+        came(gateway_lease(beat.gateway))
 
     if not expected:
-        return []
-    listening = await fabric.subscribe(pattern, hear)
+        return
+    listening = [await fabric.subscribe(NODE_BEATS, hear_node), await fabric.subscribe(GATEWAY_BEATS, hear_gateway)]
     try:
-        async with asyncio.timeout(2 * BEAT):
-            await all_heard.wait()
-    except TimeoutError:
-        pass  # who did not speak is shown as silent
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2 * BEAT):
+                await complete.wait()
     finally:
-        await listening.close()
-    return [heard[subject] for subject in sorted(heard)]
-
-
-def _deployment(
-    record: DeploymentRecord, workers: dict[WorkerId, WorkerState], gateways: list[GatewayBeat]
-) -> DeploymentStatus:
-    tallies = [tally for beat in gateways for tally in beat.models if tally.model == record.spec.model]
-    return DeploymentStatus(
-        spec=record.spec,
-        parked=record.parked,
-        removed=False,
-        epochs=tuple(_epoch(record.spec.model, epoch, workers) for epoch in record.epochs),
-        rate=sum(tally.rate for tally in tallies),
-        p50=max((tally.p50 for tally in tallies), default=0.0),
-        p99=max((tally.p99 for tally in tallies), default=0.0),
-        problem="",
-    )
-
-
-def _epoch(model: str, record: EpochRecord, workers: dict[WorkerId, WorkerState]) -> EpochStatus:
-    blueprint = record.blueprint
-    return EpochStatus(
-        epoch=record.epoch,
-        phase=record.phase,
-        why=record.why,
-        throughput=blueprint.throughput,
-        latency=blueprint.latency,
-        workers=tuple(_workers(model, record, workers)),
-    )
-
-
-def _workers(model: str, record: EpochRecord, states: dict[WorkerId, WorkerState]) -> Iterator[WorkerStatus]:
-    for number, chain in enumerate(record.blueprint.chains):
-        replicas = [0] * len(chain.parts)
-        for placement in chain.placements:
-            stage = chain.plan.stages[placement.stage]
-            name = WorkerId(f"{model}.{record.epoch}.{number}.{placement.stage}.{replicas[placement.stage]}")
-            replicas[placement.stage] += 1
-            yield WorkerStatus(
-                worker=name,
-                chain=number,
-                stage=placement.stage,
-                begin=stage.begin.label,
-                end=stage.end.label,
-                node=placement.node,
-                spare=placement.spare,
-                predicted=placement.seconds,
-                state=states.get(name),
-            )
+        for each in listening:
+            await each.close()

@@ -18,18 +18,12 @@ import msgspec
 
 from cutwater.drivers.loop import run
 from cutwater.errors import BadSetting, CutwaterError
-from cutwater.services.setup import Unable
+from cutwater.services.words import Serving, Unable
 from cutwater.settings.handover import read_handover
 from cutwater.settings.settings import Settings
 
 LOG = "CUTWATER_LOG"
 """Variable with the file that stderr is; unset: stderr is somebody's terminal, and nobody bounds it."""
-
-
-class Serving(msgspec.Struct, frozen=True, tag=True):
-    """The process serves; what others may want to know of it, such as its address."""
-
-    facts: dict[str, str] = {}
 
 
 Say = Callable[[dict[str, str]], None]
