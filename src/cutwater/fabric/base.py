@@ -160,7 +160,10 @@ Handler = Callable[[Message], Awaitable[bytes]]
 class Fabric(Protocol):
     """A connection to the messaging system; an asynchronous context."""
 
-    blobs: Blobs
+    @property
+    def blobs(self) -> Blobs:
+        """Its store of blobs."""
+        ...
 
     async def __aenter__(self) -> Self:
         """Connect. Raises FabricLost, Forbidden."""
