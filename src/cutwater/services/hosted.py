@@ -81,7 +81,8 @@ class HostedModel:
         self._refused = 0
         self._probed: dict[int, str] = {}
         self._candidate: tuple[EpochTable, asyncio.Task[None]] | None = None
-        self._whole: WholeWorker | None = None
+        self.whole: WholeWorker | None = None
+        """The uncut model, where there is room for it."""
         self._fetching: asyncio.Task[None] | None = None
         self._apply(table)
 
@@ -123,7 +124,7 @@ class HostedModel:
 
     def _reroute(self, before: RouteTable | None = None) -> None:
         """Take the live epoch's ways from now on, and the own one where the whole model is here."""
-        live, whole = self.table.live, self._whole
+        live, whole = self.table.live, self.whole
         routes = list(live.routes) if live is not None else []
         doors: dict[tuple[int, int], Doors] = doors_of(live) if live is not None else {}
         tokens = {live.epoch: live.token} if live is not None else {}
@@ -165,9 +166,9 @@ class HostedModel:
     # The whole model
 
     def _see_whole(self, whole: WholeModel | None) -> None:
-        if self._whole is not None and self._whole.whole == whole:
+        if self.whole is not None and self.whole.whole == whole:
             return
-        old, self._whole = self._whole, None
+        old, self.whole = self.whole, None
         if self._fetching is not None:
             self._fetching.cancel()
             self._fetching = None
@@ -176,9 +177,9 @@ class HostedModel:
         if whole is None or not self._has_room(whole):
             return
         means = self._means
-        address: Address = f"unix:{means.sockets}/whole-{whole.part.blob[:12]}"
-        self._whole = WholeWorker(whole, means.folder, address, secrets.token_hex(16), means.node)
-        self._fetching = asyncio.create_task(self._fetch(self._whole))
+        address: Address = f"unix:{means.sockets}/whole-{secrets.token_hex(4)}"
+        self.whole = WholeWorker(whole, means.folder, address, secrets.token_hex(16), means.node)
+        self._fetching = asyncio.create_task(self._fetch(self.whole))
 
     def _has_room(self, whole: WholeModel) -> bool:
         allowed = self._means.memory
@@ -201,8 +202,8 @@ class HostedModel:
                 return
 
     async def _stand_in(self, on: bool) -> None:
-        if self._whole is not None:
-            await self._whole.stand_in(on)
+        if self.whole is not None:
+            await self.whole.stand_in(on)
 
     # Figures and ends
 
@@ -213,6 +214,7 @@ class HostedModel:
         return ModelTally(
             model=self.table.model,
             epoch=self.table.live.epoch if self.table.live is not None else 0,
+            mark=self.table.mark,
             probed=dict(self._probed),
             flying={epoch: flights for epoch, flights in found.epochs.items() if epoch != EPOCH},
             queued=found.queued,
@@ -235,7 +237,15 @@ class HostedModel:
         found = self._live.snapshot()
         live = self.table.live.epoch if self.table.live is not None else 0
         waiting = found.queued > 0 and not found.open
-        return live, dict(self._probed), sorted(found.epochs), found.quarantined, found.suspects, waiting
+        return (
+            self.table.mark,
+            live,
+            dict(self._probed),
+            sorted(found.epochs),
+            found.quarantined,
+            found.suspects,
+            waiting,
+        )
 
     @property
     def suspects(self) -> tuple[Address, ...]:
@@ -253,8 +263,8 @@ class HostedModel:
             if task is not None:
                 task.cancel()
         self._live.close()
-        if self._whole is not None:
-            await self._whole.stop()
+        if self.whole is not None:
+            await self.whole.stop()
 
 
 _tasks: set[asyncio.Task[None]] = set()

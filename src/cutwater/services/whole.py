@@ -46,7 +46,8 @@ class WholeWorker:
         self._file = folder / whole.part.blob
         self._address = address
         self._node = node
-        self._process: WorkerProcess | None = None
+        self.process: WorkerProcess | None = None
+        """While it stands in."""
 
     async def fetch(self, blobs: Blobs) -> None:
         """Have the model's file here. Raises BadBlob, FabricLost."""
@@ -67,17 +68,17 @@ class WholeWorker:
             model=str(self._file),
             inputs=part.inputs,
             outputs=part.outputs,
-            listen=self._address,
+            listen=(self._address,),
             deployment=self.token,
             engine=EngineOptions(),
             shared_memory=MEMORY,
         )
-        self._process = WorkerProcess(setup, self._node)
-        await self._process.start()
+        self.process = WorkerProcess(setup, self._node)
+        await self.process.start()
 
     async def stop(self) -> None:
         """End it; harmless if it does not run."""
-        process, self._process = self._process, None
+        process, self.process = self.process, None
         if process is not None:
             await process.stop()
 
