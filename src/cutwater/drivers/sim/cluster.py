@@ -18,7 +18,7 @@ from cutwater.drivers.sim.process import Process
 from cutwater.drivers.sim.workers import SimWorker, Work
 from cutwater.drivers.sim.world import Arrival, World, WorldOptions
 from cutwater.engine.cluster import Announcement, DeploySpec, Hardware, WorkerSpec
-from cutwater.engine.control import DeployAsked, ModelAdded
+from cutwater.engine.control import CoordinatorEvent, DeployAsked, ModelAdded
 from cutwater.engine.stage import StageOptions, StageWorker
 from cutwater.engine.steering import CoordinatorOptions
 from cutwater.engine.trace import Trace
@@ -89,6 +89,7 @@ class SimCluster:
         self._pids = count(1)
         self._stand_ins: dict[str, SimWorker] = {}
         self._slow: dict[NodeId, float] = {}
+        self._caches: dict[NodeId, set[str]] = {node.node: set() for node in nodes}
         self.mischief = Mischief(self)
         self._begin(gateways or [next(iter(self.nodes))])
 
@@ -145,7 +146,14 @@ class SimCluster:
             version="simulated",
         )
         self._agents[node] = SimNode(
-            process, announcement, self.fabric, self._spawn, self, watch=self.world.watch, trace=self._trace
+            process,
+            announcement,
+            self.fabric,
+            self._spawn,
+            self,
+            self._caches[node],
+            watch=self.world.watch,
+            trace=self._trace,
         )
 
     def _start_gateway(self, gateway: GatewayId, node: NodeId) -> None:
@@ -200,6 +208,7 @@ class SimCluster:
         self._stand_ins[command.address] = worker
         gateway.process.on_death.append(process.die)
         loading = self.options.spawning + part.nbytes / self.options.load_rate
+        self.world.links.expect(command.address)
         process.computing.add(loading, lambda _: worker.listen(command.address), None)
 
     # Costs
@@ -222,12 +231,22 @@ class SimCluster:
         leading = [each for each in self.coordinators if each.leading]
         return max(leading, key=lambda each: each.term, default=None)
 
+    def ask(self, seconds: Seconds, event: CoordinatorEvent) -> None:
+        """Tell whoever leads ``seconds`` from now what a person wants; where nobody does, again a little later."""
+
+        def told(_: None) -> None:
+            leader = self.leader
+            if leader is not None and leader.process.running:
+                leader.process.loop.add(0.0, leader.tell, event)
+            else:
+                self.world.clock.after(0.5, told)
+
+        self.world.clock.after(seconds, told)
+
     def deploy(self, spec: DeploySpec) -> None:
         """Add the model, and ask for its deployment."""
-        leader = self.leader
-        assert leader is not None, "nobody leads yet; let a second pass first"
-        leader.process.loop.add(0.0, leader.tell, ModelAdded(self.models[spec.model].record))
-        leader.process.loop.add(0.0, leader.tell, DeployAsked(spec))
+        self.ask(0.0, ModelAdded(self.models[spec.model].record))
+        self.ask(0.0, DeployAsked(spec))
 
     def live(self, model: str) -> bool:
         """Whether every gateway has an epoch of ``model`` in use, with a way through workers that live."""

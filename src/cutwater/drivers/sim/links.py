@@ -171,11 +171,18 @@ class Links:
         """Whether somebody is cut off from somebody."""
         self._doors: dict[Address, tuple[Owner, str, Callable[[], int]]] = {}
         self._ends: dict[Process, dict[LinkId, End]] = {}
+        self._coming: dict[Address, list[_Dial]] = {}
+
+    def expect(self, address: Address) -> None:
+        """Somebody will listen at ``address`` soon: who dials it waits for that."""
+        self._coming.setdefault(address, [])
 
     def listen(self, address: Address, owner: Owner, token: str, credits: Callable[[], int]) -> None:
         """Take links at ``address`` from whoever shows ``token``, until the process dies."""
         self._doors[address] = (owner, token, credits)
         owner.process.on_death.append(lambda: self._unlisten(address, owner))
+        for dial in self._coming.pop(address, ()):
+            dial.begin()
 
     def _unlisten(self, address: Address, owner: Owner) -> None:
         if self._doors.get(address, (None,))[0] is owner:
@@ -183,7 +190,11 @@ class Links:
 
     def dial(self, owner: Owner, address: Address, token: str, failed: Callable[[str], None]) -> None:
         """Open a link: ``owner.opened`` is told at both ends, or ``failed`` why not."""
-        _Dial(self, owner, address, token, failed).begin()
+        dial = _Dial(self, owner, address, token, failed)
+        if address in self._coming:
+            self._coming[address].append(dial)
+        else:
+            dial.begin()
 
     def door(self, address: Address) -> tuple[Owner, str, Callable[[], int]] | None:
         """Who listens there."""

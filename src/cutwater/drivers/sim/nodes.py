@@ -14,6 +14,8 @@ from cutwater.engine.keeper import Keeper
 from cutwater.engine.trace import Trace
 from cutwater.units import Seconds, WorkerId
 
+LOOKING: Seconds = 1e-3
+"""What it takes to see that a blob is here, and whole."""
 MEMORY_OF_A_PROCESS = 60 * 2**20
 """Bytes of a worker before it loads a stage."""
 
@@ -65,17 +67,19 @@ class SimNode:
         fabric: SimFabric,
         spawn: Spawn,
         costs: Costs,
+        cache: set[str],
         *,
         watch: Callable[[Process, Stepper], None],
         trace: Trace | None = None,
     ) -> None:
-        """It announces itself at once."""
+        """It announces itself at once. ``cache``: blobs that are here; it outlives the agent."""
         self.process = process
         self.announcement = announcement
         self.children: dict[WorkerId, _Child] = {}
         self._fabric = fabric
         self._spawn = spawn
         self._costs = costs
+        self._cache = cache
         self._clock = process.clock
         self._beaten: Seconds = process.clock.now
         self._reporting = False
@@ -99,11 +103,14 @@ class SimNode:
     # Hands
 
     def _fetch(self, command: Fetch) -> None:
-        self._later(self._costs.fetching(command.blob), self._fetched, command.blob)
+        here = command.blob in self._cache
+        self._later(LOOKING if here else self._costs.fetching(command.blob), self._fetched, command.blob)
 
     def _fetched(self, blob: str) -> None:
         fault = None
-        if not self._fabric.reaches(self.process):
+        if blob in self._cache or self._fabric.reaches(self.process):
+            self._cache.add(blob)
+        else:
             fault = Fault("FabricLost", f"the fabric is away, and {blob} not whole", self.process.name, True)
         self.stepper.tell(Fetched(blob, fault))
 

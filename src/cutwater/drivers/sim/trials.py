@@ -5,6 +5,7 @@ from itertools import takewhile
 from random import Random
 
 import msgspec
+from msgspec.structs import replace
 
 from cutwater.drivers.faults import Fault, Hang, Kill, LossyLink, Partition, Slow, SlowLink, What, ends_at
 from cutwater.drivers.sim.cluster import ClusterOptions, NodeOptions, SimCluster
@@ -13,6 +14,7 @@ from cutwater.drivers.sim.outcomes import Asking, Figures, figures
 from cutwater.drivers.sim.workload import bursty, poisson
 from cutwater.drivers.sim.world import WorldOptions
 from cutwater.engine.cluster import DeploySpec
+from cutwater.engine.control import DeployAsked, DrainAsked
 from cutwater.units import NodeId, Seconds
 
 LOAD: Seconds = 6.0
@@ -35,6 +37,12 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     rate: float
     timeout: Seconds
     faults: tuple[Fault, ...]
+    early: bool
+    """Load and faults begin when the deployment is asked for, not when it serves."""
+    drained: tuple[Seconds, NodeId] | None
+    """When people drain a node; it is used again at the end of the load."""
+    changed: tuple[Seconds, DeploySpec] | None
+    """When people want something else."""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +80,9 @@ def setting(seed: int) -> Setting:
         rate=rng.uniform(4.0, 12.0),
         timeout=rng.choice((1.0, 3.0, 8.0)),
         faults=tuple(random_fault(rng, names) for _ in range(rng.randint(1, 4))),
+        early=rng.random() < 0.25,
+        drained=(rng.uniform(0.0, LOAD / 2), rng.choice(names)) if rng.random() < 0.2 else None,
+        changed=(rng.uniform(0.0, LOAD), replace(spec, stages=2, replicas=1)) if rng.random() < 0.2 else None,
     )
 
 
@@ -126,12 +137,18 @@ class _Trial:
         cluster, drawn = self.cluster, self.drawn
         assert cluster.run_until(lambda: cluster.leader is not None, 5.0), "nobody leads"
         cluster.deploy(drawn.spec)
-        assert cluster.run_until(self._well, HEALING), "it was never deployed"
+        assert drawn.early or cluster.run_until(self._well, HEALING), "it was never deployed"
         began = self.world.clock.now
         rng = Random(drawn.seed)
         arrivals = (bursty(4.0) if drawn.seed % 2 else poisson)(drawn.rate, rng)
         cluster.offer(((when, "net") for when in takewhile(lambda when: when < LOAD, arrivals)), drawn.timeout)
         cluster.suffer(drawn.faults)
+        if drawn.drained is not None:
+            at, node = drawn.drained
+            cluster.ask(at, DrainAsked(node, True))
+            cluster.ask(LOAD, DrainAsked(node, False))
+        if drawn.changed is not None:
+            cluster.ask(drawn.changed[0], DeployAsked(drawn.changed[1]))
         over = began + max(LOAD, *map(ends_at, drawn.faults))
         self.world.run(over)
         self.world.settle(over + drawn.timeout + 1.0)
