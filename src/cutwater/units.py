@@ -7,7 +7,7 @@ text with a unit exists only in files, flags and tables.
 import re
 from typing import NewType
 
-from cutwater.errors import BadQuantity
+from cutwater.errors import BadQuantity, InputError
 
 Seconds = float
 NodeId = NewType("NodeId", str)
@@ -22,8 +22,25 @@ _BYTES = {
 }  # fmt: skip
 _BITS = {"bit": 1, "kbit": 10**3, "mbit": 10**6, "gbit": 10**9}
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _REQUEST = re.compile(r"^([0-9a-f]{1,8})-([0-9]{1,10})$")
 _NUMBER = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)\s*([a-zµ/]*)\s*$", re.IGNORECASE)
+
+
+def check_name(what: str, name: str) -> None:
+    """Refuse what may not name anything: a name becomes part of paths, subjects, keys and certificates.
+
+    Args:
+        what: What shall be called so: "node", "model".
+        name: Up to 63 letters, digits, - and _, the first one no sign; so no dot, no slash, no space.
+
+    Raises:
+        InputError: It is something else.
+    """
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            f"{name[:80]!r} cannot be the name of a {what}: use up to 63 letters, digits, - and _, the first one no sign"
+        )
 
 
 def _split(text: str, what: str, example: str) -> tuple[float, str]:

@@ -3,12 +3,11 @@
 What stands under which name is said in `cutwater.engine.cluster`.
 """
 
-import re
 from typing import TypeVar
 
 import msgspec
 
-from cutwater.errors import BadFile, InputError
+from cutwater.errors import BadFile
 from cutwater.units import GatewayId, NodeId
 
 STATE = "cutwater-state"
@@ -38,17 +37,6 @@ def decode(data: bytes, kind: type[T]) -> T:
 def decoder(kind: type[T]) -> "msgspec.msgpack.Decoder[T]":
     """For facts that come often."""
     return msgspec.msgpack.Decoder(kind)
-
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
-
-
-def check_name(what: str, name: str) -> None:
-    """Refuse a name that cannot be part of a key. ``what``: "node", "model". Raises InputError."""
-    if not _NAME.fullmatch(name):
-        raise InputError(
-            f"{name!r} cannot be the name of a {what}: use up to 63 letters, digits, - and _, the first one no sign"
-        )
 
 
 def model_key(model: str) -> str:

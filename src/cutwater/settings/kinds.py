@@ -4,16 +4,13 @@ A value stands in a file as YAML or TOML has it, in the environment and after a 
 function, so that "2 GiB" and 2147483648 mean the same everywhere.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from cutwater.errors import BadQuantity
-from cutwater.units import Seconds, format_bytes, format_seconds, parse_bytes, parse_seconds
-
-_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+from cutwater.errors import BadQuantity, InputError
+from cutwater.units import Seconds, check_name, format_bytes, format_seconds, parse_bytes, parse_seconds
 
 
 @dataclass(frozen=True)
@@ -36,8 +33,11 @@ def _text(value: object) -> str:
 
 def _word(value: object) -> str:
     text = _text(value)
-    if text and not _WORD.fullmatch(text):
-        raise BadQuantity(f"{text!r} is no name; names are letters, digits, '-' and '_', at most 63 of them")
+    if text:
+        try:
+            check_name("process", text)
+        except InputError as error:
+            raise BadQuantity(str(error)) from error
     return text
 
 
