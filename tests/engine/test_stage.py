@@ -8,6 +8,7 @@ from cutwater.engine.vocabulary import (
     Computed,
     Dial,
     DialFailed,
+    Die,
     Drain,
     Forget,
     Key,
@@ -86,7 +87,9 @@ def test_a_stage_in_the_middle_dials_once_hands_on_with_what_is_left_of_the_rout
     ]
     answer = Answer(*R1, "lz4", Y, ())
     assert story.tell(Received(NEXT, answer), at=4.0) == [Relay(GATEWAY, answer)]
-    assert story.machine.snapshot() == StageSnapshot(queued=0, computing=0, ready=0, away=0, done=1, failed=0, late=0)
+    assert story.machine.snapshot() == StageSnapshot(
+        queued=0, computing=0, ready=0, away=0, done=1, failed=0, late=0, computed=1, busy=0.5, seconds=0.5
+    )
 
 
 def test_the_next_batch_starts_before_the_last_one_is_sent() -> None:
@@ -203,17 +206,18 @@ def test_a_request_whose_time_is_over_is_answered_so_and_not_computed() -> None:
     assert story.machine.wake_at() == 3.0
     late = Failure(*R2, "DeadlineExceeded", "no time left in stage-1 (queued)", ME, False)
     assert story.tell(Tick(), at=3.0) == [Send(GATEWAY, late), Forget(R2)]
-    assert story.machine.wake_at() == 11.0
+    story.computed(1, Result(R1, Y), at=3.5)
+    assert story.machine.wake_at() is None
 
 
 def test_a_lost_link_on_fails_what_was_on_it_and_the_next_request_dials_again() -> None:
     story = Story()
     story.away(R1, at=1.0)
-    lost = Failure(*R1, "LinkLost", "stage-1 lost its link to unix:next: reset by peer", ME, True)
+    lost = Failure(*R1, "LinkLost", "stage-1 lost its link to unix:next: reset by peer", ME, True, (), "unix:next")
     assert story.tell(Lost(NEXT, "reset by peer"), at=3.0) == [Send(GATEWAY, lost)]
     story.ask(R2, at=4.0, route=ON)
     assert story.computed(2, Result(R2, Y), at=5.0) == [Dial("unix:next")]
-    failed = Failure(*R2, "LinkLost", "no link from stage-1 to unix:next: nobody there", ME, True)
+    failed = Failure(*R2, "Refused", "stage-1 has no link to unix:next: nobody there", ME, True, (), "unix:next")
     assert story.tell(DialFailed("unix:next", "nobody there"), at=6.0)[:2] == [Send(GATEWAY, failed), Forget(R2)]
 
 
@@ -237,3 +241,51 @@ def test_a_draining_stage_finishes_what_it_has_and_refuses_the_rest() -> None:
 
 def test_a_link_that_closes_without_having_carried_anything_is_no_event_at_all() -> None:
     assert Story().tell(Lost(GATEWAY, "bye"), at=1.0) == []
+
+
+def test_what_was_not_handed_on_when_the_link_broke_was_not_there_and_is_only_refused() -> None:
+    story = Story()
+    story.ask(R1, at=1.0, route=ON)
+    story.computed(1, Result(R1, Y), at=1.0)
+    story.tell(Opened(NEXT, 1, "unix:next"), at=1.0)
+    story.ask(R2, at=2.0, route=ON)
+    story.computed(2, Result(R2, Y), at=2.0)
+    lost = Failure(*R1, "LinkLost", "stage-1 lost its link to unix:next: silent", ME, True, (), "unix:next")
+    refused = Failure(*R2, "Refused", "stage-1 has no link to unix:next: silent", ME, True, (), "unix:next")
+    assert story.tell(Lost(NEXT, "silent"), at=3.0) == [
+        Send(GATEWAY, lost),
+        Send(GATEWAY, refused),
+        Forget(R2),
+    ]
+
+
+def test_a_batch_that_hangs_is_the_end_of_its_worker_and_the_fault_of_nobody_who_waited_behind_it() -> None:
+    story = Story()
+    for number in range(4, 14):
+        key = Key(RequestId(number), 1)
+        story.ask(key, at=0.0)
+        story.computed(number - 3, Result(key, Y), at=0.5)
+    story.ask(R1, at=1.0, budget=100.0)
+    story.ask(R2, at=2.0, budget=100.0)
+    assert story.machine.wake_at() == 11.0
+    assert story.tell(Tick(), at=11.0) == []
+    assert story.machine.wake_at() == 11.5
+    reason = "stage-1 hangs: a batch of 1 usually takes 0.5 s"
+    assert story.tell(Tick(), at=11.5) == [
+        Send(GATEWAY, Failure(*R1, "WorkerLost", reason, ME, True)),
+        Send(GATEWAY, Failure(*R2, "Refused", f"{reason}; this request was not in it", ME, True)),
+        Forget(R2),
+        Die(f"{reason} and took over 10 s"),
+    ]
+    refused = Failure(*R3, "Refused", "stage-1 is draining", ME, True)
+    assert story.ask(R3, at=12.0)[:2] == [Forget(R3), Send(GATEWAY, refused)]
+
+
+def test_a_process_that_was_stopped_finds_its_batch_finished_and_lives_on() -> None:
+    story = Story()
+    story.ask(R1, at=1.0, budget=100.0)
+    assert story.tell(Tick(), at=21.0) == []
+    assert story.computed(1, Result(R1, Y), at=21.1)[0] == Send(
+        GATEWAY, Answer(*R1, "lz4", Y, (mark(1.0, 20.6, 21.1, 21.1),))
+    )
+    assert story.machine.wake_at() is None

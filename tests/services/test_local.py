@@ -271,7 +271,7 @@ def test_who_does_not_know_the_deployment_is_refused_by_a_worker(make_stage) -> 
             ready = pipeline.workers[0].ready
             assert ready is not None
             with pytest.raises(Refused, match="another deployment"):
-                await measure_link(ready.address, "guess")
+                await measure_link(ready.addresses[0], "guess")
             assert (await pipeline.infer({"t0": rows(1)})).outputs["t1"].shape == (1, 4)
 
     in_loop(story)

@@ -187,7 +187,7 @@ class LiveGateway(LinkOwner):
             raise FrameError(f"a {type(message).__name__} came against the direction of the link")
         if type(message) is Answer:
             self._arrived, self._passing = message, buffers
-        self._live.tell(Received(link.id, message, sum(map(len, buffers))))  # type: ignore[arg-type]
+        self._live.tell(Received(link.id, message, sum(map(len, buffers))))
         self._arrived, self._passing = None, []
 
     def _hello_for(self, address: Address) -> Hello:

@@ -1,6 +1,7 @@
 """LinkOwner: what every machine's hands do with links: open them, tell of them, let go of them."""
 
 import asyncio
+import contextlib
 from abc import ABC, abstractmethod
 
 from cutwater.drivers.cork import Cork
@@ -9,7 +10,11 @@ from cutwater.drivers.live import Live
 from cutwater.drivers.tls import TlsFiles
 from cutwater.engine.vocabulary import Dial, DialFailed, LinkId, Lost, Opened, Paused, Resumed
 from cutwater.errors import CutwaterError
+from cutwater.units import Seconds
 from cutwater.wire.message import Address, Hello, Message
+
+FAREWELL: Seconds = 0.5
+"""How long what was sent last may take to leave."""
 
 
 class LinkOwner(ABC):
@@ -24,6 +29,9 @@ class LinkOwner(ABC):
         self._memory = memory
         self._links: dict[LinkId, Link] = {}
         self._dials: set[asyncio.Task[None]] = set()
+        self._bare = asyncio.Event()
+        """Set while there are no links."""
+        self._bare.set()
 
     @abstractmethod
     def received(self, link: Link, message: Message, buffers: list[memoryview]) -> None:
@@ -33,11 +41,14 @@ class LinkOwner(ABC):
         """See `Owner.opened`."""
         assert link.peer is not None
         self._links[link.id] = link
+        self._bare.clear()
         self._live.tell(Opened(link.id, link.peer.credits, link.address))
 
     def lost(self, link: Link, reason: str) -> None:
         """See `Owner.lost`."""
         del self._links[link.id]
+        if not self._links:
+            self._bare.set()
         self._live.tell(Lost(link.id, reason))
 
     def paused(self, link: Link) -> None:
@@ -55,6 +66,13 @@ class LinkOwner(ABC):
             task.cancel()
         for link in self._links.values():
             link.close()
+
+    async def leave(self) -> None:
+        """End once what was sent has left, and soon in any case."""
+        self.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL):
+                await self._bare.wait()
 
     def _dial(self, command: Dial) -> None:
         task = asyncio.get_running_loop().create_task(self._try(command.address))

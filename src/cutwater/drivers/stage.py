@@ -4,33 +4,28 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from cutwater.drivers.compute import ComputeThread, Done, Job
-from cutwater.drivers.cork import Cork
-from cutwater.drivers.links import Link, Listener, dial, listen
+from cutwater.drivers.links import Link, Listener, listen
 from cutwater.drivers.live import Hands, Live
+from cutwater.drivers.owner import LinkOwner
 from cutwater.drivers.shared import MEMORY
 from cutwater.drivers.tls import TlsFiles
 from cutwater.engine.fault import Fault
-from cutwater.engine.stage import StageWorker
+from cutwater.engine.stage import StageSnapshot, StageWorker
 from cutwater.engine.trace import Trace
 from cutwater.engine.vocabulary import (
     Compute,
     Computed,
     Dial,
-    DialFailed,
+    Die,
     Drain,
     Forget,
     Key,
-    LinkId,
-    Lost,
-    Opened,
-    Paused,
     Received,
     Relay,
-    Resumed,
     Send,
     Stop,
 )
-from cutwater.errors import CutwaterError, FrameError
+from cutwater.errors import FrameError
 from cutwater.wire.codecs.base import Buffer
 from cutwater.wire.message import Address, Answer, Cancel, Credit, Failure, Hello, Infer, Message
 
@@ -46,8 +41,8 @@ class Held:
         self.outputs: list[Buffer] = []
 
 
-class LiveStage:
-    """Serves one stage; an `Owner` of links."""
+class LiveStage(LinkOwner):
+    """Serves one stage."""
 
     def __init__(
         self,
@@ -60,54 +55,49 @@ class LiveStage:
         memory: int = MEMORY,
     ) -> None:
         """``compute`` starts the thread, given what is to be told when a batch is done; ``memory`` as for `dial`."""
-        self.cork = Cork()
-        self._hello = hello
-        self._tls = tls
-        self._memory = memory
+        super().__init__(hello, tls, memory)
+        self._machine = machine
         self._stage = machine.stage
-        self._links: dict[LinkId, Link] = {}
         self._held: dict[Key, Held] = {}
         self._passing: Sequence[memoryview] = ()
         """Buffers of the frame that has just come."""
-        self._dials: set[asyncio.Task[None]] = set()
-        self._listener: Listener | None = None
+        self._listeners: list[Listener] = []
         self.drained = asyncio.Event()
+        """Set once there is nothing more to do."""
+        self.hung: str | None = None
+        """Why it has nothing more to do, if that is because a batch hangs."""
         hands: Hands = {
             Compute: self._compute,
             Send: self._send,
             Relay: self._relay,
             Forget: self._forget,
             Dial: self._dial,
+            Die: self._die,
             Stop: self._stop,
         }
         self._live = Live(machine, hands, self._stage, trace)
         self._thread = compute(self._computed)
 
     async def listen(self, address: Address) -> Address:
-        """Take links at ``address``; returns it with the port the system chose. Raises InputError."""
-        self._listener = await listen(address, self._hello, self, self._tls, self._memory)
-        return self._listener.address
+        """Take links at ``address`` too; returns it with the port the system chose. Raises InputError."""
+        listener = await listen(address, self._hello, self, self._tls, self._memory)
+        self._listeners.append(listener)
+        return listener.address
 
     def drain(self) -> None:
         """Finish what is here, accept nothing new; then ``drained`` is set."""
         self._live.tell(Drain())
 
+    def snapshot(self) -> StageSnapshot:
+        """The machine's figures."""
+        return self._machine.snapshot()
+
     def close(self) -> None:
         """End at once."""
-        self._live.close()
+        super().close()
         self._thread.close()
-        if self._listener is not None:
-            self._listener.close()
-        for link in self._links.values():
-            link.close()
-
-    # Owner
-
-    def opened(self, link: Link) -> None:
-        """See `Owner.opened`."""
-        assert link.peer is not None
-        self._links[link.id] = link
-        self._live.tell(Opened(link.id, link.peer.credits, link.address))
+        for listener in self._listeners:
+            listener.close()
 
     def received(self, link: Link, message: Message, buffers: list[memoryview]) -> None:
         """See `Owner.received`. Raises FrameError for what does not belong on this end of a link."""
@@ -125,19 +115,6 @@ class LiveStage:
             nbytes += len(buffer)
         self._live.tell(Received(link.id, message, nbytes))
         self._passing = ()
-
-    def lost(self, link: Link, reason: str) -> None:
-        """See `Owner.lost`."""
-        del self._links[link.id]
-        self._live.tell(Lost(link.id, reason))
-
-    def paused(self, link: Link) -> None:
-        """See `Owner.paused`."""
-        self._live.tell(Paused(link.id))
-
-    def resumed(self, link: Link) -> None:
-        """See `Owner.resumed`."""
-        self._live.tell(Resumed(link.id))
 
     # Hands
 
@@ -189,16 +166,9 @@ class LiveStage:
     def _forget(self, command: Forget) -> None:
         self._held.pop(command.key, None)
 
-    def _dial(self, command: Dial) -> None:
-        task = asyncio.get_running_loop().create_task(self._try(command.address))
-        self._dials.add(task)
-        task.add_done_callback(self._dials.discard)
-
-    async def _try(self, address: Address) -> None:
-        try:
-            await dial(address, self._hello, self, self._tls, self._memory)
-        except CutwaterError as error:
-            self._live.tell(DialFailed(address, str(error)))
+    def _die(self, command: Die) -> None:
+        self.hung = command.reason
+        self.drained.set()
 
     def _stop(self, command: Stop) -> None:
         self.drained.set()

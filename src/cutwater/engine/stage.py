@@ -2,7 +2,8 @@
 
 Rules: one batch computes at a time. A request is handed on only with credit of the next link, and its own credit goes
 back only when its tensors have left this worker: so a slow stage slows down everything before it, up to the gateway,
-and the memory of a worker is bounded by the credits it gave. Every request ends exactly once.
+and the memory of a worker is bounded by the credits it gave. Every request ends exactly once. A worker whose batch
+hangs says so to everyone who waits, and dies: what computes cannot be stopped in any other way.
 """
 
 from collections import deque
@@ -17,11 +18,13 @@ from cutwater.engine.fault import Fault
 from cutwater.engine.item import Item, shape_of
 from cutwater.engine.lanes import Lane, Source
 from cutwater.engine.lives import WORK_LIFE, Work, WorkStep, step
+from cutwater.engine.pace import Pace
 from cutwater.engine.vocabulary import (
     Compute,
     Computed,
     Dial,
     DialFailed,
+    Die,
     Drain,
     Forget,
     Key,
@@ -40,7 +43,7 @@ from cutwater.engine.vocabulary import (
     Tick,
 )
 from cutwater.units import Seconds, StageId
-from cutwater.wire.message import Answer, Cancel, Credit, Failure, Infer, Mark
+from cutwater.wire.message import Address, Answer, Cancel, Credit, Failure, Infer, Mark
 
 
 class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +54,8 @@ class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Input tensor -> the axis that carries the batch; empty where the stage is not batchable."""
     credits: int = 16
     """How many requests each incoming link may have here at once."""
+    expected: Seconds = 0.0
+    """What a batch is expected to take, before one was seen; 0: nobody knows."""
 
 
 class StageSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +70,12 @@ class StageSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     failed: int
     late: int
     """Answers nobody waited for any more."""
+    computed: int = 0
+    """Requests computed since the start."""
+    busy: Seconds = 0.0
+    """Seconds spent computing since the start."""
+    seconds: Seconds = 0.0
+    """Median of computing one request, of late."""
 
 
 class StageWorker:
@@ -77,11 +88,12 @@ class StageWorker:
         self._queue: deque[Item] = deque()
         self._computing: tuple[Item, ...] = ()
         self._batch = 0
+        self._pace = Pace(options.expected)
         self._sources: dict[LinkId, Source] = {}
         self._lanes: dict[str, Lane] = {}
         self._lane_of: dict[LinkId, Lane] = {}
         self._deadlines: list[tuple[Seconds, Key]] = []
-        self._draining = False
+        self._draining = self._stopped = False
         self._done = self._failed = self._late = 0
         self._out: list[StageCommand] = []
 
@@ -95,17 +107,21 @@ class StageWorker:
         heap = self._deadlines
         while heap and heap[0][1] not in self._items:
             heappop(heap)
-        if self._draining and not self._items:
+        if self._draining and not self._items and not self._stopped:
+            self._stopped = True
             out.append(Stop())
         return out
 
     def wake_at(self) -> Seconds | None:
         """See `Machine.wake_at`."""
         deadline = self._deadlines[0][0] if self._deadlines else None
-        if not self._queue or self._computing:
-            return deadline
-        due = self.options.batching.due_at(1, self._queue[0].received)
-        return due if deadline is None else min(due, deadline)
+        if self._computing:
+            due = self._pace.hangs_at
+        else:
+            due = self.options.batching.due_at(1, self._queue[0].received) if self._queue else None
+        if deadline is None or due is None:
+            return due if deadline is None else deadline
+        return min(due, deadline)
 
     def snapshot(self) -> StageSnapshot:
         """See `Machine.snapshot`."""
@@ -118,6 +134,9 @@ class StageWorker:
             done=self._done,
             failed=self._failed,
             late=self._late,
+            computed=self._pace.computed,
+            busy=self._pace.busy,
+            seconds=self._pace.median(),
         )
 
     # Links
@@ -133,8 +152,7 @@ class StageWorker:
 
     def _dial_failed(self, event: DialFailed, now: Seconds) -> None:
         lane = self._lanes.pop(event.address)
-        for key in lane.ready:
-            self._refuse(self._items[key], "LinkLost", f"no link from {self.stage} to {event.address}: {event.reason}")
+        self._strand(lane, event.reason)
 
     def _lost(self, event: Lost, now: Seconds) -> None:
         source = self._sources.pop(event.link, None)
@@ -144,10 +162,18 @@ class StageWorker:
             return
         lane = self._lane_of.pop(event.link)
         del self._lanes[lane.address]
-        for key in (*lane.away, *lane.ready):
+        for key in sorted(lane.away):
             item = self._items[key]
             item.next_link = None
-            self._refuse(item, "LinkLost", f"{self.stage} lost its link to {lane.address}: {event.reason}")
+            lost = f"{self.stage} lost its link to {lane.address}: {event.reason}"
+            self._refuse(item, "LinkLost", lost, suspect=lane.address)
+        self._strand(lane, event.reason)
+
+    def _strand(self, lane: Lane, reason: str) -> None:
+        """What waits for a link that cannot be had was not handed on, and is no reason for what happened there."""
+        for key in tuple(lane.ready):
+            refused = f"{self.stage} has no link to {lane.address}: {reason}"
+            self._refuse(self._items[key], "Refused", refused, suspect=lane.address)
 
     def _paused(self, event: Paused, now: Seconds) -> None:
         if event.link in self._lane_of:
@@ -235,11 +261,13 @@ class StageWorker:
         for item in batch:
             item.state = step(WORK_LIFE, item.state, WorkStep.PICK)
         self._computing = tuple(batch)
+        self._pace.begin(now)
         self._batch += 1
         self._out.append(Compute(self._batch, tuple(item.key for item in batch)))
 
     def _computed(self, event: Computed, now: Seconds) -> None:
         items, self._computing = self._computing, ()
+        self._pace.end(event.finished - event.started, len(items))
         # The stage must not idle while results are sent: the next batch starts first.
         if self._queue:
             self._pick(now)
@@ -310,23 +338,45 @@ class StageWorker:
             item = self._items.get(heappop(heap)[1])
             if item is not None and item.state is not Work.ABANDONED:
                 self._refuse(item, "DeadlineExceeded", f"no time left in {self.stage} ({item.state.value})")
+        if self._pace.hangs(now):
+            self._hang()
+
+    def _hang(self) -> None:
+        """What computes does not come back: end, so that somebody starts another worker."""
+        reason = f"{self.stage} hangs: a batch of {len(self._computing)} usually takes {self._pace.usual:.3g} s"
+        self._draining = self._stopped = True
+        for item in self._computing:
+            if item.state is not Work.ABANDONED:
+                self._refuse(item, "WorkerLost", reason)
+        for item in tuple(self._items.values()):
+            if item.state is not Work.ABANDONED:
+                self._refuse(item, "Refused", f"{reason}; this request was not in it")
+        self._out.append(Die(f"{reason} and took over {self._pace.limit:.3g} s"))
 
     def _drain(self, event: Drain, now: Seconds) -> None:
         self._draining = True
 
-    def _refuse(self, item: Item, kind: str, message: str, *, retryable: bool | None = None) -> None:
+    def _refuse(
+        self, item: Item, kind: str, message: str, *, retryable: bool | None = None, suspect: Address = ""
+    ) -> None:
         """Answer with an error."""
-        failure = self._failure(item.key, kind, message, item.infer.trail, retryable)
+        failure = self._failure(item.key, kind, message, item.infer.trail, retryable, suspect)
         self._out.append(Send(item.link, failure))
         self._failed += 1
         self._leave(item)
 
     def _failure(
-        self, key: Key, kind: str, message: str, trail: tuple[Mark, ...], retryable: bool | None = None
+        self,
+        key: Key,
+        kind: str,
+        message: str,
+        trail: tuple[Mark, ...],
+        retryable: bool | None = None,
+        suspect: Address = "",
     ) -> Failure:
         if retryable is None:
             retryable = Fault(kind, message, self.stage).error().retryable
-        return Failure(*key, kind, message, self.stage, retryable, trail)
+        return Failure(*key, kind, message, self.stage, retryable, trail, suspect)
 
     def _drop(self, item: Item) -> None:
         """Nobody waits for it any more."""

@@ -209,7 +209,7 @@ class LocalPipeline:
             model=str(file),
             inputs=stage.inputs,
             outputs=stage.outputs,
-            listen="tcp:127.0.0.1:0" if options.tcp else f"unix:{self._scratch}/{k}.{replica}.sock",
+            listen=("tcp:127.0.0.1:0" if options.tcp else f"unix:{self._scratch}/{k}.{replica}.sock",),
             deployment=deployment,
             engine=options.engine,
             batching=options.batching if stage.batchable else Batching(),
@@ -228,7 +228,7 @@ class LocalPipeline:
         found: list[list[Address]] = []
         for count in self.replicas:
             stage = [next(ready).ready for _ in range(count)]
-            found.append([words.address for words in stage if words is not None])
+            found.append([words.addresses[0] for words in stage if words is not None])
         return found
 
     def _routes(self, addresses: Sequence[Sequence[Address]]) -> list[Route]:
@@ -242,7 +242,7 @@ class LocalPipeline:
     async def _watch(self, worker: WorkerProcess) -> None:
         fault = await worker.ended()
         assert self._gateway is not None and worker.ready is not None
-        self._gateway.worker_gone(worker.ready.address, fault)
+        self._gateway.worker_gone(worker.ready.addresses[0], fault)
 
     async def _end(self) -> None:
         for watch in self._watches:

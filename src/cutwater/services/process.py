@@ -1,4 +1,4 @@
-"""WorkerProcess: starts a stage worker, waits until it serves, and knows why it ended."""
+"""WorkerProcess: starts a stage worker, waits until it serves, hears how it is doing, and knows why it ended."""
 
 import asyncio
 import contextlib
@@ -6,12 +6,14 @@ import os
 import signal
 import sys
 from collections import deque
+from collections.abc import Callable
 
 import msgspec
 
 from cutwater.engine.fault import Fault
 from cutwater.errors import WorkerLost
-from cutwater.services.setup import Ready, Unable, WorkerSetup
+from cutwater.services.setup import HUNG, Pulse, Ready, WorkerSetup
+from cutwater.services.words import Unable
 from cutwater.units import NodeId, Seconds
 
 LAST_WORDS = 20
@@ -23,20 +25,35 @@ FAREWELL: Seconds = 2.0
 class WorkerProcess:
     """One worker process on this machine."""
 
-    def __init__(self, setup: WorkerSetup, node: NodeId) -> None:
+    def __init__(self, setup: WorkerSetup, node: NodeId, on_pulse: Callable[[Pulse], None] | None = None) -> None:
+        """``on_pulse`` is told on the event loop, at most every `PULSE` seconds."""
         self.setup = setup
         self.node = node
         self.ready: Ready | None = None
         """What it said when it began to serve."""
+        self.pulse = Pulse()
+        """What it said last."""
+        self._on_pulse = on_pulse
         self._process: asyncio.subprocess.Process | None = None
         self._words: deque[str] = deque(maxlen=LAST_WORDS)
         self._listening: asyncio.Task[None] | None = None
+        self._feeling: asyncio.Task[None] | None = None
 
     @property
     def pid(self) -> int:
         """Its process id."""
         assert self._process is not None, "the worker was not started"
         return self._process.pid
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The last lines of its stderr."""
+        return tuple(self._words)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The end of what it wrote to stderr so far."""
+        return tuple(self._words)
 
     async def start(self) -> Ready:
         """Start it and wait until it serves.
@@ -68,6 +85,7 @@ class WorkerProcess:
             raise Fault(said.kind, f"{self.setup.stage}: {said.message}", self.setup.stage).error()
         assert isinstance(said, Ready)
         self.ready = said
+        self._feeling = asyncio.create_task(self._feel())
         return said
 
     async def ended(self) -> Fault:
@@ -76,6 +94,7 @@ class WorkerProcess:
         code = await self._process.wait()
         await asyncio.wait([self._listening], timeout=FAREWELL)
         how = f"was killed by {_signal(-code)}" if code < 0 else f"ended with exit code {code}"
+        how = "hung, and gave itself up" if code == HUNG else how
         words = "; its last words:\n" + "\n".join(self._words) if self._words else "; it said nothing on stderr"
         where = f"the worker of {self.setup.stage} on node {self.node} (pid {self.pid})"
         return Fault("WorkerLost", f"{where} {how}{words}", self.setup.stage, True)
@@ -92,8 +111,9 @@ class WorkerProcess:
         except TimeoutError:
             self.kill()
             await self._process.wait()
-        if self._listening is not None:
-            self._listening.cancel()
+        for task in (self._listening, self._feeling):
+            if task is not None:
+                task.cancel()
 
     def kill(self) -> None:
         """End it at once, without waiting."""
@@ -105,6 +125,13 @@ class WorkerProcess:
         assert self._process is not None and self._process.stderr is not None
         while line := await self._process.stderr.readline():
             self._words.append(line.decode(errors="replace").rstrip())
+
+    async def _feel(self) -> None:
+        assert self._process is not None and self._process.stdout is not None
+        while line := await self._process.stdout.readline():
+            self.pulse = msgspec.json.decode(line, type=Pulse)
+            if self._on_pulse is not None:
+                self._on_pulse(self.pulse)
 
 
 def _signal(number: int) -> str:

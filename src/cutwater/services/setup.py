@@ -1,4 +1,4 @@
-"""What a worker process is told when it starts, and what it says when it is ready; one line of JSON each."""
+"""What a worker process is told when it starts, and what it says of itself; one line of JSON each."""
 
 import msgspec
 
@@ -21,8 +21,8 @@ class WorkerSetup(msgspec.Struct, frozen=True, kw_only=True):
     inputs: tuple[Tensor, ...]
     """As they travel, in order."""
     outputs: tuple[Tensor, ...]
-    listen: Address
-    """"unix:/path", or "tcp:host:0" for a port the system chooses."""
+    listen: tuple[Address, ...]
+    """"unix:/path", or "tcp:host:0" for a port the system chooses; all of them lead to the same worker."""
     deployment: str
     """The token that whoever opens a link must show."""
     engine: EngineOptions = EngineOptions()
@@ -31,6 +31,7 @@ class WorkerSetup(msgspec.Struct, frozen=True, kw_only=True):
     max_frame: int = 256 * 2**20
     """Largest frame accepted, in bytes."""
     tls: TlsFiles | None = None
+    """On TCP, not on Unix sockets."""
     shared_memory: int = MEMORY
     """Bytes that may be shared with each neighbour on the same machine; 0: none."""
     cpus: tuple[int, ...] = ()
@@ -44,7 +45,8 @@ class WorkerSetup(msgspec.Struct, frozen=True, kw_only=True):
 class Ready(msgspec.Struct, frozen=True, tag=True):
     """The worker serves."""
 
-    address: Address
+    addresses: tuple[Address, ...]
+    """Where, with the ports the system chose; in the order of `WorkerSetup.listen`."""
     pid: int
     load: Seconds
     """Seconds it took to load the stage and run it once."""
@@ -52,9 +54,21 @@ class Ready(msgspec.Struct, frozen=True, tag=True):
     """Bytes resident, idle, with the stage loaded."""
 
 
-class Unable(msgspec.Struct, frozen=True, tag=True):
-    """The worker cannot serve, and ends."""
+class Pulse(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """How a worker that serves is doing; said after `Ready`, whenever something has changed, each `PULSE` seconds."""
 
-    kind: str
-    """Name of the class in `cutwater.errors`."""
-    message: str
+    served: int = 0
+    """Requests computed since it started."""
+    failed: int = 0
+    queued: int = 0
+    busy: float = 0.0
+    """Share of the time since the last pulse spent computing, 0 to 1."""
+    seconds: Seconds = 0.0
+    """Median of computing one request, of late; 0: none was computed."""
+    memory: int = 0
+    """Bytes resident."""
+
+
+PULSE: Seconds = 0.5
+HUNG = 75
+"""Exit code of a worker that gave itself up because a batch hung; the reason is its last word on stderr."""
