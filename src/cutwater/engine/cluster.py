@@ -168,6 +168,17 @@ class MeasuredLink(msgspec.Struct, frozen=True, kw_only=True):
 # Models and deployments
 
 
+class Pictures(msgspec.Struct, frozen=True, kw_only=True):
+    """How a model wants its pictures, where it takes pixels: (rgb - mean) / std, rgb in 0..255."""
+
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (255.0, 255.0, 255.0)
+    fit: str = "crop"
+    """"crop", "letterbox" or "stretch"."""
+    share: float = 0.875
+    """The part of the picture that "crop" keeps."""
+
+
 class ModelRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A model the cluster knows."""
 
@@ -183,7 +194,12 @@ class ModelRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Speed index of the node the profile was measured on."""
     sizes: dict[str, tuple[int, ...]] = {}
     """Input -> shape, where dimensions were given."""
+    inputs: tuple[Tensor, ...] = ()
+    outputs: tuple[Tensor, ...] = ()
+    """In the shape of one request."""
+    pictures: Pictures = Pictures()
     labels: tuple[str, ...] = ()
+    """Class names by index."""
     task: str = ""
     """"classify", "detect" or nothing known."""
 

@@ -7,9 +7,11 @@ from pathlib import Path
 import onnx
 
 from cutwater.errors import BadModel
+from cutwater.vision.attach import Preparation
+from cutwater.vision.labels import IMAGENET
 from cutwater.zoo.control import build_control_flow, build_lstm
 from cutwater.zoo.darknet import build_yolov3_tiny
-from cutwater.zoo.efficientnet_lite0 import build_efficientnet_lite0
+from cutwater.zoo.efficientnet_lite0 import MEAN, STD, build_efficientnet_lite0
 from cutwater.zoo.mobilenet_v2 import build_mobilenet_v2, build_mobilenet_v2_trunk
 from cutwater.zoo.packages import write_atomically
 from cutwater.zoo.rapidocr import build_detector, build_orientation, build_recogniser
@@ -29,10 +31,20 @@ class Entry:
     """Whether its weights were trained and come from a package; otherwise they are seeded."""
     sizes: Mapping[str, int] = field(default_factory=dict)
     """Usual sizes of its dynamic dimensions other than the batch."""
+    preparation: Preparation | None = None
+    """How it wants its pictures, where that is known."""
+    labels: str = ""
+    """The list that has the names of its classes (`cutwater.vision.labels`)."""
 
 
 MODELS: Mapping[str, Entry] = {
-    "efficientnet-lite0": Entry("ImageNet classifier, 4.7 M parameters", build_efficientnet_lite0, trained=True),
+    "efficientnet-lite0": Entry(
+        "ImageNet classifier, 4.7 M parameters",
+        build_efficientnet_lite0,
+        trained=True,
+        preparation=Preparation(MEAN, STD),
+        labels=IMAGENET,
+    ),
     "mobilenet-v2-trunk": Entry("MobileNetV2 features, 2.2 M parameters", build_mobilenet_v2_trunk, trained=True),
     "yolov3-tiny": Entry("COCO detector at 416, 8.9 M parameters", build_yolov3_tiny, trained=True),
     "rapidocr-det": Entry("finds text", build_detector, trained=True, sizes={"height": 640, "width": 640}),
