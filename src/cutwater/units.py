@@ -39,7 +39,8 @@ def check_name(what: str, name: str) -> None:
     """
     if not _NAME.fullmatch(name):
         raise InputError(
-            f"{name[:80]!r} cannot be the name of a {what}: use up to 63 letters, digits, - and _, the first one no sign"
+            f"{name[:80]!r} cannot be the name of a {what}: "
+            "use up to 63 letters, digits, - and _, the first one no sign"
         )
 
 

@@ -61,7 +61,7 @@ def test_without_a_word_everything_is_as_declared(tmp_path: Path) -> None:
         ("cluster:\n  nodes: true\n", ":2: cluster.nodes: expected a number, not True"),
         ("cluster:\n  nodes: [1]\n", ":2: cluster.nodes: expected a number, not [1]"),
         ("cluster:\n  nodes: 1\n  nodes: 2\n", ":3: cluster.nodes: stands here twice"),
-        ("node:\n  name: pi.a\n", ":2: node.name: 'pi.a' is no name"),
+        ("node:\n  name: pi.a\n", ":2: node.name: 'pi.a' cannot be the name"),
         ("coordinator:\n  gain: 120 %\n", ":2: coordinator.gain: expected a share"),
         ("node: 3\n", ":1: node: expected settings, one 'name: value' per line"),
         ("node: [\n", ": not YAML"),

@@ -2,16 +2,19 @@
 
 from cutwater.fabric.nats import NatsFabric
 from cutwater.fabric.nats_line import NatsOptions
+from cutwater.fabric.permissions import inbox_of_file
 from cutwater.settings.settings import FabricSettings
 
 
-def fabric_of(settings: FabricSettings, name: str, inbox: str = "_INBOX") -> NatsFabric:
+def fabric_of(settings: FabricSettings, name: str) -> NatsFabric:
     """The fabric of a cluster, not connected yet.
 
     Args:
         settings: where it is, and with what this process shows who it is.
         name: what the server calls this connection in its lists.
-        inbox: first words of the subjects that answers come back on, where this process may not use the usual ones.
+
+    Raises:
+        BadFile: the seed cannot be read.
     """
     options = NatsOptions(
         servers=tuple(url.strip() for url in settings.url.split(",")),
@@ -19,7 +22,7 @@ def fabric_of(settings: FabricSettings, name: str, inbox: str = "_INBOX") -> Nat
         certificate=settings.certificate,
         key=settings.key,
         seed=settings.seed,
-        inbox=inbox,
+        inbox="_INBOX" if settings.seed is None else inbox_of_file(settings.seed),
         name=name,
     )
     return NatsFabric(options)

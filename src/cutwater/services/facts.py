@@ -8,10 +8,11 @@ from typing import TypeVar
 import msgspec
 
 from cutwater.errors import BadFile
+from cutwater.fabric import permissions
 from cutwater.units import GatewayId, NodeId
 
-STATE = "cutwater-state"
-LEASES = "cutwater-leases"
+STATE = permissions.STATE
+LEASES = permissions.LEASES
 
 COORDINATOR = "coordinator"
 """The lease of the one that leads."""
