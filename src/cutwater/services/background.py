@@ -116,6 +116,7 @@ async def start(recipe: Recipe, limit: Seconds, answering: Answering | None = No
     """
     if answering is None:  # other programs bound their logs by themselves
         _keep_one_old_log(recipe.log, recipe.log_limit)
+    place = recipe.log.stat().st_size if recipe.log.exists() else 0  # noqa: ASYNC240
     reading, writing = os.pipe()
     process: subprocess.Popen[bytes] | None = None
     try:
@@ -129,14 +130,14 @@ async def start(recipe: Recipe, limit: Seconds, answering: Answering | None = No
         _write_record(recipe.record, record)
         async with asyncio.timeout(limit):
             if answering is None:
-                facts = _understand(recipe, process, await _first_line(reading))
+                facts = _understand(recipe, process, await _first_line(reading), place)
             else:
                 facts = await answering(process.pid)
         record = msgspec.structs.replace(record, facts=facts, serving=True)
         _write_record(recipe.record, record)
     except TimeoutError:
         _abandon(recipe, process)
-        words = last_words(recipe.log)
+        words = _last_words(recipe.log, place)
         raise ProcessLost(f"{recipe.name} did not serve within {limit:g} s (cluster.start_limit){words}") from None
     except BaseException:
         _abandon(recipe, process)
@@ -184,9 +185,9 @@ async def _first_line(descriptor: int) -> bytes:
         loop.remove_reader(descriptor)
 
 
-def _understand(recipe: Recipe, process: "subprocess.Popen[bytes]", line: bytes) -> dict[str, str]:
+def _understand(recipe: Recipe, process: "subprocess.Popen[bytes]", line: bytes, place: int) -> dict[str, str]:
     if not line.strip():
-        raise _stillborn(recipe, process)
+        raise _stillborn(recipe, process, place)
     try:
         said = msgspec.json.decode(line, type=Serving | Unable)
     except msgspec.MsgspecError as error:
@@ -197,10 +198,10 @@ def _understand(recipe: Recipe, process: "subprocess.Popen[bytes]", line: bytes)
     return said.facts
 
 
-def _stillborn(recipe: Recipe, process: "subprocess.Popen[bytes]") -> ProcessLost:
+def _stillborn(recipe: Recipe, process: "subprocess.Popen[bytes]", place: int) -> ProcessLost:
     code = process.wait()
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-    return ProcessLost(f"{recipe.name} {how} before it served{last_words(recipe.log)}")
+    return ProcessLost(f"{recipe.name} {how} before it served{_last_words(recipe.log, place)}")
 
 
 def _abandon(recipe: Recipe, process: "subprocess.Popen[bytes] | None") -> None:
@@ -268,18 +269,19 @@ def _marked(process: psutil.Process, folder: Path) -> bool:
         return False
 
 
-def last_lines(log: Path, count: int) -> list[str]:
-    """The last lines of a log; none where there is no log."""
+def last_lines(log: Path, count: int, place: int = 0) -> list[str]:
+    """The last lines of a log, of those after ``place`` bytes; none where there is no log."""
     try:
         with log.open(encoding="utf-8", errors="replace") as lines:
+            lines.seek(place)
             return [line.rstrip("\n") for line in deque(lines, maxlen=count)]
     except FileNotFoundError:
         return []
 
 
-def last_words(log: Path) -> str:
-    """The end of an error's message: what the log says last."""
-    lines = last_lines(log, LAST_WORDS)
+def _last_words(log: Path, place: int) -> str:
+    """The end of an error's message: what the log says last, of what was written after ``place``."""
+    lines = last_lines(log, LAST_WORDS, place)
     return "; the end of its log:\n" + "\n".join(lines) if lines else f"; it wrote nothing to {log}"
 
 
