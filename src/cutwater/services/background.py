@@ -116,7 +116,7 @@ async def start(recipe: Recipe, limit: Seconds, answering: Answering | None = No
     """
     if answering is None:  # other programs bound their logs by themselves
         _keep_one_old_log(recipe.log, recipe.log_limit)
-    place = recipe.log.stat().st_size if recipe.log.exists() else 0  # noqa: ASYNC240
+    place = recipe.log.stat().st_size if recipe.log.exists() else 0
     reading, writing = os.pipe()
     process: subprocess.Popen[bytes] | None = None
     try:
