@@ -24,13 +24,11 @@ STUBBORN = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)" + SERV
 DIES = "raise SystemExit('the disk is on fire')"
 UNABLE = """print('{"type": "Unable", "kind": "BadSetting", "message": "no such store"}', flush=True)"""
 SILENT = "import signal\nsignal.pause()"
-PARENT = (
-    """
+CHILD = """
 import subprocess, sys
-subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+child = "import signal; print('here', flush=True); signal.pause()"
+subprocess.Popen([sys.executable, "-c", child], stdout=subprocess.PIPE).stdout.readline()
 """
-    + SERVES
-)
 
 
 @pytest.fixture
@@ -114,7 +112,7 @@ def test_a_pid_that_was_given_out_again_is_not_taken_for_the_process(home: Path)
 
 
 def test_children_are_found_by_the_mark_they_inherit(home: Path) -> None:
-    record = start_it(home, PARENT)
+    record = start_it(home, CHILD + SERVES)
     child = psutil.Process(record.pid).children()[0]
     assert child.environ()[MARK] == str(home / "it.json")
     stop_it(home)
