@@ -89,7 +89,7 @@ class Delivery(Protocol):
 
     data: bytes
     attempt: int
-    """1 for the first delivery."""
+    """1 for the first delivery; a system that crashed in between may count too few."""
 
     async def ack(self) -> None:
         """Done: it will not come again."""

@@ -143,7 +143,7 @@ class NatsFabric:
                 connection = self._line.connection
                 await standing.renew(connection)
                 # Whoever publishes after this call shall be heard.
-                await connection.flush()
+                await connection.round_trip()
             if standing.subject.lower() in connection.refused:
                 raise Forbidden(f"this user may not subscribe to {standing.subject}")
         except FabricError:
@@ -154,7 +154,7 @@ class NatsFabric:
     async def _renew(self, connection: Connection) -> None:
         for standing in self._standing:
             await standing.renew(connection)
-        await connection.flush()
+        await connection.round_trip()
 
 
 class _Standing:

@@ -134,6 +134,12 @@ class Connection(Client):
             if self.is_connected:
                 await subscription.unsubscribe()
 
+    async def round_trip(self) -> None:
+        """Until the server has dealt with everything sent so far; the library's flush overtakes what still waits."""
+        while self.pending_data_size and self.is_connected:  # noqa: ASYNC110 - the library's flusher tells nobody
+            await asyncio.sleep(0)
+        await self.flush()
+
     async def _ask(
         self, token: str, subject: str, payload: bytes, reply: str, limit: Seconds, headers: dict[str, Any] | None
     ) -> Msg:
@@ -212,12 +218,14 @@ class Line:
         self._connection: Connection | None = None
         self._usable = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._closed = False
         self.on_connection: list[Callable[[Connection], Awaitable[None]]] = []
         """Each sets up again, on a new connection, what was on the last one."""
         self.listeners: list[Callable[[bool], None]] = []
 
     async def open(self) -> None:
         """Connect. Raises FabricLost, Forbidden."""
+        self._closed = False
         self._connection = await self._dial()
         self._usable.set()
         self._task = asyncio.create_task(self._keep(), name=f"line {self._options.name}")
@@ -225,6 +233,7 @@ class Line:
     async def close(self) -> None:
         """Send what waits to leave, and hang up; harmless if closed."""
         self._usable.clear()
+        self._closed = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -271,18 +280,21 @@ class Line:
         return connection
 
     async def _keep(self) -> None:
-        while True:
+        # The library swallows some cancellations, so being closed is looked at too.
+        while not self._closed:
             assert self._connection is not None
             await self._connection.ended.wait()
             self._usable.clear()
             self._tell(False)
             self._connection = await self._redial()
-            self._usable.set()
-            self._tell(True)
+            if not self._closed and self._connection is not None:
+                self._usable.set()
+                self._tell(True)
 
-    async def _redial(self) -> Connection:
+    async def _redial(self) -> Connection | None:
+        """The next connection; None once the line is closed."""
         wait = FIRST_WAIT
-        while True:
+        while not self._closed:
             await asyncio.sleep(wait * random.uniform(0.5, 1.0))
             wait = min(2 * wait, LONGEST_WAIT)
             try:
@@ -298,6 +310,7 @@ class Line:
                 await _hang_up(connection)
                 continue
             return connection
+        return None
 
     def _tell(self, connected: bool) -> None:
         for told in tuple(self.listeners):
