@@ -21,6 +21,8 @@ class Leases(Generic[Who]):
     def __init__(self, lease: Seconds) -> None:
         self.lease = lease
         self._heard: dict[Who, Seconds] = {}
+        self._armed: set[Who] = set()
+        """Who has an alarm; it is left in place when its owner is forgotten."""
         self._alarms: list[tuple[Seconds, Who]] = []
 
     def __contains__(self, who: Who) -> bool:
@@ -32,21 +34,30 @@ class Leases(Generic[Who]):
     def hear(self, who: Who, now: Seconds) -> bool:
         """``who`` lives. True if it was not known to."""
         new = who not in self._heard
-        if new:
+        if who not in self._armed:
+            self._armed.add(who)
             heappush(self._alarms, (now + self.lease, who))
         self._heard[who] = now
         return new
+
+    def forget(self, who: Who) -> None:
+        """``who`` does not count any more, and its end is nothing to tell."""
+        self._heard.pop(who, None)
 
     def expired(self, now: Seconds) -> list[Who]:
         """Those whose lease has ended since this was last asked."""
         gone: list[Who] = []
         while self._alarms and self._alarms[0][0] <= now:
             who = heappop(self._alarms)[1]
+            self._armed.discard(who)
+            if who not in self._heard:
+                continue
             until = self._heard[who] + self.lease
             if until <= now:
                 del self._heard[who]
                 gone.append(who)
             else:
+                self._armed.add(who)
                 heappush(self._alarms, (until, who))
         return gone
 
@@ -55,8 +66,9 @@ class Leases(Generic[Who]):
         return self._alarms[0][0] if self._alarms else None
 
     def validate(self) -> None:
-        """Raise AssertionError unless everybody heard of has exactly one alarm."""
-        assert sorted(who for _, who in self._alarms) == sorted(self._heard)
+        """Raise AssertionError unless everybody heard of has one alarm, and nobody two."""
+        assert sorted(who for _, who in self._alarms) == sorted(self._armed)
+        assert self._armed.issuperset(self._heard)
 
 
 class _Pace:
