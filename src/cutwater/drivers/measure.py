@@ -30,7 +30,7 @@ class LinkSample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def measure_link(
-    address: Address, deployment: str, *, tls: TlsFiles | None = None, nbytes: int = 64 * _BULK
+    address: Address, deployment: str, *, tls: TlsFiles | None = None, nbytes: int = 64 * _BULK, words: int = _WORDS
 ) -> LinkSample:
     """Measure the link to a worker, which need not be idle but is disturbed.
 
@@ -39,6 +39,7 @@ async def measure_link(
         deployment: the token it wants to see.
         tls: for a link between machines.
         nbytes: how much to send for the bandwidth.
+        words: how many empty frames to send for the round trip, at least 2.
 
     Raises:
         LinkLost, Refused, InputError: as `dial`; LinkLost also if the link breaks while it is measured.
@@ -46,11 +47,11 @@ async def measure_link(
     link = await dial(address, Hello(PROTOCOL, deployment, "measure", 0, _BULK), _Silent(), tls)
     assert link.peer is not None
     try:
-        for _ in range(_WARM):
+        for _ in range(min(_WARM, words)):
             await link.ping()
         busy = time.process_time()
-        times = [await link.ping() for _ in range(_WORDS)]
-        fixed = (time.process_time() - busy) / _WORDS
+        times = [await link.ping() for _ in range(words)]
+        fixed = (time.process_time() - busy) / words
         pad = min(_BULK, link.peer.max_frame // 2)
         frames = max(nbytes // pad, _AT_ONCE)
         began, busy = time.perf_counter(), time.process_time()
@@ -61,7 +62,7 @@ async def measure_link(
     frames = frames // _AT_ONCE * _AT_ONCE
     low, median, high = statistics.quantiles(times, n=4)
     return LinkSample(
-        round_trip=Sample(median, high - low, _WORDS),
+        round_trip=Sample(median, high - low, words),
         bandwidth=frames * pad / elapsed,
         send=FrameCost(fixed=fixed, per_byte=max(busy - frames * fixed, 0.0) / (frames * pad)),
     )

@@ -1,5 +1,6 @@
 """Access: the fabric as a cluster's settings say how to reach it."""
 
+from cutwater.drivers.tls import TlsFiles
 from cutwater.fabric.nats import NatsFabric
 from cutwater.fabric.nats_line import NatsOptions
 from cutwater.fabric.permissions import inbox_of_file
@@ -26,3 +27,10 @@ def fabric_of(settings: FabricSettings, name: str) -> NatsFabric:
         name=name,
     )
     return NatsFabric(options)
+
+
+def tls_of(settings: FabricSettings) -> TlsFiles | None:
+    """Mutual TLS for links between machines, where this process has a certificate."""
+    if settings.ca is None or settings.certificate is None or settings.key is None:
+        return None
+    return TlsFiles(str(settings.ca), str(settings.certificate), str(settings.key))

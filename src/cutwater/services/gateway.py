@@ -19,7 +19,7 @@ from cutwater.drivers.tls import TlsFiles
 from cutwater.engine.cluster import BEAT, LEASE, GatewayBeat, ModelTally, RouteTable
 from cutwater.errors import BadFile, BadSetting, FabricError
 from cutwater.fabric.base import Entry, Fabric, KeyValue
-from cutwater.services.access import fabric_of
+from cutwater.services.access import fabric_of, tls_of
 from cutwater.services.facts import LEASES, STATE, decode, encode, gateway_beat, gateway_lease, routes_key
 from cutwater.services.hardware import host_id
 from cutwater.services.home import Home
@@ -28,7 +28,7 @@ from cutwater.services.lease import Holder, Lease
 from cutwater.services.reception import Reception, ReceptionOptions
 from cutwater.services.standing import Say, stand
 from cutwater.services.tracing import TraceFolder
-from cutwater.settings.settings import FabricSettings, Settings
+from cutwater.settings.settings import Settings
 from cutwater.units import GatewayId, NodeId, Seconds
 from cutwater.wire.message import Address
 
@@ -243,13 +243,6 @@ class GatewayProcess:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("a part of the gateway ended", exc_info=error)
-
-
-def tls_of(settings: FabricSettings) -> TlsFiles | None:
-    """Mutual TLS for links between machines, where this process has a certificate."""
-    if settings.ca is None or settings.certificate is None or settings.key is None:
-        return None
-    return TlsFiles(str(settings.ca), str(settings.certificate), str(settings.key))
 
 
 def _check_open(address: Address, tls: TlsFiles | None, token: str) -> None:

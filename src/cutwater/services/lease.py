@@ -96,7 +96,13 @@ class Lease:
         try:
             self._revision = await self._leases.create(self.key, encode(self.holder))
         except Conflict:
-            return None
+            # After an outage it may still stand there as this very holder wrote it.
+            if not await self._wrote_it_itself():
+                return None
+            try:
+                self._revision = await self._leases.update(self.key, encode(self.holder), self._revision)
+            except Conflict:
+                return None
         self.held = True
         self._renewing = asyncio.create_task(self._renew(asked), name=f"lease {self.key}")
         return self._revision

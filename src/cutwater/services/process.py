@@ -47,11 +47,6 @@ class WorkerProcess:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The last lines of its stderr."""
-        return tuple(self._words)
-
-    @property
-    def words(self) -> tuple[str, ...]:
         """The end of what it wrote to stderr so far."""
         return tuple(self._words)
 

@@ -1,0 +1,130 @@
+"""Sightings: the last beats a coordinator has heard, and the picture of the cluster they make with what it decided."""
+
+import itertools
+from collections.abc import Iterable, Mapping
+
+from cutwater.engine.cluster import (
+    LEASE,
+    Announcement,
+    Chain,
+    DeploymentRecord,
+    EpochRecord,
+    GatewayBeat,
+    ModelTally,
+    NodeBeat,
+    WorkerState,
+)
+from cutwater.services.asking import (
+    DeploymentStatus,
+    EpochStatus,
+    GatewayStatus,
+    NodeStatus,
+    WorkerStatus,
+)
+from cutwater.units import GatewayId, NodeId, Seconds, WorkerId
+
+
+class Sightings:
+    """Who was heard when, and what it said."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[NodeId, tuple[NodeBeat, Seconds]] = {}
+        self._gateways: dict[GatewayId, tuple[GatewayBeat, Seconds]] = {}
+
+    def node(self, beat: NodeBeat, now: Seconds) -> None:
+        """A node has beaten."""
+        self._nodes[beat.node] = (beat, now)
+
+    def gateway(self, beat: GatewayBeat, now: Seconds) -> None:
+        """A gateway has beaten."""
+        self._gateways[beat.gateway] = (beat, now)
+
+    def nodes(self, known: Iterable[Announcement], draining: Iterable[NodeId], now: Seconds) -> tuple[NodeStatus, ...]:
+        """All nodes that are known, by name."""
+        drained = set(draining)
+        found = []
+        for announcement in sorted(known, key=lambda each: each.node):
+            beat, at = self._nodes.get(announcement.node, (None, None))
+            if beat is not None and beat.incarnation != announcement.incarnation:
+                beat, at = None, None
+            age = None if at is None else now - at
+            found.append(
+                NodeStatus(
+                    announcement=announcement,
+                    beat=beat,
+                    age=age,
+                    alive=age is not None and age < LEASE,
+                    draining=announcement.node in drained,
+                )
+            )
+        return tuple(found)
+
+    def gateways(self, now: Seconds) -> tuple[GatewayStatus, ...]:
+        """All gateways that were heard, by name."""
+        return tuple(
+            GatewayStatus(beat=beat, age=now - at, alive=now - at < LEASE)
+            for _, (beat, at) in sorted(self._gateways.items())
+        )
+
+    def deployments(
+        self, records: Iterable[DeploymentRecord], problems: Mapping[str, str], now: Seconds
+    ) -> tuple[DeploymentStatus, ...]:
+        """All deployments, predicted beside measured. ``problems``: model -> what went wrong last."""
+        alive = [beat for beat, at in self._nodes.values() if now - at < LEASE]
+        states = {state.worker: state for beat in alive for state in beat.workers}
+        return tuple(
+            self._deployment(record, states, problems.get(record.spec.model, ""), now)
+            for record in sorted(records, key=lambda each: each.spec.model)
+        )
+
+    def _deployment(
+        self, record: DeploymentRecord, states: Mapping[WorkerId, WorkerState], problem: str, now: Seconds
+    ) -> DeploymentStatus:
+        tallies = self._tallies(record.spec.model, now)
+        return DeploymentStatus(
+            spec=record.spec,
+            parked=record.parked,
+            removed=record.removed,
+            epochs=tuple(_epoch(record.spec.model, epoch, states) for epoch in record.epochs),
+            rate=sum(tally.rate for tally in tallies),
+            p50=max((tally.p50 for tally in tallies), default=0.0),
+            p99=max((tally.p99 for tally in tallies), default=0.0),
+            problem=problem,
+        )
+
+    def _tallies(self, model: str, now: Seconds) -> list[ModelTally]:
+        alive = [beat for beat, at in self._gateways.values() if now - at < LEASE]
+        return [tally for beat in alive for tally in beat.models if tally.model == model]
+
+
+def _epoch(model: str, record: EpochRecord, states: Mapping[WorkerId, WorkerState]) -> EpochStatus:
+    chains = enumerate(record.blueprint.chains)
+    workers = itertools.chain.from_iterable(_workers(model, record.epoch, c, chain, states) for c, chain in chains)
+    return EpochStatus(
+        epoch=record.epoch,
+        phase=record.phase,
+        why=record.why,
+        throughput=record.blueprint.throughput,
+        latency=record.blueprint.latency,
+        workers=tuple(workers),
+    )
+
+
+def _workers(
+    model: str, epoch: int, c: int, chain: Chain, states: Mapping[WorkerId, WorkerState]
+) -> Iterable[WorkerStatus]:
+    counts = [itertools.count() for _ in chain.parts]
+    for placement in chain.placements:
+        stage = chain.plan.stages[placement.stage]
+        worker = WorkerId(f"{model}.{epoch}.{c}.{placement.stage}.{next(counts[placement.stage])}")
+        yield WorkerStatus(
+            worker=worker,
+            chain=c,
+            stage=placement.stage,
+            begin=stage.begin.label,
+            end=stage.end.label,
+            node=placement.node,
+            spare=placement.spare,
+            predicted=placement.seconds,
+            state=states.get(worker),
+        )
