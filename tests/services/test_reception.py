@@ -11,7 +11,6 @@ import pytest
 from cutwater.drivers.loop import run
 from cutwater.errors import (
     BadTensor,
-    CutwaterError,
     DeadlineExceeded,
     FrameError,
     LinkLost,

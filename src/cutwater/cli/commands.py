@@ -18,6 +18,9 @@ COMMANDS = {
     "down": "cutwater.cli.down:down",
     "status": "cutwater.cli.status:status",
     "logs": "cutwater.cli.logs:logs",
+    "deploy": "cutwater.cli.deploy:deploy",
+    "undeploy": "cutwater.cli.deploy:undeploy",
+    "infer": "cutwater.cli.infer:infer",
     "node": "cutwater.cli.node:app",
     "config": "cutwater.cli.config:app",
 }

@@ -7,6 +7,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from cutwater.cli import models
 from cutwater.cli.console import messages, print_json, results, write_file
 from cutwater.cli.options import Json, Model, PixelMean, PixelStd, Sizes, parse_preparation, parse_sizes
 from cutwater.cut.cut import Cut
@@ -18,7 +19,10 @@ from cutwater.graph.model import read_model
 from cutwater.report.chain import draw_chain
 from cutwater.units import format_bytes, format_flops
 
-app = typer.Typer(help="Look into models, and make some.", no_args_is_help=True)
+app = typer.Typer(help="Look into models, make some, and tell the cluster of them.", no_args_is_help=True)
+app.command("add")(models.add)
+app.command("list")(models.list_models)
+app.command("remove")(models.remove)
 
 
 @app.command()
