@@ -25,6 +25,8 @@ class Live:
         self._hands = hands
         self._who = who
         self._trace = trace
+        if trace is not None:
+            trace.begin(who, machine)
         self._events: deque[Any] = deque()
         self._stepping = False
         self._loop = asyncio.get_running_loop()

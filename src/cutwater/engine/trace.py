@@ -1,11 +1,27 @@
-"""Trace: the record of a run, steps ``(now, who, event, commands)``, append-only; what happened is a fold over it."""
+"""Trace: the record of a run, steps ``(now, who, event, commands)``, append-only; what happened is a fold over it.
+
+As a file a trace is lines of JSON: an object says how a machine was made, and stands before the first of its steps; an
+array is a step. So the first line describes a machine, and whoever reads it can make the same machine again.
+"""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from math import isfinite
 from typing import Any
 
 import msgspec
 
+from cutwater.engine.control import (
+    CoordinatorCommand,
+    CoordinatorEvent,
+    KeeperCommand,
+    KeeperEvent,
+    Leading,
+    MakePlan,
+    Planned,
+    Save,
+)
+from cutwater.engine.machine import Machine
 from cutwater.engine.vocabulary import GatewayCommand, GatewayEvent, Received, StageCommand, StageEvent
 from cutwater.units import RequestId, Seconds
 from cutwater.wire.message import Answer, Failure, Mark
@@ -16,9 +32,30 @@ class Step(msgspec.Struct, frozen=True, array_like=True):
 
     now: Seconds
     who: str
-    """A StageId or "gateway"."""
-    event: GatewayEvent | StageEvent
-    commands: list[GatewayCommand | StageCommand]
+    """Which machine; its `Birth` says what it is."""
+    event: GatewayEvent | StageEvent | CoordinatorEvent | KeeperEvent
+    commands: list[GatewayCommand | StageCommand | CoordinatorCommand | KeeperCommand]
+
+
+class Birth(msgspec.Struct, frozen=True, kw_only=True):
+    """A machine as it was made."""
+
+    who: str
+    kind: str
+    """Its class: "Gateway", "StageWorker", "Coordinator" or "Keeper"."""
+    name: str = ""
+    """The stage, or the node, it is for."""
+    options: dict[str, Any] = {}
+    """What it was made with, as JSON knows it."""
+    whole: bool = True
+    """Whether every step of it follows; an older file of a trace that has several may have been dropped."""
+
+
+def birth_of(who: str, machine: Machine[Any, Any, Any]) -> Birth:
+    """How to make ``machine`` again."""
+    name = getattr(machine, "stage", None) or getattr(machine, "node", None) or ""
+    options = msgspec.to_builtins(getattr(machine, "options", {}))
+    return Birth(who=who, kind=type(machine).__name__, name=name, options=options)
 
 
 class Trace:
@@ -27,8 +64,14 @@ class Trace:
     def __init__(self, limit: int | None = None) -> None:
         """``limit``: keep only so many of the newest steps, for runs without an end."""
         self._steps: deque[Step] = deque(maxlen=limit)
+        self.births: dict[str, Birth] = {}
+        """Who -> how the newest machine of that name was made."""
         self.written = 0
         """Steps ever appended."""
+
+    def begin(self, who: str, machine: Machine[Any, Any, Any]) -> None:
+        """Say that the steps of ``who`` are those of ``machine``, which has taken none yet."""
+        self.births[who] = birth_of(who, machine)
 
     def append(self, now: Seconds, who: str, event: Any, commands: list[Any]) -> None:
         """Record one step; ``commands`` must not change afterwards."""
@@ -42,19 +85,49 @@ class Trace:
         return len(self._steps)
 
 
+Line = Birth | Step
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Step).decode
+_step = msgspec.json.Decoder(Step)
+_loose_step = msgspec.json.Decoder(Step, strict=False)
+_birth = msgspec.json.Decoder(Birth)
+_WITH_PLANS = (Leading, MakePlan, Planned, Save)
 
 
-def to_lines(trace: Iterable[Step]) -> Iterator[bytes]:
-    """Each step as one line of JSON, newline included."""
-    for step in trace:
-        yield _encode(step) + b"\n"
+def to_line(line: Line) -> bytes:
+    """One line of JSON, newline included."""
+    if type(line) is Step and (type(line.event) in _WITH_PLANS or any(type(c) in _WITH_PLANS for c in line.commands)):
+        # A plan's gap or throughput may be infinite, which JSON has no number for.
+        return _encode(_spelt(msgspec.to_builtins(line))) + b"\n"
+    return _encode(line) + b"\n"
+
+
+def from_line(line: bytes) -> Line:
+    """The inverse of `to_line`. Raises msgspec.ValidationError for what is neither a step nor a birth."""
+    if line.startswith(b"{"):
+        return _birth.decode(line)
+    try:
+        return _step.decode(line)
+    except msgspec.ValidationError:
+        return _loose_step.decode(line)
+
+
+def _spelt(value: Any) -> Any:
+    """With infinities as words, as a loose decoder reads them."""
+    if isinstance(value, float):
+        return value if isfinite(value) else str(value)
+    if isinstance(value, dict):
+        return {key: _spelt(each) for key, each in value.items()}
+    return [_spelt(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def to_lines(trace: Iterable[Line]) -> Iterator[bytes]:
+    """Each birth and step as one line of JSON, newline included."""
+    return map(to_line, trace)
 
 
 def from_lines(lines: Iterable[bytes]) -> Iterator[Step]:
-    """The inverse of `to_lines`. Raises msgspec.ValidationError for a line that is not a step."""
-    return map(_decode, lines)
+    """The steps among ``lines``. Raises msgspec.ValidationError for a line that is neither a step nor a birth."""
+    return (line for line in map(from_line, lines) if type(line) is Step)
 
 
 def timeline(trace: Iterable[Step]) -> Mapping[RequestId, tuple[Mark, ...]]:
@@ -73,10 +146,11 @@ def timeline(trace: Iterable[Step]) -> Mapping[RequestId, tuple[Mark, ...]]:
 
 def story(trace: Iterable[Step], request: RequestId) -> list[Step]:
     """Every step in which ``request`` was told of or asked for."""
-    return [step for step in trace if _about(step.event, request) or any(_about(c, request) for c in step.commands)]
+    return [step for step in trace if about(step.event, request) or any(about(c, request) for c in step.commands)]
 
 
-def _about(part: Any, request: RequestId) -> bool:
+def about(part: Any, request: RequestId) -> bool:
+    """Whether an event or a command is about ``request``."""
     message = getattr(part, "message", part)
     keys = [*getattr(part, "keys", ()), *(result.key for result in getattr(part, "results", ()))]
     if (key := getattr(part, "key", None)) is not None:

@@ -87,6 +87,7 @@ class SimCluster:
         self._planner = planner or quick_planner(self.models)
         self._trace = trace
         self._pids = count(1)
+        self._probes = count(-1, -1)
         self._stand_ins: dict[str, SimWorker] = {}
         self._slow: dict[NodeId, float] = {}
         self._caches: dict[NodeId, set[str]] = {node.node: set() for node in nodes}
@@ -166,6 +167,7 @@ class SimCluster:
             stand_in=self._stand_in,
             watch=self.world.watch,
             told=self.world.hear,
+            probes=self._probes,
             trace=self._trace,
         )
 

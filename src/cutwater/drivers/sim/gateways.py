@@ -1,7 +1,6 @@
 """SimGateway: a gateway process of a cluster: one entrance for each model, by the tables the coordinator writes."""
 
-from collections.abc import Callable
-from itertools import count
+from collections.abc import Callable, Iterator
 
 from cutwater.drivers.sim.entrance import Entrance
 from cutwater.drivers.sim.fabric import SimFabric
@@ -51,9 +50,12 @@ class SimGateway:
         stand_in: Callable[["SimGateway", str, StandIn], None],
         watch: Callable[[Process, Stepper], None],
         told: Callable[[Asking], None],
+        probes: Iterator[int],
         trace: Trace | None = None,
     ) -> None:
-        """``stand_in`` obeys `StandIn` for a model; ``watch`` checks machines' books; ``told`` hears of answers."""
+        """``stand_in`` obeys `StandIn` for a model; ``watch`` checks machines' books; ``told`` hears of answers;
+        ``probes``: request ids that no request and no other gateway has.
+        """
         self.gateway = gateway
         self.process = process
         self.models: dict[str, Frontage] = {}
@@ -63,7 +65,7 @@ class SimGateway:
         self._watch = watch
         self._told = told
         self._trace = trace
-        self._probes = count(-1, -1)
+        self._probes = probes
         fabric.watch(process, f"routes.{gateway}.", self._table)
         process.clock.after(0.0, self._wake)
 

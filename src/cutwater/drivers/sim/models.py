@@ -6,6 +6,7 @@ nodes that are fastest for it and have the memory.
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from zlib import crc32
 
 import msgspec
 
@@ -166,13 +167,17 @@ class _QuickPlan:
         return Chain(plan=plan, parts=parts, placements=ordered, entry=self.model.door(0), exit=self.model.door(last))
 
     def _nodes(self) -> list[NodeView]:
-        """Those with room for a third of the model, the fastest first; of equals the one with most room left."""
+        """Those with room for a stage, the fastest first; of equals the one with most room left, and then any."""
         need = self.model.memory * -(-len(self.model.blocks) // self.most)
         free = {node: view.free - self.used.get(node, 0) for node, view in self.views.items()}
         fit = [view for node, view in self.views.items() if free[node] >= need and node not in self.used]
         return sorted(
             fit,
-            key=lambda view: (view.slowdown / view.announcement.hardware.speed, -free[view.announcement.node]),
+            key=lambda view: (
+                view.slowdown / view.announcement.hardware.speed,
+                -free[view.announcement.node],
+                crc32(f"{self.model.name} {view.announcement.node}".encode()),
+            ),
         )
 
     def _place(self, k: int, part: StagePart, view: NodeView, *, spare: bool = False) -> Placement:

@@ -131,7 +131,7 @@ class SimNode:
             child.worker.listen(address)
         child.serving = True
         memory = MEMORY_OF_A_PROCESS + child.spec.nbytes
-        started = Started(worker=name, addresses=addresses, pid=id(child) % 32768, memory=memory)
+        started = Started(worker=name, addresses=addresses, pid=child.worker.process.pid, memory=memory)
         if self.children.get(name) is child:
             self.process.loop.add(0.0, self.stepper.tell, started)
 

@@ -94,8 +94,9 @@ class Line:
 class Process:
     """A process of a node."""
 
-    def __init__(self, clock: Clock, host: Host, node: NodeId, name: str, *, threads: int = 1) -> None:
+    def __init__(self, clock: Clock, host: Host, node: NodeId, name: str, *, pid: int = 0, threads: int = 1) -> None:
         self.clock = clock
+        self.pid = pid
         self.host = host
         self.node = node
         self.name = name

@@ -31,6 +31,8 @@ class Stepper:
         self._clock = process.clock
         self._who = who
         self._trace = trace
+        if trace is not None:
+            trace.begin(who, machine)
         self._events: deque[Any] = deque()
         self._stepping = False
         self._alarm: Seconds = inf

@@ -93,7 +93,7 @@ class SimWorker:
             Die: self._die,
             Stop: self._die,
         }
-        self.stepper = Stepper(machine, hands, process, machine.stage, trace)
+        self.stepper = Stepper(machine, hands, process, process.name, trace)
 
     def listen(self, address: Address) -> None:
         """Take links at ``address``."""

@@ -55,6 +55,7 @@ class World:
         """Arrivals that have not come to their end."""
         self._steppers: list[tuple[Process, Stepper]] = []
         self._ids = count(1)
+        self._pids = count(1)
         if options.validate_every:
             self.clock.after(options.validate_every, self._validate)
 
@@ -65,7 +66,8 @@ class World:
 
     def process(self, node: NodeId, name: str, *, threads: int = 1) -> Process:
         """Start a process on a node whose host is known."""
-        return Process(self.clock, self.hosts[self.where[node]], node, name, threads=threads)
+        host = self.hosts[self.where[node]]
+        return Process(self.clock, host, node, name, pid=next(self._pids), threads=threads)
 
     def watch(self, process: Process, stepper: Stepper) -> None:
         """Check this machine's books now and then, for as long as its process lives."""
