@@ -3,7 +3,8 @@
 The one who dials says `Hello` first and nothing else before the other's Hello has come. The one who listens accepts
 only a small frame from a stranger, and says nothing about itself before the stranger has shown the deployment token.
 Payloads are received straight into the buffer the tensors will be read from, and written from the tensors' own memory;
-between processes of one machine large ones do not travel at all, but lie in shared memory (see shared.py).
+between processes of one machine large ones do not travel at all, but lie in shared memory (see shared.py). An end
+that is silent is asked whether it is there, and is gone if it does not answer (see silence.py).
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from typing import Protocol, cast
 
 from cutwater.drivers.cork import Cork
 from cutwater.drivers.shared import MEMORY, SHARED, Borrowed, Lent, borrow, lend
+from cutwater.drivers.silence import ACCEPTED, DIALLED, TURN, Silence
 from cutwater.drivers.sockets import split_address, tune
 from cutwater.drivers.tls import TlsFiles
 from cutwater.engine.fault import Fault
@@ -29,7 +31,7 @@ from cutwater.wire.message import PROTOCOL, Address, Failure, Hello, Message, Pi
 
 GREETING_LIMIT = 4096
 """Bytes a stranger may send in one frame."""
-GREETING_TIMEOUT: Seconds = 5.0
+GREETING_TIMEOUT: Seconds = 3.0
 FAREWELL: Seconds = 1.0
 """How long a peer that broke the rules may take to read why before its link ends."""
 WRITE_BUFFER = 4 * 1024 * 1024
@@ -113,7 +115,11 @@ class Link(asyncio.BufferedProtocol):
         self.greeted: asyncio.Future[None] = self._loop.create_future()
         """Done when both have greeted; fails with Refused, FrameError or LinkLost."""
         self.greeted.add_done_callback(_retrieve)
-        self._patience: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        """Rings when the greeting has taken too long; later, at every turn."""
+        self._silence = Silence(ACCEPTED if address is None else DIALLED)
+        self._written = 0
+        """Bytes given to the transport."""
 
     @property
     def misbehaved(self) -> bool:
@@ -162,6 +168,7 @@ class Link(asyncio.BufferedProtocol):
         if self._borrowed is not None and (release := self._borrowed.release()) is not None:
             outbox += encode(release)
         self._outbox, self._outgoing = [], 0
+        self._written += size
         if size <= JOINED:
             self._transport.write(b"".join(outbox))
         else:
@@ -203,7 +210,7 @@ class Link(asyncio.BufferedProtocol):
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=WRITE_BUFFER)
         tune(transport.get_extra_info("socket"))
-        self._patience = self._loop.call_later(GREETING_TIMEOUT, self._give_up)
+        self._timer = self._loop.call_later(GREETING_TIMEOUT, self._give_up)
         if self.address is not None:
             self.send(self._hello)
 
@@ -216,6 +223,7 @@ class Link(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Bytes have come; every frame that is complete is handled."""
         self.received_bytes += nbytes
+        self._silence.heard = True
         if self._deaf is not None:
             return
         try:
@@ -249,8 +257,8 @@ class Link(asyncio.BufferedProtocol):
             self._lent.close()
             self._lent = None
         self._borrowed = self._reader.memory = None
-        if self._patience is not None:
-            self._patience.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         if self._reason is None and exc is not None:
             self._reason = LinkLost(f"the connection broke: {exc}")
         loss = self._loss()
@@ -302,8 +310,9 @@ class Link(asyncio.BufferedProtocol):
             self._turn_away(error)
         else:
             self.peer = hello
-            if self._patience is not None:
-                self._patience.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_later(TURN, self._turn)
             if self.address is None:
                 self._reader = FrameReader(self._hello.max_frame)
                 self.send(self._hello)
@@ -356,6 +365,19 @@ class Link(asyncio.BufferedProtocol):
     def _give_up(self) -> None:
         self._reason = self._reason or LinkLost(f"no greeting within {GREETING_TIMEOUT:g} s")
         self.abort()
+
+    def _turn(self) -> None:
+        """Ask an end that has been silent whether it is there, and let go of one that does not say so."""
+        if self._transport is None:
+            return
+        asks = self._silence.turn(self._transport, self._written)
+        if self._silence.over:
+            self._reason = self._reason or LinkLost(f"silent for {self._silence.lasts:g} s")
+            self.abort()
+            return
+        if asks and not self._closed:
+            self.send(Ping(0))
+        self._timer = self._loop.call_later(TURN, self._turn)
 
     def _loss(self) -> CutwaterError:
         return self._reason or LinkLost("the other end closed the connection")

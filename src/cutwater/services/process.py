@@ -26,14 +26,14 @@ class WorkerProcess:
     """One worker process on this machine."""
 
     def __init__(self, setup: WorkerSetup, node: NodeId, on_pulse: Callable[[Pulse], None] | None = None) -> None:
-        """``on_pulse`` is told on the event loop, at most every `PULSE` seconds."""
         self.setup = setup
         self.node = node
         self.ready: Ready | None = None
         """What it said when it began to serve."""
         self.pulse = Pulse()
         """What it said last."""
-        self._on_pulse = on_pulse
+        self.on_pulse = on_pulse
+        """Told on the event loop, at most every `PULSE` seconds."""
         self._process: asyncio.subprocess.Process | None = None
         self._words: deque[str] = deque(maxlen=LAST_WORDS)
         self._listening: asyncio.Task[None] | None = None
@@ -125,8 +125,8 @@ class WorkerProcess:
         assert self._process is not None and self._process.stdout is not None
         while line := await self._process.stdout.readline():
             self.pulse = msgspec.json.decode(line, type=Pulse)
-            if self._on_pulse is not None:
-                self._on_pulse(self.pulse)
+            if self.on_pulse is not None:
+                self.on_pulse(self.pulse)
 
 
 def _signal(number: int) -> str:
