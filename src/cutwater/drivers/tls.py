@@ -44,7 +44,7 @@ class TlsFiles(msgspec.Struct, frozen=True):
     def _context(self, side: int) -> "tuple[ssl.SSLContext, _Revocations | None]":
         context = ssl.SSLContext(side)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
-        # The authority is the cluster's own: its signature is the proof, as addresses change with machines and networks.
+        # The authority is the cluster's own: its signature is the proof; addresses change with machines and nets.
         context.check_hostname = False
         context.verify_mode = ssl.CERT_REQUIRED
         try:
