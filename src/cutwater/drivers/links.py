@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from cutwater.drivers.cork import Cork
+from cutwater.drivers.refusals import FRAME, GREETING, SILENCE, TOKEN, Refusals
 from cutwater.drivers.shared import MEMORY, SHARED, Borrowed, Lent, borrow, lend
 from cutwater.drivers.silence import ACCEPTED, DIALLED, TURN, Silence
 from cutwater.drivers.sockets import split_address, tune
@@ -83,6 +84,7 @@ class Link(asyncio.BufferedProtocol):
         address: Address | None = None,
         memory: int = 0,
         admit: Doorman | None = None,
+        refusals: Refusals | None = None,
     ) -> None:
         self.id = LinkId(next(_ids))
         self.address = address
@@ -96,6 +98,7 @@ class Link(asyncio.BufferedProtocol):
         """Of these, what lay in shared memory."""
         self._hello = hello
         self._admit = admit
+        self._refusals = refusals
         self._owner = owner
         self._cork = owner.cork
         self._reader = FrameReader(hello.max_frame if address else min(GREETING_LIMIT, hello.max_frame))
@@ -344,11 +347,13 @@ class Link(asyncio.BufferedProtocol):
 
     def _turn_away(self, error: CutwaterError) -> None:
         if self.address is None:
+            self._note(TOKEN if self._admit is None and isinstance(error, Refused) else GREETING, error)
             self._say(error)
         self.close(error)
 
     def _object(self, error: FrameError) -> None:
         """End the link; one who belongs, and may be in the middle of a large frame, is told why before."""
+        self._note(FRAME, error)
         if self._transport is None or self.peer is None or self.address is not None or self._closed:
             self.abort()
             return
@@ -359,11 +364,18 @@ class Link(asyncio.BufferedProtocol):
         self._loop.call_later(FAREWELL, self._transport.abort)
         self._owner.lost(self, str(error))
 
+    def _note(self, reason: str, error: CutwaterError) -> None:
+        if self._refusals is not None:
+            peer = "a stranger" if self.peer is None else self.peer.name
+            self._refusals.note(reason, f"{peer}: {error}")
+
     def _say(self, error: CutwaterError) -> None:
         self.send(Failure(RequestId(0), 0, error.kind, str(error), self._hello.name, error.retryable))
 
     def _give_up(self) -> None:
         self._reason = self._reason or LinkLost(f"no greeting within {GREETING_TIMEOUT:g} s")
+        if self.address is None:
+            self._note(SILENCE, self._reason)
         self.abort()
 
     def _turn(self) -> None:
@@ -406,11 +418,13 @@ async def listen(
     tls: TlsFiles | None = None,
     memory: int = MEMORY,
     admit: Doorman | None = None,
+    refusals: Refusals | None = None,
 ) -> Listener:
     """Accept links at ``address``: "unix:/path" or "tcp:host:port", where port 0 lets the system choose.
 
     ``memory`` is how many bytes each end of a Unix socket may share with the other; 0: none, and none is borrowed.
-    ``admit`` decides who comes in; without it, whoever shows the deployment of ``hello``.
+    ``admit`` decides who comes in; without it, whoever shows the deployment of ``hello``. Who does not is noted in
+    ``refusals``.
 
     Raises:
         InputError: the address cannot be read, or not be listened at.
@@ -419,12 +433,12 @@ async def listen(
     kind, host, port = split_address(address)
 
     def accept() -> Link:
-        return Link(hello, owner, memory=memory if kind == "unix" else 0, admit=admit)
+        return Link(hello, owner, memory=memory if kind == "unix" else 0, admit=admit, refusals=refusals)
 
     try:
         if kind == "unix":
             return Listener(await loop.create_unix_server(accept, host), address)
-        server = await loop.create_server(accept, host, port, ssl=tls.server() if tls else None)
+        server = await loop.create_server(accept, host, port, ssl=tls.server(refusals) if tls else None)
     except OSError as error:
         raise InputError(f"cannot listen at {address}: {error}") from error
     return Listener(server, f"tcp:{host}:{server.sockets[0].getsockname()[1]}")
