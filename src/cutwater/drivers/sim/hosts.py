@@ -14,8 +14,11 @@ from cutwater.drivers.sim.clock import Call, Clock
 from cutwater.units import Seconds
 
 Job = list[Any]
-"""Something that needs a core: [when it ends in the host's own time, number, call, arg, threads, taken off]."""
-_OFF = 5
+"""Something that needs a core: [when it ends in the host's own time, number, call, arg, threads, taken off, when the
+clock will call for it]."""
+_OFF, _ALARM = 5, 6
+_SAME: Seconds = 1e-9
+"""Times that lie no further apart are the same."""
 
 
 class Host:
@@ -39,8 +42,6 @@ class Host:
         self._rate = 1.0
         self._virtual = 0.0
         self._since: Seconds = 0.0
-        self._alarm = 0
-        """The newest call asked of the clock; older ones are out of date."""
         self._ringing = False
         """A job has just ended: what follows at once may start others, and the next alarm is set after that."""
 
@@ -48,7 +49,7 @@ class Host:
         """Work that takes ``seconds`` alone on the host; then ``call(arg)``."""
         if self._since != self._clock.now:
             self._pass()
-        job: Job = [self._virtual + seconds, next(self._numbers), call, arg, threads, False]
+        job: Job = [self._virtual + seconds, next(self._numbers), call, arg, threads, False, -1.0]
         heappush(self._jobs, job)
         running = self._running = self._running + threads
         if self._ringing:
@@ -99,23 +100,35 @@ class Host:
             self._rate = rates[running] if running < len(rates) else self._rate_of(running)
             self._arm()
         else:
-            self._alarm += 1
             self._virtual = 0.0  # idle: start over, before sums lose digits
 
     def _arm(self) -> None:
-        self._alarm += 1
-        left = self._jobs[0][0] - self._virtual
-        self._clock.after(left / self._rate if left > 0.0 else 0.0, self._ring, self._alarm)
+        """See that the clock calls when the first job is done. It need not where it was asked to already."""
+        job = self._jobs[0]
+        left = job[0] - self._virtual
+        now = self._clock.now
+        due = now + (left / self._rate if left > 0.0 else 0.0)
+        if job[_ALARM] <= now or not -_SAME < due - job[_ALARM] < _SAME:
+            job[_ALARM] = due
+            self._clock.at(due, self._ring, job)
 
-    def _ring(self, alarm: int) -> None:
-        if alarm != self._alarm:
+    def _ring(self, job: Job) -> None:
+        """Out of date, unless ``job`` is the first, and done."""
+        jobs = self._jobs
+        now = self._clock.now
+        if not jobs or jobs[0] is not job or not -_SAME < now - job[_ALARM] < _SAME:
             return
-        self._pass()
-        job = heappop(self._jobs)
-        if job[0] > self._virtual:
-            self._virtual = job[0]
-        self._running -= job[4]
+        running = self._running
+        passed = now - self._since
+        self.busy += passed * (running if running < self.cores else self.cores)
+        self._since = now
+        self._virtual = job[0]
+        heappop(jobs)
+        self._running = running - job[4]
         self._ringing = True
         job[2](job[3])
         self._ringing = False
-        self._settle()
+        if jobs:
+            self._settle()
+        else:
+            self._virtual = 0.0

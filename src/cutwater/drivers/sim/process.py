@@ -41,9 +41,19 @@ class Line:
 
     def add(self, seconds: Seconds, call: Call, arg: Any) -> None:
         """Do this after everything else."""
-        self._items.append((seconds, call, arg))
-        if not self.busy:
-            self._go_on()
+        if self.busy or self._items or not self._owner.running:
+            self._items.append((seconds, call, arg))
+        elif seconds > 0.0:
+            self.busy = True
+            self._call, self._arg = call, arg
+            self._job = self._host.start(seconds * self._owner.slowdown, self._done, None, self._threads)
+        else:
+            self.busy = True
+            call(arg)
+            if self._leaving or self._items:
+                self._go_on()
+            else:
+                self.busy = False
 
     def send(self, seconds: Seconds, call: Call, arg: Any) -> None:
         """Have a frame leave after ``seconds`` of work, before anything else; only from what this line does.
@@ -75,7 +85,10 @@ class Line:
     def _done(self, _: None) -> None:
         self._job = None
         self._call(self._arg)
-        self._go_on()
+        if self._leaving or self._items:
+            self._go_on()
+        else:
+            self.busy = False
 
     def pause(self) -> None:
         """Stop in the middle of it."""
