@@ -23,6 +23,9 @@ COMMANDS = {
     "infer": "cutwater.cli.infer:infer",
     "node": "cutwater.cli.node:app",
     "config": "cutwater.cli.config:app",
+    "simulate": "cutwater.cli.simulate:simulate",
+    "replay": "cutwater.cli.replay:replay_trace",
+    "story": "cutwater.cli.story:story",
 }
 """Name -> where a function, or a `typer.Typer` with commands of its own, is defined; in the order of the help."""
 

@@ -12,11 +12,11 @@ from cutwater.drivers.tracefile import read_trace
 from cutwater.engine.story import tell
 from cutwater.engine.trace import Step
 from cutwater.errors import InputError, NotFound
-from cutwater.units import RequestId
+from cutwater.units import parse_request
 
 
 def story(
-    request: Annotated[int, typer.Argument(help="The request's number.")],
+    request: Annotated[str, typer.Argument(help="The request, as an answer or an error names it: 5c1f03aa-42.")],
     trace: Annotated[list[Path], typer.Option("--trace", help="A trace file, or a folder of them; give all.")] = [],  # noqa: B006
     json: Json = False,
 ) -> None:
@@ -25,7 +25,7 @@ def story(
     if not files:
         raise InputError("say with --trace where the traces are: a gateway records them where its setting `trace` says")
     steps = (line for file in files for line in read_trace(file) if type(line) is Step)
-    sentences = tell(steps, RequestId(request))
+    sentences = tell(steps, parse_request(request))
     if not sentences:
         raise NotFound(f"no step in {len(files)} traces is about request {request}")
     if json:

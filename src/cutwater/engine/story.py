@@ -151,7 +151,9 @@ class _Teller:
 
     def _end(self, text: str) -> None:
         self._attempts[self._step.who] = 0
-        after = f", {format_seconds(self._step.now - self._asked)} after it was asked" if self._asked is not None else ""
+        after = (
+            f", {format_seconds(self._step.now - self._asked)} after it was asked" if self._asked is not None else ""
+        )
         self._say(text + after)
 
 
