@@ -2,21 +2,43 @@
 
 from collections.abc import Iterable
 
+import msgspec
+
 from cutwater.engine.cluster import (
+    LEASE,
     Announcement,
     Blueprint,
     Chain,
     DeploySpec,
     Door,
+    GatewayBeat,
     Hardware,
     ModelRecord,
+    ModelTally,
+    NodeBeat,
+    Phase,
     Placement,
+    RouteTable,
     StagePart,
+    WorkerState,
 )
-from cutwater.engine.control import MakePlan, Planned
+from cutwater.engine.control import (
+    Assign,
+    Beaten,
+    CoordinatorCommand,
+    CoordinatorEvent,
+    DeployAsked,
+    Direct,
+    GatewayBeaten,
+    Leading,
+    MakePlan,
+    Planned,
+)
+from cutwater.engine.coordinator import Coordinator
 from cutwater.engine.fault import Fault
+from cutwater.engine.steering import CoordinatorOptions
 from cutwater.plan.plan import CutRef, Plan, PlanStage, Score
-from cutwater.units import NodeId, StageId
+from cutwater.units import GatewayId, NodeId, StageId, WorkerId
 
 DOOR = Door(border=("x",), travelling=(), codec="raw")
 GIB = 2**30
@@ -100,3 +122,89 @@ def plan_in_turn(asked: MakePlan, memory: int = GIB) -> Planned:
 
 def spec(name: str, **wishes: object) -> DeploySpec:
     return DeploySpec(model=name, **wishes)  # type: ignore[arg-type]
+
+
+class Story:
+    """A Coordinator to tell events to; its books are checked after each. Nodes and a gateway beat when asked to."""
+
+    def __init__(self, *nodes: Announcement, options: CoordinatorOptions = CoordinatorOptions()) -> None:  # noqa: B008
+        self.machine = Coordinator(options)
+        self.nodes = {node.node: node for node in nodes}
+        self.running: dict[NodeId, dict[WorkerId, WorkerState]] = {node.node: {} for node in nodes}
+        self.tallies: dict[str, ModelTally] = {}
+        self.figures: dict[str, object] = {}
+        """Of every tally, unless `uses` is told others."""
+
+    def tell(self, event: CoordinatorEvent, at: float) -> list[CoordinatorCommand]:
+        commands = self.machine.handle(event, at)
+        self.machine.validate()
+        return commands
+
+    def beat(self, node: str, at: float, **changes: object) -> list[CoordinatorCommand]:
+        name = NodeId(node)
+        workers = tuple(self.running[name].values())
+        incarnation = self.nodes[name].incarnation
+        said = NodeBeat(node=name, incarnation=incarnation, cpu=0.0, memory=0, workers=workers)
+        return self.tell(Beaten(msgspec.structs.replace(said, **changes)), at)
+
+    def beats(self, at: float) -> list[CoordinatorCommand]:
+        """Every node that is still told of beats, and so does the gateway."""
+        commands = [command for node in self.running for command in self.beat(node, at)]
+        return commands + self.gateway(at)
+
+    def gateway(self, at: float, **changes: object) -> list[CoordinatorCommand]:
+        models = tuple(self.tallies.values())
+        said = GatewayBeat(
+            gateway=GatewayId("g"), incarnation="1", node=NodeId("a"), host="a", clients="unix:/g", models=models
+        )
+        return self.tell(GatewayBeaten(msgspec.structs.replace(said, **changes)), at)
+
+    def runs(self, node: str, *workers: str, phase: Phase = Phase.READY, **figures: object) -> None:
+        """From its next beat on the node shows these workers so, besides what it shows already."""
+        for worker in workers:
+            addresses = (f"unix:/{worker}", f"tcp:{node}:{worker}") if phase is Phase.READY else ()
+            state = WorkerState(worker=WorkerId(worker), phase=phase, addresses=addresses)
+            self.running[NodeId(node)][WorkerId(worker)] = msgspec.structs.replace(state, **figures)
+
+    def uses(self, name: str, table: RouteTable, **figures: object) -> None:
+        """From its next beat on the gateway shows that it has this table, and has probed what it asks for."""
+        probed = {table.candidate.epoch: ""} if table.candidate is not None else {}
+        epoch = table.live.epoch if table.live is not None else 0
+        tally = ModelTally(model=name, epoch=epoch, mark=table.mark, probed=probed, idle=1000.0)
+        self.tallies[name] = msgspec.structs.replace(tally, **{**self.figures, **figures})
+
+    def lead(self, *models: str, at: float = 7.0, **known: object) -> None:
+        """Take the lead, hear everybody, and let the lease pass, until 10.0."""
+        records = tuple(map(model, models))
+        nodes = tuple(self.nodes.values())
+        self.tell(Leading(term=1, secret="s", models=records, nodes=nodes, **known), at)  # type: ignore[arg-type]
+        for later in (0.0, LEASE / 2, LEASE):
+            self.beats(at + later)
+
+    def go_live(self, made: Blueprint, at: float, wish: DeploySpec | None = None) -> None:
+        """A first deployment, brought up without any trouble."""
+        self.tell(DeployAsked(wish or spec(made.model)), at)
+        self.bring_up(made, at)
+
+    def bring_up(self, made: Blueprint, at: float, **scores: float) -> None:
+        """Answer the plan that was asked for, and let it come up without any trouble."""
+        deployment = self.machine.books.deployments[made.model]
+        assert deployment.asked is not None
+        ticket = deployment.asked.ticket
+        self.obey(self.tell(Planned(model=made.model, ticket=ticket, blueprint=made, **scores), at))  # type: ignore[arg-type]
+        for _ in range(8):
+            self.obey(self.beats(at))
+
+    def obey(self, commands: list[CoordinatorCommand]) -> None:
+        """Nodes run what they are assigned, at once; the gateway probes and uses what it is told."""
+        for command in commands:
+            if isinstance(command, Assign):
+                node = command.assignment.node
+                wanted = [spec.worker for spec in command.assignment.workers]
+                if node not in self.running:
+                    continue
+                for worker in set(self.running[node]).difference(wanted):
+                    del self.running[node][worker]
+                self.runs(node, *(worker for worker in wanted if worker not in self.running[node]))
+            elif isinstance(command, Direct):
+                self.uses(command.table.model, command.table)

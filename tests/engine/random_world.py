@@ -1,4 +1,4 @@
-"""A cluster in virtual time with faults by a seed: real Coordinators and Keepers, between them a store that may lose."""
+"""A cluster in virtual time with faults by a seed: real Coordinators and Keepers, and a store that may lose."""
 
 from random import Random
 

@@ -15,16 +15,17 @@ class Attendance:
         self._books = books
         self._options = books.options
 
-    def announced(self, announcement: Announcement) -> None:
+    def announced(self, announcement: Announcement, now: Seconds) -> None:
         """A node says what it is."""
         node = announcement.node
         if node in self._books.revoked:
             return
         member = self._books.nodes.get(node)
         if member is None:
-            # It counts when its first beat comes.
-            standing = Standing.GONE if not self._books.settling else Standing.UNKNOWN
+            # It counts when its first beat comes; until the books are settled its workers may be ours.
+            standing = Standing.UNKNOWN if self._books.settling else Standing.GONE
             member = self._books.nodes[node] = Member(announcement, standing)
+            self._books.stir(f"{node} joined", now)
             for deployment in self._books.deployments.values():
                 for epoch in deployment.epochs:
                     member.placed.update((n, w) for n, w in epoch.workers.items() if w.node == node)
@@ -179,6 +180,8 @@ class Attendance:
                 self._books.dirty[tally.model] = None
         entrance.tallies = tallies
         self._see_tables(entrance, now)
+        if beat.suspects or entrance.suspects:
+            self._see_suspects(entrance, now)
 
     def _see_tables(self, entrance: Entrance, now: Seconds) -> None:
         """A gateway that does not show what it was told is told again."""
@@ -188,6 +191,23 @@ class Attendance:
             if shown != table.mark and now - entrance.sent_at[model] >= self._options.resend:
                 entrance.sent_at[model] = now
                 self._books.asks.append(Direct(entrance.beat.gateway, table))
+
+    def _see_suspects(self, entrance: Entrance, now: Seconds) -> None:
+        """A worker that serves by its node's word, but not by the gateway's, makes its node unfit for the model."""
+        known = entrance.suspects
+        entrance.suspects = {address: known.get(address, now) for address in entrance.beat.suspects}
+        long = {a for a, since in entrance.suspects.items() if now - since >= self._options.suspect_for}
+        if not long:
+            return
+        for deployment in self._books.deployments.values():
+            live = deployment.live
+            for worker in live.workers.values() if live is not None else ():
+                suspected = worker.state is not None and worker.ready and long.intersection(worker.state.addresses)
+                if suspected and worker.node not in deployment.unfit:
+                    deployment.unfit[worker.node] = now + self._options.unfit_for
+                    said = f"{entrance.beat.gateway} gets no answer from it on {worker.node}"
+                    self._books.tell("failing", str(worker.spec.worker), said)
+                    self._books.touch(deployment)
 
     def lose_gateway(self, gateway: GatewayId) -> None:
         """A gateway has not been heard for a lease."""

@@ -136,7 +136,7 @@ class Coordinator:
             self._conduct.restore(record, now)
 
     def _announced(self, event: Announced, now: Seconds) -> None:
-        self._attendance.announced(event.announcement)
+        self._attendance.announced(event.announcement, now)
 
     def _beaten(self, event: Beaten, now: Seconds) -> None:
         self._attendance.beaten(event.beat, now)

@@ -5,6 +5,7 @@ from enum import StrEnum
 from cutwater.engine.cluster import Announcement, GatewayBeat, ModelTally, NodeBeat, RouteTable, WorkerSpec
 from cutwater.engine.rollout import Worker
 from cutwater.units import NodeId, Seconds, WorkerId
+from cutwater.wire.message import Address
 
 
 class Standing(StrEnum):
@@ -65,7 +66,7 @@ class Member:
 class Entrance:
     """One gateway; changed only by the `Coordinator`."""
 
-    __slots__ = ("beat", "sent_at", "tables", "tallies")
+    __slots__ = ("beat", "sent_at", "suspects", "tables", "tallies")
 
     def __init__(self, beat: GatewayBeat) -> None:
         self.beat = beat
@@ -73,6 +74,8 @@ class Entrance:
         self.tables: dict[str, RouteTable] = {}
         """As last written, by model."""
         self.sent_at: dict[str, Seconds] = {}
+        self.suspects: dict[Address, Seconds] = {}
+        """Workers it gets no answer from, and since when."""
 
     def emptied(self, model: str, epoch: int) -> bool:
         """Whether it has switched away from ``epoch``, and nothing is under way there any more."""

@@ -45,12 +45,12 @@ class Planning:
 
     def _needed(self, deployment: Deployment, now: Seconds) -> str:
         """Why there has to be another epoch; "" where the live one is good."""
+        deployment.unfit = fit(deployment.unfit, now)
         live = deployment.live
         if live is None:
             return "deployed"
         if deployment.renew:
             return "what is live is not what is wanted"
-        deployment.unfit = fit(deployment.unfit, now)
         failing = sorted(live.nodes & deployment.unfit.keys())
         return lost(live, self._books.usable) or (f"workers fail on {', '.join(failing)}" if failing else "")
 
@@ -104,6 +104,10 @@ class Planning:
             for node, member in sorted(self._books.nodes.items())
             if node in allowed and self._books.usable(node) and node not in deployment.unfit
         ]
+        if not views:
+            fault = Fault("NoPlan", "no node may run it now", "coordinator")
+            self._unplanned(deployment, Planned(model=model, ticket=self._books.tickets, fault=fault), now)
+            return
         nodes = frozenset(view.announcement.node for view in views)
         deployment.asked = Ask(self._books.tickets, why, voluntary, nodes, now)
         live = deployment.live
@@ -153,7 +157,7 @@ class Planning:
                 self._conduct.begin(deployment, blueprint, asked.why, voluntary=False, now=now)
             else:
                 self._unplanned(deployment, msgspec.structs.replace(event, blueprint=None, short=True), now)
-        elif self._pays(deployment, blueprint, event) and fits(blueprint, self._books.nodes):
+        elif asked.voluntary and self._pays(deployment, blueprint, event) and fits(blueprint, self._books.nodes):
             self._conduct.begin(deployment, blueprint, asked.why, voluntary=True, now=now)
 
     def _pays(self, deployment: Deployment, blueprint: Blueprint, event: Planned) -> bool:

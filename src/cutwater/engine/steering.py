@@ -35,6 +35,9 @@ class CoordinatorOptions(msgspec.Struct, frozen=True, kw_only=True):
     crash_limit: int = 5
     """A worker that ends so often within ``crash_window`` makes its node unfit for the model."""
     crash_window: Seconds = 60.0
+    suspect_for: Seconds = 5.0
+    """A worker that a gateway gets no answer from for so long, though its node says that it serves, makes its node
+    unfit for the model."""
     unfit_for: Seconds = 120.0
     """How long an unfit node is left out of the model's plans."""
     retry: Seconds = 1.0
