@@ -4,7 +4,7 @@
 PYTHON ?= python3
 TORCH  ?= torch==2.13.0
 BIN    := .venv/bin
-BENCHMARKS := codecs dataplane memory pipeline planner prediction split_peers
+BENCHMARKS := blobs codecs dataplane memory pipeline planner prediction split_peers
 CUTWATER_CACHE ?= $(CURDIR)/.cache
 export CUTWATER_CACHE
 

@@ -80,7 +80,7 @@ class KeyValue(Protocol):
         ...
 
     def watch(self, pattern: str = ">") -> AbstractAsyncContextManager[AsyncIterator[Entry]]:
-        """Current values first, then every change, in order."""
+        """Current values first, then changes, in order; a value that is replaced at once may be left out."""
         ...
 
 

@@ -38,6 +38,8 @@ IN_FLIGHT: Seconds = 0.5
 NARROW, WIDE = 2, 64
 """Fewest and most chunks under way."""
 CHUNK_TIMEOUT: Seconds = 30.0
+PING: Seconds = 10.0
+"""Between two signs of life: on a slow link they queue behind chunks."""
 OUTAGE: Seconds = 30.0
 """How long one transfer waits for a lost connection to come back."""
 _EXISTS = 10077
@@ -65,7 +67,7 @@ class NatsBlobs:
     """The blobs, over a connection that is opened when it is first needed."""
 
     def __init__(self, options: NatsOptions) -> None:
-        self._line = Line(msgspec.structs.replace(options, name=f"{options.name} blobs"))
+        self._line = Line(msgspec.structs.replace(options, name=f"{options.name} blobs"), PING)
         self._opening = asyncio.Lock()
         self._open = False
 

@@ -85,8 +85,8 @@ class Connection(Client):
         self._waiting: dict[str, tuple[str, asyncio.Future[Msg]]] = {}
         self._answers = ""
 
-    async def dial(self, options: NatsOptions) -> None:
-        """Connect, once."""
+    async def dial(self, options: NatsOptions, ping: Seconds) -> None:
+        """Connect, once; ``ping`` seconds pass between two signs of life."""
         await self.connect(
             list(options.servers),
             allow_reconnect=False,
@@ -94,7 +94,7 @@ class Connection(Client):
             max_reconnect_attempts=1,
             reconnect_time_wait=0,
             connect_timeout=DIAL_TIMEOUT,  # type: ignore[arg-type]
-            ping_interval=PING,  # type: ignore[arg-type]
+            ping_interval=ping,  # type: ignore[arg-type]
             max_outstanding_pings=2,
             error_cb=self._troubled,
             tls=options.context(),
@@ -213,8 +213,9 @@ def plainly(what: str) -> Iterator[None]:
 class Line:
     """Keeps one Connection; when it ends, the next."""
 
-    def __init__(self, options: NatsOptions) -> None:
+    def __init__(self, options: NatsOptions, ping: Seconds = PING) -> None:
         self._options = options
+        self._ping = ping
         self._connection: Connection | None = None
         self._usable = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -269,7 +270,7 @@ class Line:
     async def _dial(self) -> Connection:
         connection = Connection()
         try:
-            await connection.dial(self._options)
+            await connection.dial(self._options, self._ping)
         except (nats.errors.Error, OSError) as error:
             await _hang_up(connection)
             cause = error if not isinstance(error, nats.errors.NoServersError) else connection.trouble or error

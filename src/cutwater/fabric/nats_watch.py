@@ -128,7 +128,9 @@ class _Consumer:
                 num_replicas=1,
             ),
         )
-        self._pending = info.num_pending or 0
+        # The first of them may have been delivered before the server says so.
+        delivered = info.delivered.consumer_seq if info.delivered else 0
+        self._pending = max(0, (info.num_pending or 0) + delivered - self._sequence)
 
     async def wait_for_current(self) -> None:
         """Until all values there were at the beginning have come."""
