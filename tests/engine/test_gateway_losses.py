@@ -99,6 +99,15 @@ def test_a_request_in_a_hurry_does_not_try_a_worker_that_was_lost() -> None:
     assert story.ask(R2, at=3.0, timeout=4.0) == [launch(R2, L2, BY_D, budget=4.0)]
 
 
+def test_if_all_are_in_a_hurry_one_has_to_try_it_in_the_end() -> None:
+    story = Story(VIA_A, BY_D)
+    story.ask(R1, at=1.0)
+    story.tell(Received(L1, lost(R1, "unix:b")), at=2.0)
+    story.tell(Tick(), at=3.0)
+    assert story.ask(R2, at=12.75, timeout=4.0) == [launch(R2, L2, BY_D, budget=4.0)]
+    assert story.ask(R3, at=13.0, timeout=4.0) == [launch(R3, budget=4.0)]
+
+
 def test_a_refusal_benches_the_one_who_refuses_and_does_not_count_against_the_request() -> None:
     story = Story(VIA_A, VIA_C)
     story.ask(R1, at=1.0)

@@ -16,6 +16,8 @@ from cutwater.wire.message import Address, Mark
 
 TO_LOSE: Seconds = 5.0
 """What a request must have left to be the one that tries a worker which was lost."""
+OVERDUE: Seconds = 10.0
+"""How long such a worker waits for one of these, before any request will do."""
 
 
 class Way:
@@ -39,6 +41,10 @@ class Way:
     def tried(self) -> bool:
         """Whether a request is trying one of its workers right now."""
         return any(worker.outstanding and worker.trust is Trust.TRIAL for worker in self.workers)
+
+    def overdue(self, now: Seconds) -> bool:
+        """Whether its workers are to be tried whatever it costs: requests may all be in a hurry."""
+        return all(now >= worker.until + OVERDUE for worker in self.workers if worker.trust is Trust.TRIAL)
 
     def delay(self, now: Seconds) -> Seconds:
         """Predicted time of one more request."""
@@ -129,10 +135,9 @@ class Ways:
 
     def choose(self, now: Seconds, left: Seconds) -> Way | None:
         """The way for a request with ``left`` seconds until its deadline; None: no link takes one right now."""
-        if self._trials and (left >= TO_LOSE or not self._open):
-            for way in self._trials:
-                if way.lane.usable and not way.tried:
-                    return way
+        for way in self._trials:
+            if way.lane.usable and not way.tried and (left >= TO_LOSE or not self._open or way.overdue(now)):
+                return way
         if len(self._open) == 1:
             way = self._open[0]
             return way if way.lane.usable else None
