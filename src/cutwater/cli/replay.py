@@ -35,7 +35,12 @@ def replay_trace(
 
 def _tell(difference: Difference) -> None:
     step = difference.step
-    results.print(f"step {difference.number}, {step.who} at {step.now:.6f}: other commands", markup=False)
-    results.print(f"  told      {step.event}", markup=False)
-    results.print(f"  recorded  {step.commands}", markup=False)
-    results.print(f"  now       {difference.got}", markup=False)
+    results.print(
+        f"step {difference.number}, {step.who} at {step.now:.6f}: other commands",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+    results.print(f"  told      {step.event}", markup=False, highlight=False, soft_wrap=True)
+    results.print(f"  recorded  {step.commands}", markup=False, highlight=False, soft_wrap=True)
+    results.print(f"  now       {difference.got}", markup=False, highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""`cutwater simulate`: what a plan is predicted to do under load, in virtual time, by the machines that would run it."""
+"""`cutwater simulate`: what a plan would do under load, in virtual time, by the machines that would run it."""
 
 from itertools import takewhile
 from pathlib import Path

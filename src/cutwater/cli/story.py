@@ -33,7 +33,12 @@ def story(
         return
     began = sentences[0].now
     for sentence in sentences:
-        results.print(f"{1e3 * (sentence.now - began):10.3f} ms  {sentence.who}: {sentence.text}", markup=False)
+        results.print(
+            f"{1e3 * (sentence.now - began):10.3f} ms  {sentence.who}: {sentence.text}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _files(given: Path) -> list[Path]:

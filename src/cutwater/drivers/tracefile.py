@@ -1,4 +1,4 @@
-"""TraceFile: a trace that is written to disk as it happens, in two files of bounded size, of which the older one goes."""
+"""TraceFile: a trace written to disk as it happens, in two files of bounded size, of which the older one goes."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from cutwater.engine.machine import Machine
-from cutwater.engine.trace import Line, Step, Trace, from_line, to_line
+from cutwater.engine.trace import Birth, Line, Step, Trace, from_line, to_line
 from cutwater.errors import BadFile
 from cutwater.units import Seconds
 
@@ -82,10 +82,11 @@ def read_trace(path: Path) -> Iterator[Line]:
     born: set[str] = set()
     for part in (older(path), path) if older(path).exists() else (path,):
         for line in _lines(part):
-            if type(line) is Step or line.whole or line.who not in born:
-                yield line
-            if type(line) is not Step:
+            if isinstance(line, Birth):
+                if not line.whole and line.who in born:
+                    continue
                 born.add(line.who)
+            yield line
 
 
 def _lines(path: Path) -> Iterator[Line]:

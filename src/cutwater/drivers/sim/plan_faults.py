@@ -1,10 +1,11 @@
-"""Faults of a single plan: written as people write them, and obeyed on a `SimPipeline`, which has no cluster around it."""
+"""Faults of a single plan, as people write them, obeyed on a `SimPipeline`, which has no cluster around it."""
 
 import re
 from collections.abc import Iterable
 
 from cutwater.drivers.faults import Fault, Hang, Kill, Partition, Slow, What
 from cutwater.drivers.sim.pipeline import SimPipeline
+from cutwater.drivers.sim.process import Process
 from cutwater.errors import InputError
 from cutwater.units import NodeId, Seconds, parse_seconds
 
@@ -44,13 +45,22 @@ def suffer(pipeline: SimPipeline, faults: Iterable[Fault]) -> None:
     """Have faults befall the plan's nodes, at times from now. Raises InputError for a node the plan does not use."""
     known = {worker.process.node for worker in pipeline.workers}
     for fault in faults:
-        nodes = (
-            fault.nodes if isinstance(fault, Partition) else (getattr(fault, "name", "") or getattr(fault, "node", ""),)
-        )
-        for node in nodes:
+        for node in _nodes_of(fault):
             if node not in known:
                 raise InputError(f"the plan does not use the node {node!r}; it uses {', '.join(sorted(known))}")
         pipeline.world.clock.after(fault.at, _Happening(pipeline).begin, fault)
+
+
+def _nodes_of(fault: Fault) -> tuple[str, ...]:
+    match fault:
+        case Partition():
+            return fault.nodes
+        case Kill() | Hang():
+            return (fault.name,)
+        case Slow():
+            return (fault.node,)
+        case _:
+            raise InputError(f"a {type(fault).__name__} does not befall single plans")
 
 
 class _Happening:
@@ -77,7 +87,7 @@ class _Happening:
                     worker.process.die()
                 elif worker.process.node == fault.name and isinstance(fault, Hang):
                     worker.process.stop()
-                    clock.after(fault.seconds, lambda _, process=worker.process: process.resume())
+                    clock.after(fault.seconds, _resume, worker.process)
         links.check()
 
     def _slow(self, node: str, factor: float) -> None:
@@ -88,3 +98,7 @@ class _Happening:
     def _rejoin(self, island: frozenset[NodeId]) -> None:
         self._world.network.rejoin(island)
         self._world.links.troubled = self._world.network.parted
+
+
+def _resume(process: Process) -> None:
+    process.resume()
