@@ -7,6 +7,7 @@ from cutwater.drivers.compute import ComputeThread, Done, Job
 from cutwater.drivers.links import Link, Listener, listen
 from cutwater.drivers.live import Hands, Live
 from cutwater.drivers.owner import LinkOwner
+from cutwater.drivers.refusals import Refusals
 from cutwater.drivers.shared import MEMORY
 from cutwater.drivers.tls import TlsFiles
 from cutwater.engine.fault import Fault
@@ -66,6 +67,8 @@ class LiveStage(LinkOwner):
         """Set once there is nothing more to do."""
         self.hung: str | None = None
         """Why it has nothing more to do, if that is because a batch hangs."""
+        self.refusals = Refusals()
+        """Whom its listeners turn away."""
         hands: Hands = {
             Compute: self._compute,
             Send: self._send,
@@ -80,7 +83,7 @@ class LiveStage(LinkOwner):
 
     async def listen(self, address: Address) -> Address:
         """Take links at ``address`` too; returns it with the port the system chose. Raises InputError."""
-        listener = await listen(address, self._hello, self, self._tls, self._memory)
+        listener = await listen(address, self._hello, self, self._tls, self._memory, refusals=self.refusals)
         self._listeners.append(listener)
         return listener.address
 

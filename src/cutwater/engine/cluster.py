@@ -127,6 +127,8 @@ class WorkerState(msgspec.Struct, frozen=True, kw_only=True):
     served: int = 0
     """Requests computed since it started."""
     failed: int = 0
+    refused: dict[str, int] = {}
+    """Reason -> links turned away since it started, such as "certificate", "token", "frame"."""
     queued: int = 0
     busy: float = 0.0
     """Share of the last beats' time spent computing, 0 to 1."""
@@ -150,6 +152,9 @@ class NodeBeat(msgspec.Struct, frozen=True, kw_only=True):
     workers: tuple[WorkerState, ...] = ()
     leaving: bool = False
     """It drains and will go."""
+    refused: dict[str, int] = {}
+    """Reason -> what the node itself refused since it started, such as "blob": one without the hash it is stored
+    under."""
 
 
 class MeasuredLink(msgspec.Struct, frozen=True, kw_only=True):
@@ -405,6 +410,8 @@ class GatewayBeat(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[ModelTally, ...] = ()
     suspects: tuple[Address, ...] = ()
     """Workers it can get no answer from."""
+    turned_away: dict[str, int] = {}
+    """Reason -> links of clients turned away since it started, such as "certificate", "greeting", "frame"."""
 
 
 class Note(msgspec.Struct, frozen=True, kw_only=True):

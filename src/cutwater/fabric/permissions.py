@@ -55,7 +55,7 @@ def allowed(user: User) -> Allowed | None:
                 *_read(STATE, f"node.{name}", f"assign.{name}", REVOCATIONS),
                 *_bucket(LEASES),
                 *_own(LEASES, f"node.{name}"),
-                *_read(LEASES, f"node.{name}"),
+                *_read(LEASES, f"node.{name}", "coordinator"),
                 *_fetch(),
             )
             return Allowed(published, (inbox, f"ask.node.{name}"))

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import signal
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from itertools import count
 from pathlib import Path
@@ -17,7 +18,7 @@ from cutwater.drivers.tls import TlsFiles
 from cutwater.engine.cluster import WorkerSpec, WorkerState
 from cutwater.engine.control import End, Ended, Fetch, Fetched, KeeperEvent, Start, Started
 from cutwater.engine.fault import Fault
-from cutwater.errors import CutwaterError, NotFound
+from cutwater.errors import BadBlob, CutwaterError, NotFound
 from cutwater.frameworks.base import EngineOptions
 from cutwater.services.cache import BlobCache
 from cutwater.services.process import WorkerProcess
@@ -63,6 +64,8 @@ class Crew:
         """What the names of this node's sockets begin with."""
         self._numbers = count(1)
         self._charges: dict[WorkerId, _Charge] = {}
+        self.refused: Counter[str] = Counter()
+        """Reason -> how often, since the start."""
         self._words: dict[WorkerId, tuple[str, ...]] = {}
         """Last words of those that have ended; of the newest process of each."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -101,6 +104,7 @@ class Crew:
             memory=pulse.memory or state.memory,
             served=pulse.served,
             failed=pulse.failed,
+            refused=pulse.refused,
             queued=pulse.queued,
             busy=pulse.busy,
             seconds=pulse.seconds,
@@ -131,6 +135,8 @@ class Crew:
             await self._cache.fetch(blob)
         except CutwaterError as error:
             _log.warning("cannot fetch %s: %s", blob, error)
+            if isinstance(error, BadBlob):
+                self.refused["blob"] += 1
             self._tell(Fetched(blob, Fault.of(error, self._node)))
         else:
             self._tell(Fetched(blob))

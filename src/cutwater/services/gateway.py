@@ -69,6 +69,8 @@ class GatewayProcess:
             sockets=home.sockets,
             max_frame=gateway.max_request,
             memory=gateway.memory,
+            patience=gateway.patience,
+            linger=gateway.linger,
             tls=self._tls,
             trace=self._traces.open,
         )
@@ -196,6 +198,7 @@ class GatewayProcess:
             host=self._host,
             clients=self.clients[-1] if self.clients else "",
             models=tuple(tallies),
+            turned_away=self.reception.refusals.counts,
             suspects=tuple(sorted({each for host in self.hosts.values() for each in host.suspects})),
         )
 

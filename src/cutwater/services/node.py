@@ -200,6 +200,7 @@ class NodeAgent:
             temperature=self._warmth[1],
             workers=workers,
             leaving=self._leaving,
+            refused=dict(self._crew.refused),
         )
 
     def _changed(self, connected: bool, state: KeyValue) -> None:

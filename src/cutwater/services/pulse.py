@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from cutwater.drivers.live import clock
+from cutwater.drivers.refusals import Refusals
 from cutwater.engine.stage import StageSnapshot
 from cutwater.services.setup import PULSE, Pulse
 from cutwater.units import Seconds
@@ -25,8 +26,9 @@ class Pulses:
     its threads' traces as its last words: that needs no interpreter.
     """
 
-    def __init__(self, look: Callable[[], StageSnapshot], descriptor: int) -> None:
+    def __init__(self, look: Callable[[], StageSnapshot], refusals: Refusals, descriptor: int) -> None:
         self._look = look
+        self._refusals = refusals
         self._descriptor = descriptor
         self._last = Pulse()
         self._busy = 0.0
@@ -47,6 +49,7 @@ class Pulses:
             busy=round(min((found.busy - self._busy) / (now - self._at), 1.0), 3),
             seconds=found.seconds,
             memory=self._last.memory,
+            refused=self._refusals.counts,
         )
         self._busy, self._at = found.busy, now
         if pulse != self._last:

@@ -15,6 +15,7 @@ import msgspec
 from cutwater.drivers.cork import Cork
 from cutwater.drivers.links import Link, Listener, listen
 from cutwater.drivers.live import clock
+from cutwater.drivers.refusals import Refusals
 from cutwater.drivers.shared import MEMORY
 from cutwater.drivers.tls import TlsFiles
 from cutwater.engine.vocabulary import LinkId
@@ -108,6 +109,8 @@ class Reception:
         """Whether new clients are sent away."""
         self.missed: dict[str, int] = {}
         """Model nobody answers for -> how often it was asked for."""
+        self.refusals = Refusals()
+        """Whom it did not let in, or sent away."""
         self._hosts = hosts
         self._options = options
         self._guests: dict[LinkId, _Guest] = {}
@@ -117,7 +120,7 @@ class Reception:
         """Take clients in at ``address``; returns it with the port the system chose. Raises InputError."""
         hello = self._hello("")
         memory = self._options.shared_memory
-        listener = await listen(address, hello, self, tls, memory, admit=self._admit)
+        listener = await listen(address, hello, self, tls, memory, admit=self._admit, refusals=self.refusals)
         self._listeners.append(listener)
         return listener.address
 
@@ -140,7 +143,6 @@ class Reception:
     def _admit(self, hello: Hello) -> Hello:
         model, token = parse_greeting(hello.deployment)
         if self._options.token and not hmac.compare_digest(token.encode(), self._options.token.encode()):
-            _log.warning("refused a client of %s: a wrong token, or none", model)
             raise Refused("this gateway wants its token from clients: greet it with model:NAME:TOKEN")
         if self.draining:
             raise Refused(f"the gateway {self._options.name} is ending; ask another one, or again later")
@@ -188,7 +190,6 @@ class Reception:
             task.cancel()
         if link.misbehaved:
             guest.host.refuse(reason)
-            _log.warning("a client broke the rules: %s", reason)
 
     def paused(self, link: Link) -> None:
         """See `Owner.paused`."""

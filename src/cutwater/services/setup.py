@@ -67,6 +67,8 @@ class Pulse(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     """Median of computing one request, of late; 0: none was computed."""
     memory: int = 0
     """Bytes resident."""
+    refused: dict[str, int] = {}
+    """Reason -> how many links were turned away for it since the start; see `cutwater.drivers.refusals`."""
 
 
 PULSE: Seconds = 0.5

@@ -99,7 +99,7 @@ async def serve(setup: WorkerSetup, session: Session, load: Seconds, first: Seco
     try:
         addresses = tuple([await live.listen(address) for address in setup.listen])
         _say(Ready(addresses, os.getpid(), load, resident()))
-        pulses = Pulses(live.snapshot, os.dup(sys.stdout.fileno()))
+        pulses = Pulses(live.snapshot, live.refusals, os.dup(sys.stdout.fileno()))
         # Whatever a stage's ops print goes where people look for it, and cannot fill a pipe nobody reads.
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         pulses.start()
