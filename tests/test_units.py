@@ -51,11 +51,12 @@ def test_quantities_are_written_for_people() -> None:
 
 def test_requests_are_printed_so_that_they_can_be_asked_for() -> None:
     assert format_request(RequestId(0x5C1F03AA_0000002A)) == "5c1f03aa-42"
+    assert parse_request("42") == 42
     for request in (RequestId(1), RequestId((1 << 63) - 1)):
         assert parse_request(format_request(request)) == request
 
 
-@pytest.mark.parametrize("text", ["", "42", "5c1f03aa-", "5c1f03aa-4294967296", "g-1"])
+@pytest.mark.parametrize("text", ["", "forty", "5c1f03aa-", "5c1f03aa-4294967296", "g-1"])
 def test_what_is_no_request_says_how_one_looks(text: str) -> None:
     with pytest.raises(BadQuantity, match="5c1f03aa-42"):
         parse_request(text)

@@ -128,8 +128,12 @@ def format_request(request: RequestId) -> str:
 
 
 def parse_request(text: str) -> RequestId:
-    """The inverse of `format_request`. Raises BadQuantity."""
-    match = _REQUEST.match(text.strip().lower())
+    """The inverse of `format_request`; a bare number is one of a gateway that has its workers for itself.
+
+    Raises BadQuantity.
+    """
+    text = text.strip().lower()
+    match = _REQUEST.match(text if "-" in text else f"0-{text}")
     if match is None or int(match[2]) >> 32:
         raise BadQuantity(f"{text!r} is not a request; write it as it was printed, such as '5c1f03aa-42'")
     return RequestId((int(match[1], 16) << 32) + int(match[2]))

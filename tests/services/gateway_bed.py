@@ -80,7 +80,9 @@ class Bed:
         self.lattice = lattice
         self.fabric = fabric
         self.settings = Settings(
-            home=folder, fabric=FabricSettings(url=url), gateway=GatewaySettings(name=GATEWAY, node="node-1")
+            home=folder,
+            fabric=FabricSettings(url=url),
+            gateway=GatewaySettings(name=GATEWAY, node="node-1", patience=0.1, linger=0.2),
         )
         self.home = Home(folder)
         self.beats: list[GatewayBeat] = []

@@ -163,11 +163,8 @@ def test_a_warm_spare_takes_over_at_once(tmp_path: Path, vit_lattice: Lattice, u
 
 
 def test_when_all_is_gone_the_gateway_answers_by_itself_and_says_so(
-    tmp_path: Path, vit_lattice: Lattice, url: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, vit_lattice: Lattice, url: str
 ) -> None:
-    monkeypatch.setattr("cutwater.engine.fallback.PATIENCE", 0.1)
-    monkeypatch.setattr("cutwater.engine.fallback.LINGER", 0.2)
-
     async def story() -> None:
         async with with_gateway(tmp_path, vit_lattice, url) as bed:
             deployed, whole = await bed.deploy(1, [0.5], RAW, [1, 1]), await bed.whole()

@@ -127,6 +127,7 @@ class LiveGateway(LinkOwner):
         routes: Sequence[Route],
         doors: Mapping[tuple[int, int], Doors],
         tokens: Mapping[int, str] | None = None,
+        window: int | None = None,
     ) -> None:
         """Take these ways from now on; what is under way goes on as it went.
 
@@ -134,6 +135,7 @@ class LiveGateway(LinkOwner):
             routes: all of them, the degraded one included.
             doors: (epoch, chain) of a route -> how requests enter and leave it.
             tokens: epoch -> what its workers want to see; epochs that are missing have the token of ``hello``.
+            window: most requests under way at once from now on; None: as before.
         """
         self._doors = doors
         tokens = tokens or {}
@@ -142,7 +144,7 @@ class LiveGateway(LinkOwner):
             for route in routes
             if route.epoch in tokens
         }
-        self._live.tell(Rerouted(tuple(routes)))
+        self._live.tell(Rerouted(tuple(routes), window))
 
     async def ask(self, feeds: Feeds, budget: Seconds, request: RequestId | None = None) -> Reply:
         """The stages' answer within ``budget`` seconds. Raises what the request's answer is, if it is an error.

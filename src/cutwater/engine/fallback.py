@@ -3,17 +3,14 @@
 from cutwater.engine.alarms import Alarms
 from cutwater.units import Seconds
 
-PATIENCE: Seconds = 1.0
-"""How long requests wait for another way before the gateway answers by itself."""
-LINGER: Seconds = 10.0
-"""How long another way must be open before the copy is taken down again."""
-
 
 class Fallback:
     """Up after some time without any other way, if somebody waits; down after some time with one."""
 
-    def __init__(self, alarms: Alarms) -> None:
+    def __init__(self, alarms: Alarms, patience: Seconds, linger: Seconds) -> None:
+        """``patience``: how long there must be no other way before it is up; ``linger``: one before it is down."""
         self._alarms = alarms
+        self._patience, self._linger = patience, linger
         self.on = False
         self._dark = True
         self._since: Seconds | None = None
@@ -24,11 +21,11 @@ class Fallback:
         if dark != self._dark or self._since is None:
             self._dark, self._since = dark, now
             if dark or self.on:
-                self._alarms.at(now + (PATIENCE if dark else LINGER), _nothing)
+                self._alarms.at(now + (self._patience if dark else self._linger), _nothing)
         if dark:
-            self.on = self.on or (waiting and now >= self._since + PATIENCE)
+            self.on = self.on or (waiting and now >= self._since + self._patience)
         else:
-            self.on = self.on and now < self._since + LINGER
+            self.on = self.on and now < self._since + self._linger
 
 
 def _nothing(now: Seconds) -> None:

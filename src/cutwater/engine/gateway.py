@@ -56,6 +56,10 @@ class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How the gateway behaves."""
 
     admission: Admission = Admission()
+    patience: Seconds = 1.0
+    """How long requests wait for another way before the gateway answers by itself."""
+    linger: Seconds = 10.0
+    """How long another way must be open before its own copy of the model is taken down again."""
 
 
 class GatewaySnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,11 +94,13 @@ class Gateway:
 
     def __init__(self, options: GatewayOptions = GatewayOptions()) -> None:  # noqa: B008
         self.options = options
+        self._admission = options.admission
+        self._widest = options.admission.window
         self._alarms = Alarms()
         self._flights = Flights()
         self._ways = Ways()
         self._reach = Reach(self._alarms)
-        self._fallback = Fallback(self._alarms)
+        self._fallback = Fallback(self._alarms, options.patience, options.linger)
         self._end: Fault | None = None
         """Why the last way went for good."""
         self._standing: Address | None = None
@@ -163,7 +169,7 @@ class Gateway:
             self._refuse(event, Fault("Refused", "the gateway is draining", WHERE, True))
         elif event.timeout <= 0:
             self._refuse(event, Fault("DeadlineExceeded", "the request had no time left when it was asked", WHERE))
-        elif not self.options.admission.admits(waiting):
+        elif not self._admission.admits(waiting):
             full = f"{waiting} requests are already waiting; ask again later or more slowly"
             self._refuse(event, Fault("Refused", full, WHERE, True))
         else:
@@ -187,7 +193,7 @@ class Gateway:
 
     def _launch(self, now: Seconds) -> None:
         """Send what waits, as far as the window, the ways and the links' credit go."""
-        flights, launches = self._flights, self.options.admission.launches
+        flights, launches = self._flights, self._admission.launches
         while (record := flights.first()) is not None and launches(flights.flying):
             left = record.deadline - now
             way = self._ways.choose(now, left)
@@ -205,6 +211,9 @@ class Gateway:
     def _rerouted(self, event: Rerouted, now: Seconds) -> None:
         self._end = None
         self._ways.reroute(event.routes, self._reach.lane)
+        if event.window is not None:
+            self._admission = msgspec.structs.replace(self._admission, window=event.window)
+            self._widest = max(self._widest, event.window)
 
     def _worker_gone(self, event: WorkerGone, now: Seconds) -> None:
         """No way leads over it any more. What was there flies again; if no way is left at all, everything ends."""
@@ -387,7 +396,7 @@ class Gateway:
                 assert Key(record.request, record.attempt) in self._reach.by_link[record.link].away
         assert all(worker.outstanding == count for worker, count in counts.items())
         assert all(worker in counts or not worker.outstanding for way in self._ways for worker in way.workers)
-        assert self._flights.flying <= self.options.admission.window
+        assert self._flights.flying <= self._widest
         assert sum(len(lane.away) for lane in self._reach.by_link.values()) == self._flights.flying
         ended = self._answered + self._failed + self._withdrawals
         assert self._accepted == ended + len(self._flights)

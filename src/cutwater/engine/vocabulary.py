@@ -127,6 +127,8 @@ class Rerouted(msgspec.Struct, frozen=True, tag=True):
     """These are the ways from now on; what is under way goes on as it went."""
 
     routes: tuple[Route, ...]
+    window: int | None = None
+    """Most requests under way at once from now on; None: as before."""
 
 
 class WorkerGone(msgspec.Struct, frozen=True, tag=True):

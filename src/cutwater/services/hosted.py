@@ -54,6 +54,10 @@ class Means:
     max_frame: int = 256 * 2**20
     memory: int | None = None
     """Bytes that whole models may use; None: half of what is free."""
+    patience: Seconds = 1.0
+    """How long requests wait for another way before this gateway answers by itself."""
+    linger: Seconds = 10.0
+    """How long another way must be open before it stops doing so."""
     tls: TlsFiles | None = None
     trace: Callable[[str], Trace | None] = lambda model: None
     """Model -> where its machine's steps are recorded."""
@@ -68,7 +72,7 @@ class HostedModel:
         """Requests that clients have asked, whatever became of them."""
         self._means = means
         self._hello = Hello(PROTOCOL, "", means.name, 0, means.max_frame)
-        options = GatewayOptions(admission=Admission(window=table.window))
+        options = GatewayOptions(admission=Admission(window=table.window), patience=means.patience, linger=means.linger)
         self._live = LiveGateway(
             Gateway(options),
             self._hello,
@@ -132,7 +136,7 @@ class HostedModel:
             routes.append(whole.route)
             doors[EPOCH, 0] = whole.doors
             tokens[EPOCH] = whole.token
-        self._live.reroute(routes, doors, tokens)
+        self._live.reroute(routes, doors, tokens, self.table.window)
         old = before.live.epoch if before is not None and before.live is not None else None
         if live is not None and live.epoch != old:
             _log.info("%s: epoch %d is live, with %d ways", self.table.model, live.epoch, len(live.routes))

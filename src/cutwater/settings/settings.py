@@ -44,6 +44,8 @@ class FabricSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The certificate's key (PEM)."""
     seed: File | None = None
     """NKey seed with which this process shows its role."""
+    revocations: File | None = None
+    """List of certificates that count no more, signed by the authority (PEM)."""
 
 
 class CoordinatorSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +97,8 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     """How long a link may say nothing before its requests go another way."""
     patience: Duration = 1.0
     """How long requests wait for a worker before the gateway answers by itself, where it can."""
+    linger: Duration = 10.0
+    """How long workers must be back before the gateway stops answering by itself."""
     memory: Size | None = None
     """What whole models for answering by itself may use; none: half of what is free."""
     max_request: Size = 256 * 2**20
