@@ -138,6 +138,8 @@ class Story:
     def tell(self, event: CoordinatorEvent, at: float) -> list[CoordinatorCommand]:
         commands = self.machine.handle(event, at)
         self.machine.validate()
+        wake = self.machine.wake_at()
+        assert wake is None or wake > at
         return commands
 
     def beat(self, node: str, at: float, **changes: object) -> list[CoordinatorCommand]:

@@ -142,7 +142,7 @@ class World:
                 case MakePlan():
                     self.plans.append((self.now + self.random.choice((0.0, 0.5)), self.term, plan_in_turn(command)))
         wake = self.coordinator.wake_at()
-        assert wake is None or wake >= self.now - STEP
+        assert wake is None or wake > self.now
 
     def chance(self, share: float) -> bool:
         return self.stormy and self.random.random() < share

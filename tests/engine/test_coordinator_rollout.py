@@ -233,3 +233,12 @@ def test_a_new_leader_waits_a_lease_before_it_gives_a_silent_node_up() -> None:
     told = story.beat("a", at=3.0)
     assert told[0] == Tell("lost", "b", "b has been silent for 3 s")
     assert isinstance(told[-1], MakePlan) and [view.announcement.node for view in told[-1].nodes] == [A]
+
+
+def test_a_gateway_that_was_away_when_a_model_was_undeployed_is_told_when_it_is_back() -> None:
+    story = Story(announcement("a"))
+    story.lead("m")
+    story.uses("m", RouteTable(model="m", term=0, mark="0.7", live=WAYS))
+    assert story.gateway(at=10.5) == [Direct(GatewayId("g"), RouteTable(model="m", term=1, removed=True))]
+    story.uses("m", RouteTable(model="m", term=1, removed=True))
+    assert story.gateway(at=11.0) == []

@@ -1,7 +1,16 @@
 """Attendance: nodes and gateways come, beat, change and go; what that changes is marked in the books."""
 
 from cutwater.engine.books import Books
-from cutwater.engine.cluster import Announcement, Assignment, EpochPhase, GatewayBeat, NodeBeat, Phase, WorkerState
+from cutwater.engine.cluster import (
+    Announcement,
+    Assignment,
+    EpochPhase,
+    GatewayBeat,
+    NodeBeat,
+    Phase,
+    RouteTable,
+    WorkerState,
+)
 from cutwater.engine.control import Assign, Direct, DrainAsked
 from cutwater.engine.members import Entrance, Member, Standing
 from cutwater.engine.rollout import Worker
@@ -169,6 +178,9 @@ class Attendance:
         for tally in beat.models:
             deployment = self._books.deployments.get(tally.model)
             if deployment is None:
+                if tally.epoch:  # undeployed while it was away
+                    gone = RouteTable(model=tally.model, term=self._books.term, removed=True)
+                    self._books.asks.append(Direct(beat.gateway, gone))
                 continue
             deployment.used_at = max(deployment.used_at, now - tally.idle)
             if deployment.parked and tally.queued:
