@@ -35,12 +35,10 @@ def replay_trace(
 
 def _tell(difference: Difference) -> None:
     step = difference.step
-    results.print(
+    for line in (
         f"step {difference.number}, {step.who} at {step.now:.6f}: other commands",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
-    results.print(f"  told      {step.event}", markup=False, highlight=False, soft_wrap=True)
-    results.print(f"  recorded  {step.commands}", markup=False, highlight=False, soft_wrap=True)
-    results.print(f"  now       {difference.got}", markup=False, highlight=False, soft_wrap=True)
+        f"  told      {step.event}",
+        f"  recorded  {step.commands}",
+        f"  now       {difference.got}",
+    ):
+        results.print(line, markup=False, highlight=False, soft_wrap=True)
