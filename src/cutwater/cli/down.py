@@ -17,7 +17,7 @@ def down(resolved: Resolved, json: Json = False) -> None:
     """
     home = Home(resolved.home)
     cluster = LocalCluster(home, lambda what: messages.print(what, style="dim"))
-    taken = run(cluster.take_down(resolved.settings.cluster.stop_limit))
+    taken = run(cluster.take_down(resolved.settings))
     if json:
         print_json({"home": str(home.folder), "stopped": taken.stopped, "killed": taken.killed})
         return

@@ -33,4 +33,5 @@ def tls_of(settings: FabricSettings) -> TlsFiles | None:
     """Mutual TLS for links between machines, where this process has a certificate."""
     if settings.ca is None or settings.certificate is None or settings.key is None:
         return None
-    return TlsFiles(str(settings.ca), str(settings.certificate), str(settings.key))
+    revocations = "" if settings.revocations is None else str(settings.revocations)
+    return TlsFiles(str(settings.ca), str(settings.certificate), str(settings.key), revocations)

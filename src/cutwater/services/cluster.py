@@ -12,13 +12,18 @@ from typing import NamedTuple
 import msgspec
 import psutil
 
-from cutwater.fabric.server import ServerOptions, answering, prepare
+from cutwater.errors import FabricError
+from cutwater.fabric.authority import Role
+from cutwater.fabric.server import answering, prepare, reload
+from cutwater.services.access import fabric_of
 from cutwater.services.background import Recipe, Record, marked, python, start, stop
+from cutwater.services.facts import STATE, node_key
 from cutwater.services.hardware import usable_memory
 from cutwater.services.home import Home, Wishes
+from cutwater.services.membership import OPERATOR, Membership
 from cutwater.settings.handover import write_handover
 from cutwater.settings.settings import Settings
-from cutwater.units import Seconds
+from cutwater.units import NodeId, Seconds
 
 FABRIC = "fabric"
 GATEWAY = "gateway"
@@ -58,6 +63,7 @@ class LocalCluster:
     def __init__(self, home: Home, tell: Tell = lambda what: None) -> None:
         """``tell`` is called with what is about to happen."""
         self.home = home
+        self.membership = Membership(home.folder)
         self._tell = tell
 
     async def bring_up(self, settings: Settings, wishes: Wishes) -> Brought:
@@ -86,6 +92,8 @@ class LocalCluster:
     async def _bring_up(self, settings: Settings, started: list[str]) -> None:
         await self._clear_dead()
         alive = self.home.alive()
+        if not settings.fabric.url:
+            self._enlist(settings, alive.get(FABRIC))
         url = settings.fabric.url or (alive[FABRIC].facts["url"] if FABRIC in alive else "")
         if not url:
             self._tell("starting the fabric")
@@ -103,24 +111,43 @@ class LocalCluster:
             await asyncio.gather(*tasks, return_exceptions=True)
             raise
 
-    async def take_down(self, limit: Seconds) -> Taken:
-        """Drain and end every process, in order; kill what has not ended after ``limit`` seconds."""
+    async def take_down(self, settings: Settings) -> Taken:
+        """Drain and end every process, in order; kill what does not end in time. Models and deployments stay known."""
         if not self.home.run.is_dir():
             return Taken((), ())
         with self.home.locked(self._wait):
-            names = [name for name, record in self.home.records().items() if record.alive]
+            records = {name: record for name, record in self.home.records().items() if record.alive}
+            stopped: list[str] = []
             killed: list[str] = []
             for role in _DOWN:
-                group = [name for name in names if role_of(name) == role]
+                group = [name for name in records if role_of(name) == role]
+                if role == FABRIC:
+                    await self._forget_nodes(settings)
                 if group:
                     self._tell(f"stopping {', '.join(group)}")
-                    killed += await self._stop(group, limit)
+                    killed += await self._stop(group, settings.cluster.stop_limit)
+                    stopped += group
             killed += _kill_left(self.home.run)
             for path in self.home.run.iterdir():
                 path.unlink()
             self.home.remove_sockets()
             self.home.wish(None)
-            return Taken(tuple(names), tuple(killed))
+            return Taken(tuple(stopped), tuple(killed))
+
+    async def _forget_nodes(self, settings: Settings) -> None:
+        """Nobody shall miss them when the cluster comes up with fewer."""
+        fabric = self.home.alive().get(FABRIC)
+        url = settings.fabric.url or (fabric.facts["url"] if fabric is not None else "")
+        if not url:
+            return
+        with contextlib.suppress(FabricError):
+            access = msgspec.structs.replace(settings.fabric, url=url)
+            if not settings.fabric.url:
+                access = self.membership.access(access, OPERATOR)
+            async with fabric_of(access, "down") as connection:
+                state = await connection.keys(STATE)
+                for path in self.home.run.glob("node-*.settings"):
+                    await state.delete(node_key(NodeId(path.stem)))
 
     def _wait(self) -> None:
         self._tell("waiting for another command that starts or stops processes here")
@@ -131,12 +158,16 @@ class LocalCluster:
             if not (record.alive and record.serving):
                 await stop(self.home.record(name), 0.0)
 
-    async def _start_fabric(self, settings: Settings) -> Record:
-        fabric = settings.fabric
-        options = ServerOptions(
-            home=self.home.data(FABRIC), host=fabric.listen, port=fabric.port or 0, max_store=fabric.store
-        )
+    def _enlist(self, settings: Settings, fabric: Record | None) -> None:
+        """Have the fabric know every process that is wanted."""
+        before = self.membership.members()
+        for name in wanted_processes(settings):
+            self.membership.enlist(Role(role_of(name)), name)
+        if fabric is not None and self.membership.members() != before:
+            reload(self.membership.server(self.home.data(FABRIC), settings.fabric), fabric.pid)
 
+    async def _start_fabric(self, settings: Settings) -> Record:
+        options = self.membership.server(self.home.data(FABRIC), settings.fabric)
         command = prepare(options)
         with contextlib.suppress(FileExistsError):
             self.home.log(FABRIC).symlink_to(options.log)
@@ -148,7 +179,10 @@ class LocalCluster:
 
     async def _start(self, name: str, settings: Settings, url: str, started: list[str]) -> None:
         path = self.home.handover(name)
-        write_handover(path, told(name, settings, self.home, url))
+        told_ = told(name, settings, self.home, url)
+        if not settings.fabric.url:
+            told_ = msgspec.structs.replace(told_, fabric=self.membership.access(told_.fabric, name))
+        write_handover(path, told_)
         recipe = self._recipe(name, python(MODULES[role_of(name)], str(path)), settings)
         await start(recipe, settings.cluster.start_limit)
         started.append(name)

@@ -16,6 +16,7 @@ from cutwater.services.asking import ClusterStatus, GetStatus, ask_coordinator
 from cutwater.services.cluster import FABRIC
 from cutwater.services.facts import GATEWAY_BEATS, LEASES, NODE_BEATS, STATE, decode, gateway_lease, node_key
 from cutwater.services.home import Home
+from cutwater.services.membership import OPERATOR, Membership
 from cutwater.services.state import read_state
 from cutwater.services.status import Sightings
 from cutwater.settings.settings import FabricSettings, Settings
@@ -57,9 +58,12 @@ def located(home: Home, settings: FabricSettings) -> FabricSettings:
     if settings.url:
         return settings
     record = home.alive().get(FABRIC)
+    if record is None and home.alive():
+        raise FabricLost("the fabric does not run; `cutwater up` starts it again, and everything else goes on")
     if record is None:
         raise FabricLost(f"no cluster runs in {home.folder}; start it with `cutwater up`")
-    return msgspec.structs.replace(settings, url=record.facts["url"])
+    settings = msgspec.structs.replace(settings, url=record.facts["url"])
+    return Membership(home.folder).access(settings, OPERATOR)
 
 
 async def look(home: Home, settings: Settings) -> Overview:
@@ -80,9 +84,7 @@ async def look_through(home: Home, fabric: Fabric) -> Overview:
         cluster = await ask_coordinator(fabric, GetStatus(), ClusterStatus, PATIENCE)
     except NoReply:
         cluster = await read_cluster(fabric)
-        trouble = (
-            "no coordinator answers; this is what stands on the fabric, and what nodes and gateways say themselves"
-        )
+        trouble = "no coordinator answers; this is what the last one left, and what nodes and gateways say themselves"
     return Overview(home=str(home.folder), processes=processes(home), cluster=cluster, trouble=trouble)
 
 
