@@ -1,8 +1,10 @@
-"""Item: one request in a stage worker, and what it leaves behind as its Mark."""
+"""Item: one request in a stage worker, which others it may be computed with, and what it leaves behind as its Mark."""
 
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
+from cutwater.engine.batching import Batching
 from cutwater.engine.lives import Work
 from cutwater.engine.vocabulary import Key, LinkId, Result
 from cutwater.units import Seconds, StageId
@@ -60,3 +62,21 @@ def shape_of(infer: Infer, batch_axes: Mapping[str, int]) -> tuple[Any, ...]:
         )
         for spec in infer.tensors
     )
+
+
+def pick(queue: deque[Item], batching: Batching, now: Seconds) -> tuple[Item, ...]:
+    """Take the next batch out of ``queue``, which is not empty; none, if it should wait for company."""
+    head = queue[0]
+    if head.shape is None:
+        return (queue.popleft(),)
+    batch = tuple([item for item in queue if item.shape == head.shape][: batching.limit])
+    if now < batching.due_at(len(batch), head.received):
+        return ()
+    if len(batch) == 1:
+        queue.popleft()
+    else:
+        picked = {item.key for item in batch}
+        rest = [item for item in queue if item.key not in picked]
+        queue.clear()
+        queue.extend(rest)
+    return batch

@@ -3,7 +3,8 @@
 Rules: one batch computes at a time. A request is handed on only with credit of the next link, and its own credit goes
 back only when its tensors have left this worker: so a slow stage slows down everything before it, up to the gateway,
 and the memory of a worker is bounded by the credits it gave. Every request ends exactly once. A worker whose batch
-hangs says so to everyone who waits, and dies: what computes cannot be stopped in any other way.
+hangs says so to everyone who waits, and dies: what computes cannot be stopped in any other way. Everything that changes
+the state of an item is in this file, hence its length.
 """
 
 from collections import deque
@@ -15,7 +16,7 @@ import msgspec
 
 from cutwater.engine.batching import Batching
 from cutwater.engine.fault import Fault
-from cutwater.engine.item import Item, shape_of
+from cutwater.engine.item import Item, pick, shape_of
 from cutwater.engine.lanes import Lane, Source
 from cutwater.engine.lives import WORK_LIFE, Work, WorkStep, step
 from cutwater.engine.pace import Pace
@@ -245,25 +246,15 @@ class StageWorker:
 
     def _pick(self, now: Seconds) -> None:
         """Start the next batch if it is due."""
-        queue = self._queue
-        head = queue[0]
-        batch = [head]
-        if head.shape is not None:
-            batching = self.options.batching
-            batch = [item for item in queue if item.shape == head.shape][: batching.limit]
-            if now < batching.due_at(len(batch), head.received):
-                return
-        if len(batch) == 1:
-            queue.popleft()
-        else:
-            picked = {item.key for item in batch}
-            self._queue = deque(item for item in queue if item.key not in picked)
+        batch = pick(self._queue, self.options.batching, now)
+        if not batch:
+            return
         for item in batch:
             item.state = step(WORK_LIFE, item.state, WorkStep.PICK)
-        self._computing = tuple(batch)
+        self._computing = batch
         self._pace.begin(now)
         self._batch += 1
-        self._out.append(Compute(self._batch, tuple(item.key for item in batch)))
+        self._out.append(Compute(self._batch, tuple([item.key for item in batch])))
 
     def _computed(self, event: Computed, now: Seconds) -> None:
         items, self._computing = self._computing, ()
