@@ -242,3 +242,25 @@ def test_a_gateway_that_was_away_when_a_model_was_undeployed_is_told_when_it_is_
     assert story.gateway(at=10.5) == [Direct(GatewayId("g"), RouteTable(model="m", term=1, removed=True))]
     story.uses("m", RouteTable(model="m", term=1, removed=True))
     assert story.gateway(at=11.0) == []
+
+
+def test_a_new_leader_ends_a_draining_epoch_only_when_it_has_heard_the_gateways() -> None:
+    story = Story(announcement("a"), announcement("b"))
+    saved = record((1, EpochPhase.DRAINING), (2, EpochPhase.LIVE), next_epoch=3)
+    nodes = tuple(story.nodes.values())
+    story.tell(Leading(term=1, secret="s", models=(model("m"),), nodes=nodes, deployments=(saved,)), at=0.0)
+    for k in (1, 2):
+        story.runs("a", f"m.{k}.0.0.0")
+        story.runs("b", f"m.{k}.0.1.0")
+    said = [command for at in (0.5, 1.5, 2.5, 3.0) for node in "ab" for command in story.beat(node, at)]
+    assert [command for command in said if isinstance(command, Save)] == [
+        Save(record((2, EpochPhase.LIVE), next_epoch=3))
+    ]
+    assert story.machine.books.settle_at is None
+
+    story.tell(Leading(term=2, secret="s", models=(model("m"),), nodes=nodes, deployments=(saved,)), at=4.0)
+    story.uses("m", RouteTable(model="m", term=1, live=WAYS), epoch=2, flying={1: 1})
+    said = [c for at in (4.5, 5.5, 6.5, 7.0, 7.5) for c in story.beats(at)]
+    assert not any(isinstance(command, Save) for command in said)  # one request is still under way
+    story.uses("m", RouteTable(model="m", term=1, live=WAYS), epoch=2)
+    assert Save(record((2, EpochPhase.LIVE), next_epoch=3)) in story.gateway(at=8.0)
