@@ -9,12 +9,15 @@ from typing import Any
 from cutwater.engine.machine import Machine
 from cutwater.engine.trace import Trace
 from cutwater.engine.vocabulary import Tick
+from cutwater.units import Seconds
 
 Hands = Mapping[type, Callable[[Any], None]]
 """Command type -> what obeys it."""
 
 clock = time.monotonic
 """The live driver's time: one clock for all processes of a machine, in seconds."""
+_LEAST: Seconds = 1e-3
+"""An alarm is set so far ahead at least."""
 
 
 class Live:
@@ -65,7 +68,9 @@ class Live:
         if self._alarm is not None:
             self._alarm.cancel()
         self._alarm_at = at
-        self._alarm = self._loop.call_later(max(at - clock(), 0.0), self._ring)
+        delay = at - clock()
+        # The loop counts in milliseconds and may ring a fraction of one too early, again and again.
+        self._alarm = self._loop.call_later(max(delay, _LEAST) if delay > 0.0 else 0.0, self._ring)
 
     def _ring(self) -> None:
         self._alarm, self._alarm_at = None, float("inf")

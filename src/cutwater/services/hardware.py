@@ -81,12 +81,10 @@ def _cpu_quotas() -> Iterator[float]:
         unified, quota = folder / "cpu.max", folder / "cpu.cfs_quota_us"
         if unified.exists():
             granted, _, period = unified.read_text(encoding="ascii").partition(" ")
-        elif quota.exists():
-            granted, period = (quota.read_text(encoding="ascii"), (folder / "cpu.cfs_period_us").read_text("ascii"))
-        else:
-            continue
-        if granted.strip() not in ("max", "-1"):
-            yield int(granted) / int(period)
+            if granted != "max":
+                yield int(granted) / int(period)
+        elif quota.exists() and (limit := int(quota.read_text(encoding="ascii"))) > 0:
+            yield limit / int((folder / "cpu.cfs_period_us").read_text(encoding="ascii"))
 
 
 def _memory_limits() -> Iterator[int]:

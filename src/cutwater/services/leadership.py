@@ -68,6 +68,8 @@ from cutwater.units import Seconds
 
 MEASURING: Seconds = 20.0
 """For a node to measure the links it is asked for."""
+QUIET: Seconds = 0.1
+"""How long a beat may wait that says nothing but that a node lives."""
 FAREWELL: Seconds = 1.0
 """For what was decided to be written when the term ends in good order."""
 
@@ -114,6 +116,9 @@ class Leadership:
         self._node_beats = decoder(NodeBeat)
         self._gateway_beats = decoder(GatewayBeat)
         self._known = known
+        self._quiet: list[NodeBeat] = []
+        """Beats that say only that a node lives."""
+        self._telling: asyncio.TimerHandle | None = None
         self._desk = Desk(means.name, term, known, means.fabric.blobs, self._outbox, self._live.tell)
 
     def end(self, why: str) -> None:
@@ -124,6 +129,7 @@ class Leadership:
     async def run(self, stop: asyncio.Event) -> str:
         """Lead until `end` or ``stop``; why it is over. Raises FabricLost if it cannot begin."""
         async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._means.planner.close)
             stack.callback(self._close)
             known = self._known
             self._live.tell(
@@ -154,8 +160,9 @@ class Leadership:
             return "it was asked to stop"
 
     def _close(self) -> None:
+        if self._telling is not None:
+            self._telling.cancel()
         self._live.close()
-        self._means.planner.kill()
         for task in self._tasks:
             task.cancel()
 
@@ -174,8 +181,22 @@ class Leadership:
 
     async def _node_beaten(self, message: Message) -> None:
         beat = self._node_beats.decode(message.data)
-        if message.subject == node_beat(beat.node):
-            self._desk.sightings.node(beat, clock())
+        if message.subject != node_beat(beat.node):
+            return
+        before = self._desk.sightings.node(beat, clock())
+        self._quiet.append(beat)
+        if before is None or beat.workers != before.workers or beat.leaving != before.leaving:
+            self._tell_quiet()
+        elif self._telling is None:
+            self._telling = asyncio.get_running_loop().call_later(QUIET, self._tell_quiet)
+
+    def _tell_quiet(self) -> None:
+        """Tell the beats that wait, together: waking up for each of them would cost more than they do."""
+        if self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
+        beats, self._quiet = self._quiet, []
+        for beat in beats:
             self._live.tell(Beaten(beat))
 
     async def _gateway_beaten(self, message: Message) -> None:

@@ -21,7 +21,7 @@ from cutwater.engine.fault import Fault
 from cutwater.services.facts import decode, encode
 from cutwater.units import Seconds
 
-IDLE: Seconds = 120.0
+IDLE: Seconds = 900.0
 """Without work for so long, the process is ended."""
 _LENGTH = 4
 _log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class PlannerProcess:
             try:
                 return await self._ask(command)
             except (asyncio.IncompleteReadError, ConnectionError) as error:
-                await self._end()
+                await self.close()
                 fault = Fault("ProcessLost", f"the planner ended while planning {command.spec.model}", "planner", True)
                 _log.error("%s: %s", fault.message, error)
                 return Planned(model=command.spec.model, ticket=command.ticket, fault=fault)
@@ -64,7 +64,13 @@ class PlannerProcess:
                 self._process.kill()
         self._process = None
 
-    async def _end(self) -> None:
+    @property
+    def pid(self) -> int | None:
+        """The process's id; None while there is none."""
+        return None if self._process is None else self._process.pid
+
+    async def close(self) -> None:
+        """End it, and wait until it has ended."""
         process = self._process
         self.kill()
         if process is not None:
@@ -108,7 +114,6 @@ def main() -> None:
     from cutwater.services.library import Library
     from cutwater.services.planner import answer
 
-    os.nice(5)
     library = Library(Path(sys.argv[1]))
     # Whatever an engine prints goes where people look for it, not between the answers.
     writing = os.fdopen(os.dup(sys.stdout.fileno()), "wb")

@@ -31,9 +31,11 @@ class Sightings:
         self._nodes: dict[NodeId, tuple[NodeBeat, Seconds]] = {}
         self._gateways: dict[GatewayId, tuple[GatewayBeat, Seconds]] = {}
 
-    def node(self, beat: NodeBeat, now: Seconds) -> None:
-        """A node has beaten."""
+    def node(self, beat: NodeBeat, now: Seconds) -> NodeBeat | None:
+        """A node has beaten; returns what it said before."""
+        before = self._nodes.get(beat.node)
         self._nodes[beat.node] = (beat, now)
+        return None if before is None else before[0]
 
     def gateway(self, beat: GatewayBeat, now: Seconds) -> None:
         """A gateway has beaten."""

@@ -1,0 +1,60 @@
+"""The planner's process: answers like the planner itself, and is started again when it has ended."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from cluster_bed import alive
+
+from cutwater.drivers.loop import run
+from cutwater.engine.cluster import Announcement, DeploySpec, Hardware, ModelRecord
+from cutwater.engine.control import MakePlan, NodeView
+from cutwater.services.library import Library
+from cutwater.services.planner import answer
+from cutwater.services.planning import PlannerProcess
+from cutwater.units import NodeId
+
+pytestmark = pytest.mark.slow
+
+
+def command(record: ModelRecord, ticket: int) -> MakePlan:
+    hardware = Hardware(machine="test", cores=2, memory=2**30, speed=1.0)
+    told = Announcement(node=NodeId("a"), incarnation="1", host="a", hardware=hardware, address="unix:/x", version="0")
+    return MakePlan(
+        ticket=ticket,
+        spec=DeploySpec(model=record.name),
+        record=record,
+        nodes=(NodeView(announcement=told, free=2**30),),
+        links=(),
+        source=NodeId("a"),
+        source_host="a",
+    )
+
+
+def test_it_answers_like_the_planner_and_lives_through_its_own_death(
+    plain_record: ModelRecord, blob_folder: Path
+) -> None:
+    async def story() -> None:
+        planner = PlannerProcess(blob_folder)
+        try:
+            first = await planner.plan(command(plain_record, 1))
+            assert first == answer(command(plain_record, 1), Library(blob_folder))
+            pid = planner.pid
+            assert pid is not None
+            os.kill(pid, signal.SIGSTOP)
+            asked = asyncio.create_task(planner.plan(command(plain_record, 2)))
+            await asyncio.sleep(0)
+            os.kill(pid, signal.SIGKILL)
+            lost = await asked
+            assert lost.fault is not None
+            assert (lost.ticket, lost.fault.kind, lost.fault.retryable) == (2, "ProcessLost", True)
+            again = await planner.plan(command(plain_record, 3))
+            assert (again.ticket, again.blueprint) == (3, first.blueprint)
+            pid = planner.pid
+        finally:
+            await planner.close()
+        assert not alive(pid)
+
+    run(asyncio.wait_for(story(), 30))

@@ -1,0 +1,95 @@
+"""State: what one coordinator writes the next one reads, and one who was overtaken writes no more."""
+
+import asyncio
+
+from fabric_bed import story
+
+from cutwater.engine.cluster import Assignment, DeploymentRecord, DeploySpec, ModelRecord, Note
+from cutwater.fabric.base import KeyValue
+from cutwater.fabric.memory import MemoryFabric, MemoryServer
+from cutwater.services.facts import assign_key, decode, deployment_key, drain_key, model_key
+from cutwater.services.state import Outbox, read_state
+from cutwater.units import NodeId
+
+RECORD = ModelRecord(name="m", hash="h", blob="b", nbytes=1, profile="p", speed=1.0)
+NOTE = Note(at="", kind="drain", about="a", text="")
+
+
+def assignment(term: int) -> Assignment:
+    return Assignment(node=NodeId("a"), term=term)
+
+
+def deployment(next_epoch: int) -> DeploymentRecord:
+    return DeploymentRecord(spec=DeploySpec(model="m"), next_epoch=next_epoch)
+
+
+class Writer:
+    """An outbox at work."""
+
+    def __init__(self, state: KeyValue, revisions: dict[str, int]) -> None:
+        self.overtaken: list[str] = []
+        self.box = Outbox(state, revisions, self.overtaken.append)
+        self.task = asyncio.create_task(self.box.run())
+
+
+@story
+async def test_a_successor_reads_what_was_written() -> None:
+    async with MemoryFabric(MemoryServer()) as fabric:
+        state = await fabric.keys("state")
+        writer = Writer(state, {})
+        writer.box.put(model_key("m"), RECORD)
+        writer.box.put(deployment_key("m"), deployment(1))
+        writer.box.put(deployment_key("m"), deployment(2))
+        writer.box.put(drain_key(NodeId("a")), NOTE)
+        writer.box.put(drain_key(NodeId("b")), NOTE)
+        await writer.box.written()
+        writer.box.put(drain_key(NodeId("b")), None)
+        await writer.box.written()
+        known = await read_state(state)
+        assert (known.models, known.deployments, known.draining) == ((RECORD,), (deployment(2),), ("a",))
+        again = Writer(state, known.revisions)
+        again.box.put(model_key("m"), None)
+        await again.box.written()
+        assert (await read_state(state)).models == ()
+        for each in (writer, again):
+            each.task.cancel()
+
+
+@story
+async def test_who_was_overtaken_writes_no_more() -> None:
+    async with MemoryFabric(MemoryServer()) as fabric:
+        state = await fabric.keys("state")
+        old = Writer(state, {})
+        old.box.put(assign_key(NodeId("a")), assignment(1))
+        await old.box.written()
+        new = Writer(state, (await read_state(state)).revisions)
+        new.box.put(assign_key(NodeId("a")), assignment(2))
+        await new.box.written()
+        old.box.put(assign_key(NodeId("a")), assignment(1))
+        old.box.put(deployment_key("m"), deployment(9))
+        await old.task
+        assert len(old.overtaken) == 1
+        entries = await state.entries()
+        assert list(entries) == ["assign.a"]
+        assert decode(entries["assign.a"].value or b"", Assignment) == assignment(2)
+        new.task.cancel()
+
+
+@story
+async def test_what_is_decided_while_the_fabric_is_away_is_written_when_it_is_back() -> None:
+    server = MemoryServer()
+    async with MemoryFabric(server) as fabric:
+        state = await fabric.keys("state")
+        writer = Writer(state, {})
+        server.go_down()
+        writer.box.put(assign_key(NodeId("a")), assignment(1))
+        writer.box.put(assign_key(NodeId("a")), assignment(2))
+        writer.box.put(deployment_key("m"), deployment(1), first=True)
+        await asyncio.sleep(0)
+        server.come_back()
+        await writer.box.written()
+        entries = await state.entries()
+        assert decode(entries["assign.a"].value or b"", Assignment) == assignment(2)
+        # What a successor must know is there before anybody acts on it.
+        assert entries["deployment.m"].revision < entries["assign.a"].revision
+        writer.task.cancel()
