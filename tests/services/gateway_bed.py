@@ -82,7 +82,7 @@ class Bed:
         self.settings = Settings(
             home=folder,
             fabric=FabricSettings(url=url),
-            gateway=GatewaySettings(name=GATEWAY, node="node-1", patience=0.1, linger=0.2),
+            gateway=GatewaySettings(name=GATEWAY, node="node-1", patience=0.1, linger=0.2, max_request=2**20),
         )
         self.home = Home(folder)
         self.beats: list[GatewayBeat] = []

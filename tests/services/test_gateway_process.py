@@ -14,7 +14,7 @@ from gateway_bed import GATEWAY, MODEL, Bed, bed, in_loop, with_gateway
 from cutwater.cut.lattice import Lattice
 from cutwater.drivers.live import clock
 from cutwater.engine.cluster import RouteTable
-from cutwater.errors import CutwaterError, NotFound, Refused
+from cutwater.errors import CutwaterError, FrameError, LinkLost, NotFound, Refused
 from cutwater.fabric.server import ServerOptions, answering, prepare
 from cutwater.services.outcome import Outcome
 
@@ -236,6 +236,65 @@ def test_a_table_of_a_coordinator_that_leads_no_more_is_ignored(tmp_path: Path, 
             await bed.until_beat(lambda beat: len(beat.models) == 2)
             async with bed.client() as client:
                 check(bed, 1, await client.infer(bed.feeds(1)))
+
+    in_loop(story)
+
+
+def test_who_sends_too_much_is_counted_and_who_goes_takes_its_requests_along(
+    tmp_path: Path, vit_lattice: Lattice, url: str
+) -> None:
+    async def story() -> None:
+        async with with_gateway(tmp_path, vit_lattice, url) as bed:
+            deployed = await bed.deploy(1, [0.5], RAW, [1, 1])
+            await bed.go_live(deployed)
+            async with bed.client() as other:
+                async with bed.client() as rude:
+                    assert rude._link is not None
+                    rude._link.peer = rude._hello  # believes that the gateway takes what it takes itself
+                    with pytest.raises(FrameError, match="this end accepts 1048576"):
+                        await rude.infer({"pictures": np.zeros(2**20, np.float32)})
+                await bed.until(lambda tally: tally.refused == 1)
+                async with bed.client() as leaving:
+                    os.kill(deployed.workers[1][0].pid, signal.SIGSTOP)
+                    left = [asyncio.create_task(leaving.infer(bed.feeds(k))) for k in range(8)]
+                    await bed.until(lambda tally: tally.flying == {1: 8})
+                outcomes = await asyncio.gather(*left, return_exceptions=True)
+                assert [type(outcome) for outcome in outcomes] == [LinkLost] * 8
+                tally = await bed.until(lambda tally: tally.flying == {} and tally.queued == 0)
+                os.kill(deployed.workers[1][0].pid, signal.SIGCONT)
+                assert (tally.accepted, tally.answered, tally.failed) == (8, 0, 0)
+                check(bed, 1, await other.infer(bed.feeds(1)))
+
+    in_loop(story)
+
+
+def test_streams_go_on_while_the_fabric_is_away_and_tables_are_obeyed_when_it_is_back(
+    tmp_path: Path, vit_lattice: Lattice
+) -> None:
+    options = ServerOptions(home=tmp_path / "nats")
+
+    async def story() -> None:
+        server = await asyncio.create_subprocess_exec(*prepare(options))
+        try:
+            url = await answering(options, server.pid)
+            async with with_gateway(tmp_path / "home", vit_lattice, url) as bed:
+                first, second = await bed.deploy(1, [0.5], RAW, [1, 1]), await bed.deploy(2, [0.3], RAW, [1, 1])
+                await bed.go_live(first)
+                async with bed.client() as client:
+                    check(bed, 1, await client.infer(bed.feeds(1)))
+                    server.kill()
+                    await server.wait()
+                    for k in range(50):
+                        check(bed, k, await client.infer(bed.feeds(k)))
+                    server = await asyncio.create_subprocess_exec(*prepare(options))
+                    await bed.until(lambda tally: tally.answered == 51)
+                    await bed.go_live(second)
+                    outcome = await client.infer(bed.feeds(2))
+                    check(bed, 2, outcome)
+                    assert [mark.stage for mark in outcome.trail] == ["worker-3", "worker-4"]
+        finally:
+            server.kill()
+            await server.wait()
 
     in_loop(story)
 
