@@ -118,6 +118,12 @@ def test_what_is_live_is_scored_on_the_nodes_that_are_left(ask: Ask) -> None:
     assert ask(left, live=first).current is None
 
 
+def test_what_has_run_is_planned_with_fewer_stages_when_nodes_are_gone(ask: Ask) -> None:
+    first = made(ask(THREE, stages=3))
+    assert len(made(ask(THREE[:2], live=first, stages=3)).chains[0].parts) == 2
+    assert ask(THREE[:2], stages=3).blueprint is None
+
+
 def test_a_spare_keeps_what_is_live_alive(ask: Ask) -> None:
     first = made(ask(THREE, stages=2, spares=1))
     [chain] = first.chains

@@ -36,7 +36,7 @@ AGAIN: Seconds = 0.5
 """After how long something the fabric did not do is tried again."""
 
 T = TypeVar("T")
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("cutwater.services.coordinator")
 
 
 class CoordinatorProcess:

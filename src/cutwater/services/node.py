@@ -42,6 +42,7 @@ from cutwater.services.facts import (
 from cutwater.services.hardware import Meter, host_id, processor, temperature, usable_cores, usable_memory
 from cutwater.services.home import Home
 from cutwater.services.lease import Holder, Lease
+from cutwater.services.revocations import follow_revocations
 from cutwater.services.standing import Say, stand
 from cutwater.services.survey import Surveyor
 from cutwater.settings.settings import NodeSettings, Settings
@@ -52,10 +53,11 @@ AGAIN: Seconds = 0.5
 """After how long something the fabric did not do is tried again."""
 HANDING_OVER: Seconds = 4.0
 """How long one who leaves waits for a coordinator to put its work elsewhere."""
+ANYWHERE = ("0.0.0.0", "::")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _RARELY: Seconds = 5.0
 """Between two looks at the thermometer."""
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("cutwater.services.node")
 
 
 class NodeAgent:
@@ -73,8 +75,11 @@ class NodeAgent:
                 f"node.listen: {node.listen} can be reached from other machines; set the certificates fabric.ca, "
                 "fabric.certificate and fabric.key, or leave it empty"
             )
+        if node.listen in ANYWHERE:
+            raise BadSetting(f"node.listen: {node.listen} is no address that others could dial; give one of this machine")
         self.incarnation = secrets.token_hex(4)
         self._settings = node
+        self._trusted = settings.fabric
         self._fabric = fabric
         self._sockets = home.sockets
         self._cache = BlobCache(node.cache or home.data(self.node), node.cache_limit, fabric.blobs)
@@ -122,6 +127,7 @@ class NodeAgent:
             self._fabric.on_change(lambda connected: self._changed(connected, state))
             self._begin(self._keep_lease(lease))
             self._begin(self._beat())
+            self._begin(follow_revocations(state, self._trusted))
             assignments = self._begin(self._obey(state))
             say({"name": self.node})
             _log.info("%s is here: %s", self.node, _words(self._announcement.hardware))

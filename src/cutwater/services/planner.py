@@ -68,6 +68,10 @@ class _Planning:
         chosen = choose(self.views, most)
         self.sizes = {view.announcement.node: float(view.announcement.hardware.memory) for view in self.views}
         self.able: set[NodeId] = {view.announcement.node for view in chosen}
+        self.stages = command.spec.stages
+        if self.stages is not None and command.live is not None:
+            # Nodes have gone since: fewer stages than wanted are better than none.
+            self.stages = min(self.stages, len(self.able))
         everyone = choose(command.nodes, 0, self.able | _nodes_of(command.live))
         fleet = fleet_of(command, everyone, subject.profile)
         self.problem = build_problem(subject.lattice, subject.profile, fleet)
@@ -123,7 +127,7 @@ class _Planning:
     def _solve(self, problem: Problem) -> Plan:
         """The best plan, which never does worse than the best node alone where that is allowed."""
         best = make_plan(replace(problem, limits=self._limits()), self.objective, effort=_effort())
-        if self.command.spec.stages is not None or len(best.stages) == 1:
+        if self.stages is not None or len(best.stages) == 1:
             return best
         try:
             single = make_plan(replace(problem, limits=Limits(max_stages=1)), self.objective, effort=_effort())
@@ -143,7 +147,7 @@ class _Planning:
         return True
 
     def _limits(self) -> Limits:
-        stages = self.command.spec.stages
+        stages = self.stages
         return Limits() if stages is None else Limits(min_stages=stages, max_stages=stages)
 
     def _value(self, problem: Problem, plan: Plan) -> float:
