@@ -1,5 +1,6 @@
 """`cutwater logs`: what the processes of the cluster on this machine have written."""
 
+import re
 import select
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ from cutwater.settings.resolve import Resolved
 
 PERIOD = 0.2
 """Seconds between two looks at the logs that are followed; files tell nobody, everywhere, that they have grown."""
+
+_STAMP = re.compile(r"(?:\[\d+\] )?(\d{4})[-/](\d\d)[-/](\d\d)[T ](\d\d:\d\d:\d\d\.\d{3})")
 
 
 @with_settings()
@@ -67,10 +70,9 @@ def _by_time(found: dict[str, list[str]]) -> Iterator[tuple[str, str]]:
 
 
 def _stamp(line: str) -> str:
-    """Date and time at the line's beginning, in a form that sorts; empty where there is none."""
-    if line[:4].isdigit() and line[10:11] == "T":
-        return line[:23]
-    return ""
+    """Date and time at the line's beginning, in one form for ours and the NATS server's; empty where there is none."""
+    found = _STAMP.match(line)
+    return f"{'-'.join(found.group(1, 2, 3))}T{found[4]}" if found else ""
 
 
 def _print(name: str, line: str, width: int, several: bool) -> None:

@@ -7,6 +7,7 @@ import typer
 
 from cutwater.cli.console import messages, print_json, results
 from cutwater.cli.flags import with_settings
+from cutwater.cli.membership import invite, join, revoke
 from cutwater.cli.options import Json
 from cutwater.drivers.loop import run
 from cutwater.errors import NotFound, did_you_mean
@@ -18,6 +19,9 @@ from cutwater.settings.resolve import Resolved
 from cutwater.units import NodeId
 
 app = typer.Typer(help="The machines of a cluster.", no_args_is_help=True)
+app.command()(invite)
+app.command()(join)
+app.command()(revoke)
 
 Name = Annotated[str, typer.Argument(help="The node's name.", show_default=False)]
 

@@ -200,6 +200,7 @@ def _write(options: ServerOptions, port: int) -> None:
         f"log_file: {_quoted(str(options.log))}",
         "logfile_size_limit: 16MB",
         "logfile_max_num: 3",
+        "logtime_utc: true",
         "ping_interval: '5s'",
         "jetstream {",
         f"  store_dir: {_quoted(str(options.home / 'store'))}",
