@@ -1,6 +1,7 @@
 """The command `cutwater`: turns every typed error into one clear line and an exit code."""
 
 import json
+import logging
 import sys
 
 import typer
@@ -35,6 +36,8 @@ def _options(
 
 def main() -> None:
     """Entry point of the console script."""
+    # The client library's streams do not know that they run over TLS, which asyncio remarks at each end.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
     try:
         app()
     except CutwaterError as error:

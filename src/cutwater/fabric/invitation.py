@@ -12,7 +12,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from cutwater.errors import BadFile, BadInvitation, InputError
-from cutwater.fabric.authority import Identity, Role, cluster_of, has_signed, identity_of, write_secret
+from cutwater.fabric.authority import (
+    Identity,
+    Role,
+    cluster_of,
+    has_signed,
+    identity_of,
+    read_revocations,
+    write_secret,
+)
 from cutwater.fabric.permissions import public_of
 from cutwater.units import check_name
 
@@ -50,6 +58,8 @@ class Invitation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     key: _Pem
     seed: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
     """Of the member's NKey."""
+    revocations: Annotated[str, msgspec.Meta(max_length=48 * 1024)]
+    """Whose certificates counted no more when it was written."""
 
     @property
     def identity(self) -> Identity:
@@ -102,6 +112,7 @@ def _check(path: Path, invitation: Invitation, now: datetime.datetime) -> None:
         certificate = x509.load_pem_x509_certificate(invitation.certificate.encode())
         key = serialization.load_pem_private_key(invitation.key.encode(), password=None)
         who = identity_of(certificate)
+        read_revocations(authority, invitation.revocations.encode())
     except (InputError, BadFile, ValueError, TypeError) as error:
         raise BadInvitation(f"{path}: is damaged: {error}; ask for a new one") from error
     if not has_signed(authority, certificate):

@@ -26,6 +26,7 @@ from cutwater.services.home import Home
 from cutwater.services.hosted import HostedModel, Means
 from cutwater.services.lease import Holder, Lease
 from cutwater.services.reception import Reception, ReceptionOptions
+from cutwater.services.revocations import follow_revocations
 from cutwater.services.standing import Say, stand
 from cutwater.services.tracing import TraceFolder
 from cutwater.settings.settings import Settings
@@ -92,7 +93,8 @@ class GatewayProcess:
             await self._open_doors()
             for table in await self._tables(state):
                 self._see(table)
-            for work in (self._watch(state), self._beat(), self._keep(lease)):
+            trust = follow_revocations(state, self._settings.fabric)
+            for work in (self._watch(state), self._beat(), self._keep(lease), trust):
                 self._spawn(work)
             self._fabric.on_change(lambda connected: self._spawn(self._compare(state)) if connected else None)
             say({"clients": self.clients[-1], "socket": self.clients[0]})

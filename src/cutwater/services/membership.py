@@ -93,8 +93,8 @@ class Membership:
         authority = self.make()
         roll = self._roll()
         member, now = roll.members.get(name), datetime.datetime.now(datetime.UTC)
-        if member is not None and member.revoked:
-            raise InputError(f"{name} was revoked; what is revoked stays so, give it another name")
+        if member is not None and member.invited:
+            raise InputError(f"{name} is a member that was invited; what is started here needs another name")
         if member is not None and member.role is role and _end(member) - now > _OWN_LIFE / 2 and self._own(name):
             return
         hosts = self._hosts(roll) if role is Role.SERVER else ()
@@ -186,6 +186,7 @@ class Membership:
             certificate=made.certificate.decode(),
             key=made.key.decode(),
             seed=seed,
+            revocations=self.revocations.read_text(encoding="ascii"),
         )
 
     def revoke(self, name: str) -> Member:
@@ -194,8 +195,8 @@ class Membership:
         member = roll.members.get(name)
         if member is None:
             raise NotFound(f"{name[:80]!r} was never let in{did_you_mean(name, roll.members)}")
-        if not member.invited and member.role not in (Role.NODE, Role.GATEWAY):
-            raise InputError(f"{name} is the cluster's own {member.role}; `cutwater down` ends it")
+        if not member.invited:
+            raise InputError(f"{name} runs in the cluster's own home; `cutwater node drain` or `cutwater down` ends it")
         if not member.revoked:
             member = msgspec.structs.replace(member, revoked=_now())
             self._write(msgspec.structs.replace(roll, members={**roll.members, name: member}))

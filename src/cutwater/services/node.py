@@ -76,7 +76,7 @@ class NodeAgent:
                 "fabric.certificate and fabric.key, or leave it empty"
             )
         if node.listen in ANYWHERE:
-            raise BadSetting(f"node.listen: {node.listen} is no address that others could dial; give one of this machine")
+            raise BadSetting(f"node.listen: {node.listen} is no address that others can dial; name one of them")
         self.incarnation = secrets.token_hex(4)
         self._settings = node
         self._trusted = settings.fabric
