@@ -73,6 +73,7 @@ def test_who_does_not_listen_is_killed(home: Path) -> None:
         (UNABLE, BadSetting, "it: no such store"),
         (SILENT, ProcessLost, "it did not serve within 0.5 s (cluster.start_limit)"),
         ("print('hello')", ProcessLost, "it said b'hello\\n' where it should say that it serves"),
+        ("import os, signal; os.close(1); signal.pause()", ProcessLost, "it closed its stdout before it served"),
         ("import os; os.kill(os.getpid(), 9)", ProcessLost, "it was killed by SIGKILL before it served"),
     ],
 )

@@ -28,6 +28,8 @@ MARK = "CUTWATER_PROCESS"
 """Variable by which a process and its children are found again: the path of the record."""
 LAST_WORDS = 20
 """Lines of the log that an error shows."""
+_LAST_MOMENT: Seconds = 1.0
+"""How long a process that has closed its stdout may take to end."""
 _LOOK: Seconds = 0.02
 """How often to look whether a process that is not a child has ended, where the system cannot tell."""
 
@@ -199,7 +201,12 @@ def _understand(recipe: Recipe, process: "subprocess.Popen[bytes]", line: bytes,
 
 
 def _stillborn(recipe: Recipe, process: "subprocess.Popen[bytes]", place: int) -> ProcessLost:
-    code = process.wait()
+    try:
+        code = process.wait(_LAST_MOMENT)
+    except subprocess.TimeoutExpired:
+        return ProcessLost(
+            f"{recipe.name} closed its stdout before it said that it serves{_last_words(recipe.log, place)}"
+        )
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
     return ProcessLost(f"{recipe.name} {how} before it served{_last_words(recipe.log, place)}")
 

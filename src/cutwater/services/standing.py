@@ -93,6 +93,7 @@ class BoundedLog(logging.Handler):
     def _begin_anew(self, descriptor: int) -> None:
         self._path.replace(self._path.with_name(self._path.name + ".1"))
         fresh = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        if os.path.sameopenfile(sys.stdout.fileno(), descriptor):  # not before the process has said that it serves
+            os.dup2(fresh, sys.stdout.fileno())
         os.dup2(fresh, descriptor)
-        os.dup2(fresh, sys.stdout.fileno())
         os.close(fresh)
