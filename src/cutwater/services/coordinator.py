@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 
 from cutwater.engine.cluster import LEASE
 from cutwater.engine.steering import CoordinatorOptions
-from cutwater.engine.trace import Trace
 from cutwater.errors import FabricError
 from cutwater.fabric.base import Fabric
 from cutwater.services.access import fabric_of
@@ -27,6 +26,7 @@ from cutwater.services.lease import Holder, Lease
 from cutwater.services.planning import PlannerProcess
 from cutwater.services.standing import Say, stand
 from cutwater.services.state import read_state
+from cutwater.services.tracing import TraceFolder
 from cutwater.settings.settings import CoordinatorSettings, Settings
 from cutwater.units import Seconds
 
@@ -42,13 +42,13 @@ _log = logging.getLogger("cutwater.services.coordinator")
 class CoordinatorProcess:
     """Leads, stands by, leads again."""
 
-    def __init__(self, settings: Settings, fabric: Fabric, trace: Trace | None = None) -> None:
+    def __init__(self, settings: Settings, fabric: Fabric) -> None:
         assert settings.home is not None, "a process is told its home when it is started"
         self.name = settings.coordinator.name or socket.gethostname()
         self._fabric = fabric
         self._cache = BlobCache(Home(settings.home).data(self.name), CACHE_LIMIT, fabric.blobs)
         self._options = options_of(settings.coordinator)
-        self._trace = trace
+        self._traces = TraceFolder(settings.coordinator.trace, self.name)
         self._leadership: Leadership | None = None
 
     async def run(self, say: Say, stop: asyncio.Event) -> None:
@@ -58,7 +58,8 @@ class CoordinatorProcess:
         holder = Holder.here(self.name, secrets.token_hex(4))
         lease = Lease(leases, COORDINATOR, holder, self._lost)
         planner = PlannerProcess(self._cache.folder)
-        means = Means(self.name, self._fabric, state, self._cache, planner, self._options, self._trace)
+        trace = self._traces.open("cluster")
+        means = Means(self.name, self._fabric, state, self._cache, planner, self._options, trace)
         say({"name": self.name})
         while not stop.is_set():
             try:
@@ -70,6 +71,7 @@ class CoordinatorProcess:
                 _log.warning("cannot lead: %s", error)
                 await _unless(stop, asyncio.sleep(AGAIN))
             finally:
+                self._traces.flush()
                 with contextlib.suppress(FabricError):
                     await lease.give_up()
 
