@@ -238,6 +238,6 @@ def test_the_shell_completes_commands_and_flags() -> None:
             command, env={**os.environ, **variables}, capture_output=True, text=True, timeout=60, check=False
         ).stdout
 
-    assert complete("cutwater st").split() == ["status"]
+    assert complete("cutwater stat").split() == ["status"]
     assert complete("cutwater node dr").split() == ["drain"]
     assert "--coordinators" in complete("cutwater up --co").split()

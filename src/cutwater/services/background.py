@@ -203,11 +203,9 @@ def _understand(recipe: Recipe, process: "subprocess.Popen[bytes]", line: bytes,
 def _stillborn(recipe: Recipe, process: "subprocess.Popen[bytes]", place: int) -> ProcessLost:
     try:
         code = process.wait(_LAST_MOMENT)
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
     except subprocess.TimeoutExpired:
-        return ProcessLost(
-            f"{recipe.name} closed its stdout before it said that it serves{_last_words(recipe.log, place)}"
-        )
-    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        how = "closed its stdout"
     return ProcessLost(f"{recipe.name} {how} before it served{_last_words(recipe.log, place)}")
 
 
