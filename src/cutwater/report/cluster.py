@@ -57,6 +57,15 @@ def overview_parts(seen: Overview) -> Iterator[RenderableType]:
         yield Text("nothing is deployed; `cutwater deploy MODEL` brings a model up", style="dim")
     yield ""
     yield gateways_table(seen.cluster)
+    if seen.refused:
+        yield ""
+        yield Text(
+            f"refused: {'; '.join(_refused(who, counts) for who, counts in seen.refused.items())}", style="yellow"
+        )
+
+
+def _refused(who: str, counts: dict[str, int]) -> str:
+    return f"{who} {', '.join(f'{count} for {reason}' for reason, count in sorted(counts.items()))}"
 
 
 def _headline(seen: Overview) -> Text:

@@ -17,6 +17,7 @@ from cutwater.services.cluster import FABRIC
 from cutwater.services.facts import GATEWAY_BEATS, LEASES, NODE_BEATS, STATE, decode, gateway_lease, node_key
 from cutwater.services.home import Home
 from cutwater.services.membership import OPERATOR, Membership
+from cutwater.services.refused import refused_by_fabric, refused_by_members
 from cutwater.services.state import read_state
 from cutwater.services.status import Sightings
 from cutwater.settings.settings import FabricSettings, Settings
@@ -44,6 +45,8 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     """None: nobody could say anything."""
     trouble: str = ""
     """Why this is less than the coordinator would say; empty if it is not."""
+    refused: dict[str, dict[str, int]] = {}
+    """Who -> reason -> how often somebody was refused, since each of them started."""
 
 
 @asynccontextmanager
@@ -85,7 +88,12 @@ async def look_through(home: Home, fabric: Fabric) -> Overview:
     except NoReply:
         cluster = await read_cluster(fabric)
         trouble = "no coordinator answers; this is what the last one left, and what nodes and gateways say themselves"
-    return Overview(home=str(home.folder), processes=processes(home), cluster=cluster, trouble=trouble)
+    refused = refused_by_members(
+        (node.beat for node in cluster.nodes if node.beat is not None), (gateway.beat for gateway in cluster.gateways)
+    )
+    if at_the_door := refused_by_fabric(home.log(FABRIC)):
+        refused = {FABRIC: at_the_door, **refused}
+    return Overview(home=str(home.folder), processes=processes(home), cluster=cluster, trouble=trouble, refused=refused)
 
 
 def processes(home: Home) -> dict[str, ProcessStatus]:
