@@ -54,7 +54,7 @@ class Nursery:
         return Settings(
             home=self.home.folder,
             fabric=FabricSettings(url=self._url),
-            coordinator=CoordinatorSettings(name=name),
+            coordinator=CoordinatorSettings(name=name, trace=self.home.folder / "traces"),
             node=NodeSettings(name=name, speed=1.0, memory=2**30, cores=2, host=name, listen="127.0.0.1", grace=5.0),
         )
 

@@ -15,6 +15,8 @@ from fabric_bed import NatsBed
 
 from cutwater.drivers.loop import run
 from cutwater.engine.cluster import DeploySpec, EpochPhase, ModelRecord, Phase
+from cutwater.engine.replay import replay
+from cutwater.engine.trace import from_line
 from cutwater.errors import NotFound, Refused
 from cutwater.fabric.server import ServerOptions
 from cutwater.services.asking import (
@@ -98,6 +100,11 @@ async def test_workers_come_up_from_the_last_stage_to_the_first(nursery, watcher
     await watcher.until(lambda: not any(beat.workers for beat in watcher.beats.values()))
     assert not any(map(alive, pids))
     await watcher.status(lambda seen: not seen.deployments)
+    await nursery.stop("c1")
+    with (nursery.home.folder / "traces" / "c1.cluster.jsonl").open("rb") as lines:
+        again = replay(from_line(line) for line in lines)
+    assert again.steps > 10
+    assert again.difference is None
 
 
 @story
