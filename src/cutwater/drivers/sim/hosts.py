@@ -64,11 +64,11 @@ class Host:
     def stop(self, job: Job) -> Seconds:
         """Take ``job`` off the cores; returns the work that was left."""
         self._pass()
+        left: float = job[0] - self._virtual
         job[_OFF] = True
         self._running -= job[4]
         if not self._ringing:
             self._settle()
-        left: float = job[0] - self._virtual
         return max(left, 0.0)
 
     def _pass(self) -> None:

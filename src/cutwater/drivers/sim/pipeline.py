@@ -7,6 +7,7 @@ from math import inf
 
 from cutwater.drivers.sim.entrance import Entrance
 from cutwater.drivers.sim.network import NetworkOptions, PathOptions
+from cutwater.drivers.sim.outcomes import Asking
 from cutwater.drivers.sim.workers import SimWorker, Work
 from cutwater.drivers.sim.world import World, WorldOptions
 from cutwater.engine.admission import Admission
@@ -18,10 +19,12 @@ from cutwater.engine.vocabulary import Route
 from cutwater.plan.fleet import LOCAL_SOURCE, Fleet
 from cutwater.plan.plan import HopScore, Plan
 from cutwater.profile.profile import FrameCost, Profile
-from cutwater.units import NodeId, Seconds, StageId
+from cutwater.units import NodeId, RequestId, Seconds, StageId
 from cutwater.wire.message import Hop, TensorSpec
 
 TOKEN = "plan"
+WARM_UP: Seconds = 60.0
+"""Virtual time before the first request that counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +50,7 @@ class SimPipeline:
         profile: Profile | None = None,
         options: PipelineOptions = PipelineOptions(),
     ) -> None:
-        """Nothing has been asked yet; all links stand after a moment of virtual time.
+        """As a local pipeline, it begins with one request that counts for nothing: all links of one way stand then.
 
         Args:
             plan: What is run; its score says what everything costs.
@@ -65,7 +68,10 @@ class SimPipeline:
         self.workers: list[SimWorker] = []
         """In order of stage and replica."""
         self._build()
-        self.world.run(1.0)
+        process = self.entrance.process
+        process.loop.add(0.0, self.entrance.ask, Asking(RequestId(0), self.model, 0.0, WARM_UP))
+        self.world.run(WARM_UP)
+        self.entrance.told = self.world.hear
 
     def _build(self) -> None:
         world, costs, plan = self.world, self._costs, self.plan
@@ -91,7 +97,6 @@ class SimPipeline:
             frame=costs.frame(plan.source),
             trace=self.options.trace,
         )
-        self.entrance.told = world.hear
         world.watch(process, self.entrance.stepper)
         process.loop.add(0.0, self.entrance.reroute, tuple(routes))
 
