@@ -47,7 +47,7 @@ class Hardware(msgspec.Struct, frozen=True, kw_only=True):
     memory: int
     """Bytes its workers may use together."""
     speed: float
-    """Measured speed index: runs per second of the reference network (`cutwater.lab.speed`), one thread, over a
+    """Measured speed index: runs per second of the reference network (`cutwater.frameworks.speed`), one thread, over a
     hundred."""
     accelerators: tuple[str, ...] = ()
 

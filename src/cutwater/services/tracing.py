@@ -18,7 +18,7 @@ class TraceFolder:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise BadSetting(f"gateway.trace: cannot make {folder}: {error.strerror}") from error
+                raise BadSetting(f"the trace folder: cannot make {folder}: {error.strerror}") from error
 
     def open(self, model: str) -> Trace | None:
         """A new trace of the machine for ``model``; what an earlier one wrote there is gone. None: none is wanted."""
