@@ -1,6 +1,7 @@
 """NativeClient: one model of a cluster, asked over one link to a gateway."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from itertools import count
 from types import TracebackType
@@ -63,7 +64,10 @@ class NativeClient:
         self._link: Link | None = None
         self._loss: CutwaterError | None = None
         self._ids = count(1)
+        self.repeated = 0
+        """Answers to requests that were answered before; one that was cancelled is not."""
         self._open: dict[RequestId, asyncio.Future[Reply]] = {}
+        self._cancelled: deque[RequestId] = deque(maxlen=1024)
         self._room = asyncio.Semaphore(0)
         self._flows = asyncio.Event()
         self._flows.set()
@@ -149,6 +153,7 @@ class NativeClient:
             self._room.release()
             raise
         except asyncio.CancelledError:
+            self._cancelled.append(request)
             self._link.send(Cancel(request, 1))
             raise
         finally:
@@ -181,8 +186,9 @@ class NativeClient:
     def lost(self, link: Link, reason: str) -> None:
         """See `Owner.lost`."""
         self._loss = self._loss or LinkLost(f"the gateway at {self.address} is gone: {reason}")
-        for request in self._open:
-            self._settle(request, self._loss)
+        for reply in self._open.values():
+            if not reply.done():
+                reply.set_exception(self._loss)
         # Whoever waits for room wakes, and hears why there will be none.
         self._flows.set()
         self._room.release()
@@ -198,6 +204,7 @@ class NativeClient:
     def _settle(self, request: RequestId, outcome: Reply | CutwaterError) -> None:
         reply = self._open.get(request)
         if reply is None or reply.done():
+            self.repeated += not (request in self._cancelled or (reply is not None and reply.cancelled()))
             return
         if isinstance(outcome, CutwaterError):
             reply.set_exception(outcome)
