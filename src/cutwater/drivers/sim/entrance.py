@@ -64,6 +64,8 @@ class Entrance:
         """Asked and not answered."""
         self.told: Callable[[Asking], None] = lambda asking: None
         """Hears of every answer."""
+        self._arrived: Any = None
+        """The frame that has just come."""
         self._clock = process.clock
         self._links = links
         self._inputs = inputs
@@ -102,6 +104,7 @@ class Entrance:
 
     def received(self, end: End, message: Any, nbytes: int) -> None:
         """See `Owner.received`."""
+        self._arrived = message
         self.stepper.tell(Received(end.id, message, nbytes))
 
     def lost(self, end: End, reason: str) -> None:
@@ -153,6 +156,7 @@ class Entrance:
 
     def _complete(self, command: Complete) -> None:
         asking = self.open.pop(command.request)
+        assert (self._arrived.request, self._arrived.attempt) == (asking.request, asking.attempt), "a late answer"
         asking.degraded = command.degraded
         self._end(asking)
 

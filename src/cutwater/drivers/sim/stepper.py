@@ -71,6 +71,8 @@ class Stepper:
             return
         if at <= self._clock.now:
             self.tell(TICK)
+            at = self.machine.wake_at()
+            assert at is None or at > self._clock.now, f"{self._who} has had its Tick and wants another one at once"
         else:
             self._alarm = at
             self._clock.at(at, self._ring, at)
