@@ -14,6 +14,7 @@
         BadInvitation         an invitation that cannot be read, is out of date, or is revoked
         NotFound              no model, deployment, node or request of this name
         MissingExtra          needs a package that is not installed
+        Unprivileged          needs rights on this machine that the process does not have
       FabricError           the messaging system did not do what was asked
         FabricLost            not connected, or not in time
         NoReply               nobody answers this subject
@@ -108,6 +109,12 @@ class NotFound(InputError):
 
 class MissingExtra(InputError):
     """An optional package is needed and not installed."""
+
+    status = 501
+
+
+class Unprivileged(InputError):
+    """It needs rights, or programs, that this process does not have on this machine."""
 
     status = 501
 
