@@ -37,6 +37,8 @@ LOOK: Seconds = 0.05
 """How often to look whether something has changed that is worth a beat."""
 AGAIN: Seconds = 0.5
 """After how long something that the fabric did not do is tried again."""
+FAREWELL: Seconds = 10.0
+"""How long beats still tell of a model that was undeployed, so that the coordinator hears that its workers are free."""
 MISSED = 16
 """Most models in a beat that clients want and nobody has told this gateway of."""
 
@@ -77,6 +79,8 @@ class GatewayProcess:
         )
         self._sockets = home.sockets
         self._host = host_id()
+        self._leaving: dict[str, HostedModel] = {}
+        """Models that were undeployed, until nobody need hear of them any more."""
         self._term = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._lost = asyncio.Event()
@@ -162,13 +166,17 @@ class GatewayProcess:
         host = self.hosts.pop(model, None)
         if host is not None:
             _log.info("%s is deployed no more", model)
-            self._spawn(self._let_go(host))
+            self._leaving[model] = host
+            self._spawn(self._let_go(model, host))
 
-    async def _let_go(self, host: HostedModel) -> None:
+    async def _let_go(self, model: str, host: HostedModel) -> None:
         try:
             await host.drain()
         finally:
             await host.close()
+        await asyncio.sleep(FAREWELL)
+        if self._leaving.get(model) is host:
+            del self._leaving[model]
 
     # Beats
 
@@ -186,11 +194,14 @@ class GatewayProcess:
 
     def _notable(self) -> object:
         """What is worth a beat when it changes."""
-        return [(name, host.notable()) for name, host in self.hosts.items()]
+        return [(name, host.notable()) for name, host in self._told_of().items()]
+
+    def _told_of(self) -> dict[str, HostedModel]:
+        return {**self._leaving, **self.hosts}
 
     def beat(self) -> GatewayBeat:
         """How it stands."""
-        tallies = [host.tally() for host in self.hosts.values()]
+        tallies = [host.tally() for host in self._told_of().values()]
         missed = sorted(self.reception.missed.items(), key=lambda each: -each[1])[:MISSED]
         tallies += [ModelTally(model=name, refused=times) for name, times in missed if name not in self.hosts]
         return GatewayBeat(

@@ -217,7 +217,7 @@ class HostedModel:
         p50, p99 = self._lately.quantiles(now, 0.5, 0.99)
         return ModelTally(
             model=self.table.model,
-            epoch=self.table.live.epoch if self.table.live is not None else 0,
+            epoch=self._epoch,
             mark=self.table.mark,
             probed=dict(self._probed),
             flying={epoch: flights for epoch, flights in found.epochs.items() if epoch != EPOCH},
@@ -236,14 +236,18 @@ class HostedModel:
             idle=now - self._asked_at,
         )
 
+    @property
+    def _epoch(self) -> int:
+        """In use; 0: none."""
+        return self.table.live.epoch if self.table.live is not None and not self.table.removed else 0
+
     def notable(self) -> object:
         """What others should hear of at once when it changes."""
         found = self._live.snapshot()
-        live = self.table.live.epoch if self.table.live is not None else 0
         waiting = found.queued > 0 and not found.open
         return (
             self.table.mark,
-            live,
+            self._epoch,
             dict(self._probed),
             sorted(found.epochs),
             found.quarantined,
