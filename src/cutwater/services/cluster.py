@@ -204,7 +204,7 @@ def wanted_processes(settings: Settings) -> list[str]:
     return [
         *(f"coordinator-{k + 1}" for k in range(wanted.coordinators)),
         *(f"node-{k + 1}" for k in range(wanted.nodes)),
-        GATEWAY,
+        *([GATEWAY] if wanted.nodes else []),
     ]
 
 

@@ -52,9 +52,16 @@ def _number(value: object) -> float:
 
 
 def _count(value: object) -> int:
-    number = _number(value)
-    if number != int(number) or number < 1:
+    number = _amount(value)
+    if number < 1:
         raise BadQuantity(f"expected a whole number of at least 1, not {value!r}")
+    return number
+
+
+def _amount(value: object) -> int:
+    number = _number(value)
+    if number != int(number):
+        raise BadQuantity(f"expected a whole number, not {value!r}")
     return int(number)
 
 
@@ -92,6 +99,7 @@ TEXT = Kind("text", _text, str)
 SECRET = Kind("secret", _text, lambda value: "(hidden)" if value else "")
 WORD = Kind("name", _word, str)
 COUNT = Kind("whole number", _count, str)
+AMOUNT = Kind("whole number or 0", _amount, str)
 NUMBER = Kind("number", _number, lambda value: f"{value:g}")
 SHARE = Kind("share", _share, lambda value: f"{value:.0%}")
 SIZE = Kind("size", _size, lambda value: format_bytes(float(str(value))))
@@ -104,6 +112,7 @@ Secret = Annotated[str, SECRET]
 Word = Annotated[str, WORD]
 """A name that may be part of a subject or a key on the fabric."""
 Count = Annotated[int, COUNT]
+Amount = Annotated[int, AMOUNT]
 Number = Annotated[float, NUMBER]
 Share = Annotated[float, SHARE]
 Size = Annotated[int, SIZE]

@@ -7,14 +7,14 @@ in the environment. None stands for "decided on the spot", as the field's docstr
 
 import msgspec
 
-from cutwater.settings.kinds import Count, Duration, File, Number, Secret, Share, Size, Text, Word
+from cutwater.settings.kinds import Amount, Count, Duration, File, Number, Secret, Share, Size, Text, Word
 
 
 class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The processes that `cutwater up` starts on this machine."""
 
-    nodes: Count = 3
-    """Node agents: node-1, node-2, ..."""
+    nodes: Amount = 3
+    """Node agents: node-1, node-2, ...; 0: neither nodes nor a gateway are started here, all join by invitation."""
     coordinators: Count = 1
     """Coordinators: one leads, the others stand by."""
     start_limit: Duration = 30.0
