@@ -23,6 +23,7 @@ COMMANDS = {
     "infer": "cutwater.cli.infer:infer",
     "node": "cutwater.cli.node:app",
     "config": "cutwater.cli.config:app",
+    "drill": "cutwater.cli.drill:drill",
     "simulate": "cutwater.cli.simulate:simulate",
     "replay": "cutwater.cli.replay:replay_trace",
     "story": "cutwater.cli.story:story",

@@ -45,7 +45,7 @@ def _deviation(found: Array, wanted: Array) -> float:
         return 0.0
     scale = float(np.abs(wanted).max()) or 1.0
     deviation = float(np.abs(found.astype(np.float64) - wanted.astype(np.float64)).max()) / scale
-    return deviation if deviation == deviation else float("inf")  # noqa: PLR0124 - not a number is no agreement
+    return deviation if deviation == deviation else float("inf")
 
 
 class Result(StrEnum):

@@ -1,0 +1,1 @@
+"""Drills: real faults in a real cluster on this machine, under load."""
