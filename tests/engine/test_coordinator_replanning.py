@@ -136,6 +136,45 @@ def test_a_link_that_has_changed_is_a_reason_to_look_and_a_little_noise_is_none(
             assert story.tell(Planned(model="m", ticket=plan.ticket, blueprint=made), at + 12) == []  # the same again
 
 
+def test_a_wish_for_more_stages_than_nodes_is_met_as_far_as_they_allow_and_in_full_once_they_are_there() -> None:
+    story = live_story(spec("m", stages=3))
+    live = story.machine.books.deployments["m"].live
+    assert live is not None and live.why == "deployed; 2 of 3 stages, as the nodes allow no more"
+    join(story, at=11.0)
+    # It gains nothing, and is put on no trial: it is what was asked for.
+    story.bring_up(blueprint("m", "a", "b", "c"), at=13.5, best=90.0, current=100.0)
+    live = story.machine.books.deployments["m"].live
+    assert live is not None and (live.number, live.why) == (2, "c joined")
+    assert story.machine.books.deployments["m"].trial is None
+
+
+def test_no_gain_is_worth_less_than_what_was_asked_for() -> None:
+    story = live_story(spec("m", stages=2))
+    join(story, at=11.0)
+    story.bring_up(blueprint("m", "c"), at=13.5, best=500.0, current=100.0)
+    assert number(story) == 1
+
+
+def test_a_deployment_whose_named_nodes_are_all_gone_says_so_until_one_is_back() -> None:
+    story = Story(announcement("a"), announcement("b"), announcement("c"), options=QUICK)
+    story.lead("m")
+    story.go_live(blueprint("m", "a", "b"), at=10.0, wish=spec("m", nodes=("a", "b")))
+    del story.running[NodeId("a")], story.running[NodeId("b")]
+    said = "of the nodes it may run on (a, b), none can be used now"
+    assert Tell("unplanned", "m", said) in serve(story, 10.0, 13.0)
+    story.running[NodeId("b")] = {}
+    asked = [command for command in serve(story, 13.0, 18.0) if isinstance(command, MakePlan)]
+    assert [view.announcement.node for view in asked[0].nodes] == ["b"]
+
+
+def test_a_name_that_no_node_has_is_told_with_the_one_that_was_meant() -> None:
+    story = Story(announcement("pi-a"), options=QUICK)
+    story.lead("m")
+    told = story.tell(DeployAsked(spec("m", nodes=("pj-a",))), at=10.0)
+    said = "of the nodes it may run on (pj-a), none can be used now; did you mean 'pi-a'?"
+    assert told[0] == Tell("unplanned", "m", said)
+
+
 def test_voluntary_switches_keep_a_minute_apart() -> None:
     story = live_story()
     join(story, at=11.0)

@@ -118,10 +118,16 @@ def test_what_is_live_is_scored_on_the_nodes_that_are_left(ask: Ask) -> None:
     assert ask(left, live=first).current is None
 
 
-def test_what_has_run_is_planned_with_fewer_stages_when_nodes_are_gone(ask: Ask) -> None:
+def test_more_stages_than_nodes_are_as_many_as_there_are_nodes(ask: Ask) -> None:
     first = made(ask(THREE, stages=3))
-    assert len(made(ask(THREE[:2], live=first, stages=3)).chains[0].parts) == 2
-    assert ask(THREE[:2], stages=3).blueprint is None
+    for live in (None, first):
+        for count in (3, 2, 1):
+            assert len(made(ask(THREE[:count], live=live, stages=3)).chains[0].parts) == count
+
+
+def test_of_the_nodes_that_it_may_run_on_it_keeps_to_those_that_are_there(ask: Ask) -> None:
+    [chain] = made(ask(THREE[:2], nodes=(NodeId("b"), NodeId("c")), stages=2)).chains
+    assert [placement.node for placement in chain.placements] == ["b"]
 
 
 def test_a_spare_keeps_what_is_live_alive(ask: Ask) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from cutwater.engine.books import Books
 from cutwater.engine.cluster import Blueprint, DeploymentRecord, EpochPhase, EpochRecord
 from cutwater.engine.deployment import Deployment
-from cutwater.engine.replanning import Trial, lost, pause, worse
+from cutwater.engine.replanning import Shortfall, Trial, lost, pause, worse
 from cutwater.engine.rollout import Epoch, EpochStep, token_of
 from cutwater.units import Seconds
 
@@ -180,6 +180,8 @@ class Conduct:
     def begin(self, deployment: Deployment, blueprint: Blueprint, why: str, *, voluntary: bool, now: Seconds) -> None:
         """Bring up a blueprint."""
         model, number = deployment.spec.model, deployment.next_epoch
+        lacking = Shortfall.of(blueprint, deployment.spec).said(deployment.spec)
+        why = f"{why}; {lacking}" if lacking else why
         deployment.next_epoch += 1
         token = token_of(self._books.secret, model, number)
         record = EpochRecord(epoch=number, token=token, phase=EpochPhase.STARTING, blueprint=blueprint, why=why)

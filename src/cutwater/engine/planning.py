@@ -5,14 +5,15 @@ from heapq import heappush
 import msgspec
 
 from cutwater.engine.books import Books
-from cutwater.engine.cluster import Blueprint, EpochPhase
+from cutwater.engine.cluster import Blueprint, DeploySpec, EpochPhase
 from cutwater.engine.conduct import Conduct
 from cutwater.engine.control import MakePlan, NodeView, Planned
 from cutwater.engine.deployment import Ask, Deployment, soonest
 from cutwater.engine.fault import Fault
-from cutwater.engine.replanning import fit, gains, lost, pause
+from cutwater.engine.replanning import Shortfall, fit, gains, lost, pause
 from cutwater.engine.rollout import EpochStep
 from cutwater.engine.room import fits, least_used, nodes_of
+from cutwater.errors import did_you_mean
 from cutwater.units import NodeId, Seconds
 
 
@@ -105,7 +106,7 @@ class Planning:
             if node in allowed and self._books.usable(node) and node not in deployment.unfit
         ]
         if not views:
-            fault = Fault("NoPlan", "no node may run it now", "coordinator")
+            fault = Fault("NoPlan", self._nobody(spec), "coordinator")
             self._unplanned(deployment, Planned(model=model, ticket=self._books.tickets, fault=fault), now)
             return
         nodes = frozenset(view.announcement.node for view in views)
@@ -124,6 +125,14 @@ class Planning:
                 live=None if live is None else live.blueprint,
             )
         )
+
+    def _nobody(self, spec: DeploySpec) -> str:
+        """Why there is no node to plan with."""
+        if not spec.nodes:
+            return "no node can be used now"
+        strangers = [node for node in spec.nodes if node not in self._books.nodes]
+        hint = did_you_mean(strangers[0], sorted(self._books.nodes)) if strangers else ""
+        return f"of the nodes it may run on ({', '.join(spec.nodes)}), none can be used now{hint}"
 
     def _source(self) -> tuple[NodeId, str]:
         """Where requests are born: at the first gateway; as long as there is none, at the first node."""
@@ -157,8 +166,19 @@ class Planning:
                 self._conduct.begin(deployment, blueprint, asked.why, voluntary=False, now=now)
             else:
                 self._unplanned(deployment, msgspec.structs.replace(event, blueprint=None, short=True), now)
-        elif asked.voluntary and self._pays(deployment, blueprint, event) and fits(blueprint, self._books.nodes):
-            self._conduct.begin(deployment, blueprint, asked.why, voluntary=True, now=now)
+        elif asked.voluntary and fits(blueprint, self._books.nodes):
+            nearer = self._nearer(deployment, blueprint)
+            # What a person asked for need not show that it pays.
+            if nearer > 0 or (nearer == 0 and self._pays(deployment, blueprint, event)):
+                self._conduct.begin(deployment, blueprint, asked.why, voluntary=nearer == 0, now=now)
+
+    def _nearer(self, deployment: Deployment, blueprint: Blueprint) -> int:
+        """1: nearer to what a person wants than what is live; -1: farther from it; 0: neither."""
+        if deployment.live is None:
+            return 0
+        new = Shortfall.of(blueprint, deployment.spec)
+        old = Shortfall.of(deployment.live.blueprint, deployment.spec)
+        return (new < old) - (new > old)
 
     def _pays(self, deployment: Deployment, blueprint: Blueprint, event: Planned) -> bool:
         """Whether a switch is worth its trouble."""

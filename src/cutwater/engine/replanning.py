@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 
 import msgspec
 
-from cutwater.engine.cluster import MeasuredLink, ModelTally
+from cutwater.engine.cluster import Blueprint, DeploySpec, MeasuredLink, ModelTally
 from cutwater.engine.control import Planned
 from cutwater.engine.rollout import Epoch
 from cutwater.engine.steering import CoordinatorOptions
@@ -34,6 +34,53 @@ def differs(link: MeasuredLink, before: MeasuredLink | None, factor: float) -> b
     waits = sorted((link.latency, before.latency))
     # Below a millisecond the way's latency matters to no plan, and measures badly.
     return speeds[1] > factor * speeds[0] or waits[1] > factor * waits[0] + 1e-3
+
+
+class Shortfall(msgspec.Struct, frozen=True, order=True):
+    """What a blueprint lacks of what a person wants, the weightiest first; the lesser one is nearer to the wish.
+
+    A wish for more than the nodes allow is met as far as they do, whoever is lost, and in full once they are there.
+    """
+
+    chains: int
+    stages: int
+    """Of the shortest chain."""
+    replicas: int
+    spares: int
+
+    @classmethod
+    def of(cls, blueprint: Blueprint, spec: DeploySpec) -> "Shortfall":
+        """How far ``blueprint`` is from ``spec``."""
+        stages = min(len(chain.parts) for chain in blueprint.chains)
+        widest = min(
+            max(sum(p.stage == k and not p.spare for p in chain.placements) for k in range(len(chain.parts)))
+            for chain in blueprint.chains
+        )
+        spares = min(
+            sum(p.stage == k and p.spare for p in chain.placements)
+            for chain in blueprint.chains
+            for k in range(len(chain.parts))
+        )
+        return cls(
+            chains=max(spec.chains - len(blueprint.chains), 0),
+            stages=max((spec.stages or stages) - stages, 0),
+            replicas=max(spec.replicas - widest, 0),
+            spares=max(spec.spares - spares, 0),
+        )
+
+    def said(self, spec: DeploySpec) -> str:
+        """For people; "" where nothing is lacking."""
+        lacks = [
+            f"{wanted - lack} of {wanted} {what}"
+            for what, wanted, lack in (
+                ("chains", spec.chains, self.chains),
+                ("stages", spec.stages or 0, self.stages),
+                ("replicas", spec.replicas, self.replicas),
+                ("spares", spec.spares, self.spares),
+            )
+            if lack
+        ]
+        return f"{', '.join(lacks)}, as the nodes allow no more" if lacks else ""
 
 
 class Measured(msgspec.Struct, frozen=True):

@@ -68,10 +68,8 @@ class _Planning:
         chosen = choose(self.views, most)
         self.sizes = {view.announcement.node: float(view.announcement.hardware.memory) for view in self.views}
         self.able: set[NodeId] = {view.announcement.node for view in chosen}
-        self.stages = command.spec.stages
-        if self.stages is not None and command.live is not None:
-            # Nodes have gone since: fewer stages than wanted are better than none.
-            self.stages = min(self.stages, len(self.able))
+        # Fewer stages than wanted are better than none, whether the nodes have gone or were never there.
+        self.stages = None if command.spec.stages is None else min(command.spec.stages, len(self.able))
         everyone = choose(command.nodes, 0, self.able | _nodes_of(command.live))
         fleet = fleet_of(command, everyone, subject.profile)
         self.problem = build_problem(subject.lattice, subject.profile, fleet)
