@@ -56,9 +56,12 @@ class Host:
             return job
         rates = self._rates
         rate = rates[running] if running < len(rates) else self._rate_of(running)
-        if rate != self._rate or self._jobs[0] is job:
+        if rate != self._rate:
             self._rate = rate
             self._arm()
+        elif self._jobs[0] is job:
+            job[_ALARM] = due = self._since + seconds / rate
+            self._clock.at(due, self._ring, job)
         return job
 
     def stop(self, job: Job) -> Seconds:

@@ -67,6 +67,7 @@ class End:
         self.id = LinkId(next(links.ids))
         self.owner = owner
         self.process = owner.process
+        self._loop = owner.process.loop
         self.address = address
         """Where it leads, if this end dialled."""
         self.credits = 0
@@ -93,7 +94,7 @@ class End:
     def send(self, message: Any, nbytes: int = 0) -> None:
         """Have a frame leave as soon as the process gets to it."""
         if self.open:
-            self.process.loop.send(self._send_fixed + nbytes * self._send_byte, self._depart, (message, nbytes))
+            self._loop.send(self._send_fixed + nbytes * self._send_byte, self._depart, (message, nbytes))
 
     def _depart(self, frame: tuple[Any, int]) -> None:
         if not self.open:
@@ -143,7 +144,7 @@ class End:
 
     def _arrive(self, frame: tuple[Any, int]) -> None:
         if self.open:
-            self.process.loop.add(self._receive_fixed + frame[1] * self._receive_byte, self._received, frame)
+            self._loop.add(self._receive_fixed + frame[1] * self._receive_byte, self._received, frame)
 
     def _received(self, frame: tuple[Any, int]) -> None:
         if self.open:

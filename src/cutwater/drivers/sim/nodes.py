@@ -210,5 +210,6 @@ class SimNode:
             served=served,
             busy=busy,
             seconds=seconds,
+            spent=child.worker.busy,
             fault=state.fault,
         )

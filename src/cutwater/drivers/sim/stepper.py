@@ -19,12 +19,16 @@ TICK = Tick()
 class Stepper:
     """Steps one machine of a process. What obeys a command may tell the next event: it is handled after this one."""
 
-    __slots__ = ("_alarm", "_clock", "_events", "_hands", "_process", "_stepping", "_trace", "_who", "machine", "steps")
+    __slots__ = (
+        "_alarm", "_clock", "_events", "_handle", "_hands", "_process", "_stepping", "_trace", "_wake_at", "_who",
+        "machine", "steps",
+    )  # fmt: skip
 
     def __init__(
         self, machine: Machine[Any, Any, Any], hands: Hands, process: Process, who: str, trace: Trace | None = None
     ) -> None:
         self.machine = machine
+        self._handle, self._wake_at = machine.handle, machine.wake_at
         self.steps = 0
         self._hands = hands
         self._process = process
@@ -43,10 +47,10 @@ class Stepper:
             self._events.append(event)
             return
         self._stepping = True
-        now, machine, hands = self._clock.now, self.machine, self._hands
+        now, hands, handle = self._clock.now, self._hands, self._handle
         while True:
             self.steps += 1
-            commands = machine.handle(event, now)
+            commands = handle(event, now)
             if self._trace is not None:
                 self._trace.append(now, self._who, event, commands)
             for command in commands:
@@ -55,7 +59,7 @@ class Stepper:
                 break
             event = self._events.popleft()
         self._stepping = False
-        at = machine.wake_at()
+        at = self._wake_at()
         if at is not None and at < self._alarm:
             self._alarm = at
             self._clock.at(at if at > now else now, self._ring, at)

@@ -94,6 +94,7 @@ class SimWorker:
             Stop: self._die,
         }
         self.stepper = Stepper(machine, hands, process, process.name, trace)
+        self._tell = self.stepper.tell
 
     def listen(self, address: Address) -> None:
         """Take links at ``address``."""
@@ -113,7 +114,7 @@ class SimWorker:
     def received(self, end: End, message: Any, nbytes: int) -> None:
         """See `Owner.received`."""
         self._passing = nbytes
-        self.stepper.tell(Received(end.id, message, nbytes))
+        self._tell(Received(end.id, message, nbytes))
 
     def lost(self, end: End, reason: str) -> None:
         """See `Owner.lost`."""
@@ -143,7 +144,7 @@ class SimWorker:
         results = tuple([Result(key, work.outputs, work.decode, work.encode) for key in command.keys])
         cpu = work.seconds * len(command.keys)
         computed = Computed(command.batch, started, now - work.encode, results, cpu)
-        self.process.loop.add(0.0, self.stepper.tell, computed)
+        self.process.loop.add(0.0, self._tell, computed)
 
     def _send(self, command: Send) -> None:
         end = self._ends.get(command.link)
