@@ -49,6 +49,7 @@ def overview_parts(seen: Overview) -> Iterator[RenderableType]:
     yield ""
     if seen.cluster.deployments:
         yield deployments_table(seen.cluster.deployments)
+        yield from _problems(seen.cluster.deployments)
         for deployment in seen.cluster.deployments:
             for epoch in deployment.epochs:
                 yield ""
@@ -106,7 +107,7 @@ def nodes_table(nodes: tuple[NodeStatus, ...]) -> Table:
 
 def deployments_table(deployments: tuple[DeploymentStatus, ...]) -> Table:
     """One row per deployment: what was wished, predicted and measured."""
-    headers = ("model", "for", "epoch", "state", "predicted", "rate", "latency predicted", "p50", "p99", "")
+    headers = ("model", "for", "epoch", "state", "predicted", "rate", "latency predicted", "p50", "p99")
     made = table("Deployments", *headers)
     for each in deployments:
         shown = _live(each)
@@ -120,9 +121,15 @@ def deployments_table(deployments: tuple[DeploymentStatus, ...]) -> Table:
             format_seconds(shown.latency) if shown else "-",
             _measured(each.p50),
             _measured(each.p99),
-            f"[red]{escape(each.problem)}[/]" if each.problem else "",
         )
     return made
+
+
+def _problems(deployments: tuple[DeploymentStatus, ...]) -> Iterator[Text]:
+    """What went wrong last, a line for each deployment that is in trouble."""
+    for each in deployments:
+        if each.problem:
+            yield Text(f"{each.spec.model}: {each.problem}", style="red")
 
 
 def _live(deployment: DeploymentStatus) -> EpochStatus | None:
