@@ -10,13 +10,15 @@ from cutwater.drivers.sim.process import Process
 from cutwater.drivers.sim.stepper import Stepper
 from cutwater.engine.admission import Admission
 from cutwater.engine.cluster import BEAT, Door, EpochTable, GatewayBeat, ModelTally, RouteTable
-from cutwater.engine.gateway import Gateway, GatewayOptions
+from cutwater.engine.gateway import Gateway, GatewayOptions, GatewaySnapshot
 from cutwater.engine.trace import Trace
 from cutwater.engine.vocabulary import Route, StandIn
 from cutwater.units import GatewayId, RequestId, Seconds
 from cutwater.wire.message import Hop, TensorSpec
 
 PROBE_TIMEOUT: Seconds = 5.0
+SOON: Seconds = 0.02
+"""A change shows in a beat after so long, with all others of that time."""
 RECENT = 64
 """Latencies of so many newest answers make a model's figures."""
 
@@ -66,6 +68,7 @@ class SimGateway:
         self._told = told
         self._trace = trace
         self._probes = probes
+        self._reporting = False
         fabric.watch(process, f"routes.{gateway}.", self._table)
         process.clock.after(0.0, self._wake)
 
@@ -125,7 +128,7 @@ class SimGateway:
         if table.candidate is not None and table.candidate != (before.candidate if before is not None else None):
             self._know(model, table.candidate)
             self._probe(table.model, table.candidate)
-        self.beat()
+        self._report()
 
     def _know(self, model: Frontage, table: EpochTable) -> None:
         for chain, (entry, _) in enumerate(table.doors):
@@ -154,7 +157,7 @@ class SimGateway:
                 entrance.reroute(())
                 if asking.kind or not open_:
                     model.probed[table.epoch] = model.probed.get(table.epoch) or asking.kind
-                self.beat()
+                self._report()
 
             entrance.told = told
             entrance.reroute(tuple(routes))
@@ -167,26 +170,31 @@ class SimGateway:
             self.process.loop.add(0.0, self._beat_and_wait, None)
 
     def _beat_and_wait(self, _: None) -> None:
-        self.beat()
+        self._beat(None)
         self.process.clock.after(BEAT, self._wake)
 
-    def beat(self) -> None:
+    def _report(self) -> None:
+        """Something has changed: beat soon, once for everything that changes until then."""
+        if not self._reporting:
+            self._reporting = True
+            self.process.clock.after(SOON, lambda _: self.process.loop.add(0.0, self._beat, None))
+
+    def _beat(self, _: None) -> None:
         """Say that it lives, and how its models do."""
+        self._reporting = False
+        said = {name: model.entrance.machine.snapshot() for name, model in self.models.items()}
         beat = GatewayBeat(
             gateway=self.gateway,
             incarnation=self.process.name,
             node=self.process.node,
             host=self.process.host.name,
             clients="",
-            models=tuple(self._tally(name, model) for name, model in self.models.items()),
-            suspects=tuple(
-                suspect for model in self.models.values() for suspect in model.entrance.machine.snapshot().suspects
-            ),
+            models=tuple([self._tally(name, model, said[name]) for name, model in self.models.items()]),
+            suspects=tuple([suspect for each in said.values() for suspect in each.suspects]),
         )
         self._fabric.publish(self.process, "beat.gateway", beat)
 
-    def _tally(self, name: str, model: Frontage) -> ModelTally:
-        said = model.entrance.machine.snapshot()
+    def _tally(self, name: str, model: Frontage, said: GatewaySnapshot) -> ModelTally:
         table = model.table
         rate, model.reported = (model.ended - model.reported) / BEAT, model.ended
         recent = sorted(model.latencies[-RECENT:])
