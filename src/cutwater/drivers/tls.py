@@ -28,20 +28,20 @@ class TlsFiles(msgspec.Struct, frozen=True):
 
     def server(self, refusals: Refusals | None = None) -> ssl.SSLContext:
         """For the end that listens; who does not get in is noted. Raises InputError for a file that cannot be used."""
-        context, revoked = self._context(ssl.PROTOCOL_TLS_SERVER)
+        context = self._context(ssl.PROTOCOL_TLS_SERVER)
         # A resumed session would show no certificate, and so none that has been revoked meanwhile.
         context.num_tickets = 0
-        if revoked is not None:
-            context.sni_callback = lambda handshake, name, used: revoked.refresh()
+        if self.revocations:
+            context.sni_callback = _Renewal(self, context).at_hello
         if refusals is not None:
             context.sslobject_class = _watched(refusals)
         return context
 
     def client(self) -> ssl.SSLContext:
         """For the end that dials. Raises InputError for a file that cannot be used."""
-        return self._context(ssl.PROTOCOL_TLS_CLIENT)[0]
+        return self._context(ssl.PROTOCOL_TLS_CLIENT)
 
-    def _context(self, side: int) -> "tuple[ssl.SSLContext, _Revocations | None]":
+    def _context(self, side: int) -> ssl.SSLContext:
         context = ssl.SSLContext(side)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         # The authority is the cluster's own: its signature is the proof; addresses change with machines and nets.
@@ -50,37 +50,42 @@ class TlsFiles(msgspec.Struct, frozen=True):
         try:
             context.load_verify_locations(self.ca)
             context.load_cert_chain(self.certificate, self.key)
-            revoked = _Revocations(context, Path(self.revocations)) if self.revocations else None
+            if self.revocations:
+                context.load_verify_locations(self.revocations)
+                context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
         except OSError as error:
             raise InputError(
                 f"cannot use the TLS files {', '.join(filter(None, msgspec.structs.astuple(self)))}: {error}; "
                 "they must be PEM files, the key without a passphrase"
             ) from error
-        return context, revoked
+        return context
 
 
-class _Revocations:
-    """The list that a context checks against, as it is in its file. OpenSSL goes by the newest it was given."""
+class _Renewal:
+    """Lets each handshake of a listener check against the list of revocations as it is now.
 
-    def __init__(self, context: ssl.SSLContext, path: Path) -> None:
+    A list cannot be taken out of a context, and of two that were signed within a second OpenSSL goes by the first; so a
+    new list means a new context.
+    """
+
+    def __init__(self, files: TlsFiles, context: ssl.SSLContext) -> None:
+        self._files = files
         self._context = context
-        self._path = path
         self._read = self._mark()
-        context.load_verify_locations(path)
-        context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
 
-    def refresh(self) -> None:
-        """Read it again if it has changed; what cannot be read leaves the last one in force."""
+    def at_hello(self, handshake: ssl.SSLObject, name: str | None, used: ssl.SSLContext) -> None:
+        """Called before any certificate is looked at; what cannot be read leaves the last list in force."""
         try:
             mark = self._mark()
             if mark != self._read:
-                self._context.load_verify_locations(self._path)
-                self._read = mark
-        except OSError as error:
-            _log.error("%s: the list of revocations cannot be read, the last one stays: %s", self._path, error)
+                self._context, self._read = self._files._context(ssl.PROTOCOL_TLS_SERVER), mark
+        except (OSError, InputError) as error:
+            _log.error("the list of revocations cannot be read, the last one stays: %s", error)
+        if used is not self._context:
+            handshake.context = self._context
 
     def _mark(self) -> tuple[int, int]:
-        facts = self._path.stat()
+        facts = Path(self._files.revocations).stat()
         return facts.st_ino, facts.st_mtime_ns
 
 
