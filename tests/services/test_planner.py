@@ -11,6 +11,8 @@ from cutwater.cut.lattice import Lattice
 from cutwater.engine.cluster import Announcement, Blueprint, DeploySpec, Hardware, MeasuredLink, ModelRecord
 from cutwater.engine.control import MakePlan, NodeView, Planned
 from cutwater.frameworks.onnx import OnnxRuntime
+from cutwater.profile.profile import Conditions, Profile, Sample
+from cutwater.services.fleet import fleet_of
 from cutwater.services.library import Library
 from cutwater.services.planner import answer
 from cutwater.units import NodeId
@@ -105,6 +107,43 @@ def test_measured_links_decide_which_node_helps(ask: Ask) -> None:
     links = (way("a", "b", 2e3), way("a", "c", 1e8), way("b", "c", 2e3))
     [chain] = made(ask(THREE, links=links, stages=2)).chains
     assert {placement.node for placement in chain.placements} == {"a", "c"}
+
+
+@pytest.mark.parametrize(("budget", "codec"), [(0.0, "raw"), (0.01, "raw"), (0.03, "int8")])
+def test_a_codec_that_loses_something_is_chosen_within_the_budget_only(ask: Ask, budget: float, codec: str) -> None:
+    links = tuple(
+        MeasuredLink(source=NodeId(a), target=NodeId(b), bandwidth=2e6, latency=1e-3, at="")
+        for a, b in (("a", "b"), ("b", "a"))
+    )
+    [chain] = made(ask((node("a"), node("b", speed=4.0)), links=links, budget=budget, objective="latency")).chains
+    assert [placement.node for placement in chain.placements][-1] == "b"
+    between = next(hop for hop in chain.plan.score.hops if hop.target == "b")
+    assert between.codec == codec
+
+
+def test_the_gateway_is_as_fast_as_the_machine_it_runs_on(plain_record: ModelRecord) -> None:
+    command = MakePlan(
+        ticket=1,
+        spec=DeploySpec(model=plain_record.name),
+        record=plain_record,
+        nodes=(),
+        links=(),
+        source=NodeId("a"),
+        source_host="a",
+    )
+    profile = Profile(
+        model="any",
+        model_hash="",
+        conditions=Conditions(device="", cores=1, threads=1, batch=1, busy_cores=0, versions={}, measured_at=""),
+        ops={},
+        whole=Sample(1.0, 0.0, 1),
+        stage_overhead=0.0,
+        contention=1.0,
+        base_memory=0,
+    )
+    slow = fleet_of(command, (node("a", speed=0.25), node("b", speed=4.0)), profile)
+    assert [each.speed for each in slow.nodes] == [0.25, 0.25, 4.0]
+    assert fleet_of(command, (node("b", speed=4.0),), profile).nodes[0].speed == 1.0
 
 
 def test_what_is_live_is_scored_on_the_nodes_that_are_left(ask: Ask) -> None:

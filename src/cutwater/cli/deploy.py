@@ -31,6 +31,14 @@ def deploy(
     objective: Annotated[
         str, typer.Option(help='What for: latency, throughput, "throughput@latency<=50ms", "latency@rate=20".')
     ] = "throughput",
+    budget: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            help="Largest relative error of the outputs that one hop's codec may cause; beyond 0, codecs that lose "
+            "something are chosen from those that `cutwater model add --codec` has measured.",
+        ),
+    ] = 0.0,
     stages: Annotated[int | None, typer.Option(min=1, help="Number of stages; default: as many as are best.")] = None,
     on: Annotated[list[str], typer.Option("--on", help="A node it may run on; default: any.")] = [],  # noqa: B006
     replicas: Annotated[int, typer.Option(min=1, help="Workers of the busiest stage.")] = 1,
@@ -50,6 +58,7 @@ def deploy(
     spec = DeploySpec(
         model=model,
         objective=objective,
+        budget=budget,
         stages=stages,
         nodes=tuple(NodeId(name) for name in on),
         chains=chains,

@@ -214,6 +214,8 @@ class DeploySpec(msgspec.Struct, frozen=True, kw_only=True):
 
     model: str
     objective: str = "throughput"
+    budget: float = 0.0
+    """Largest relative error of the outputs that the codec of one hop may cause; 0: lossless codecs only."""
     stages: int | None = None
     """How many; None: as many as are best."""
     nodes: tuple[NodeId, ...] = ()

@@ -38,7 +38,13 @@ def fleet_of(command: MakePlan, views: Sequence[NodeView], profile: Profile) -> 
         cores[host] = max(cores.get(host, 1), hardware.cores)
         taken[host] = taken.get(host, 0.0) + view.load * hardware.cores
     source = gateway_name(command.source)
-    gateway = Node(name=source, host=command.source_host, stages=False, cores=cores[command.source_host])
+    gateway = Node(
+        name=source,
+        host=command.source_host,
+        stages=False,
+        cores=cores[command.source_host],
+        speed=_source_speed(command, views),
+    )
     return Fleet(
         nodes=(gateway, *(_node(view, command, cores, taken) for view in views)),
         source=source,
@@ -59,6 +65,12 @@ def speed(view: NodeView) -> float:
     """What a worker gets done on this node by itself, as a speed index."""
     free_cores = view.announcement.hardware.cores * (1.0 - view.load)
     return view.announcement.hardware.speed / max(view.slowdown, 1e-3) * min(1.0, max(free_cores, _LEAST_SHARE))
+
+
+def _source_speed(command: MakePlan, views: Sequence[NodeView]) -> float:
+    """Times faster than the profile's device: as fast as the nodes of its machine, where there are any."""
+    here = [view.announcement.hardware.speed for view in views if view.announcement.host == command.source_host]
+    return max(here) / command.record.speed if here else 1.0
 
 
 def _node(view: NodeView, command: MakePlan, cores: dict[str, int], taken: dict[str, float]) -> Node:

@@ -72,7 +72,7 @@ class _Planning:
         self.stages = None if command.spec.stages is None else min(command.spec.stages, len(self.able))
         everyone = choose(command.nodes, 0, self.able | _nodes_of(command.live))
         fleet = fleet_of(command, everyone, subject.profile)
-        self.problem = build_problem(subject.lattice, subject.profile, fleet)
+        self.problem = build_problem(subject.lattice, subject.profile, fleet, budget=command.spec.budget)
 
     def answer(self, library: Library) -> Planned:
         """The blueprint, with what it and the live one are worth."""
