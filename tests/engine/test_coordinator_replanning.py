@@ -100,8 +100,8 @@ def test_a_slow_node_is_noticed_and_shown_to_the_planner() -> None:
     told = []
     for half in range(1, 20):
         served += 10
-        story.runs("a", "m.1.0.0.0", served=served, seconds=0.010)
-        story.runs("b", "m.1.0.1.0", served=served, seconds=0.040)
+        story.runs("a", "m.1.0.0.0", served=served, spent=served * 0.011)
+        story.runs("b", "m.1.0.1.0", served=served, spent=served * 0.041)
         told += story.beats(at=10.0 + half / 2)
     notes = [command for command in told if isinstance(command, Tell)]
     assert notes == [Tell("slow", "b", "b takes 4.0 times as long as predicted")]
@@ -116,7 +116,7 @@ def test_a_fleet_that_is_slow_as_a_whole_is_no_reason_to_move() -> None:
     told = []
     for half in range(1, 30):
         for k, node in enumerate("abc"):
-            story.runs(node, f"m.1.0.{k}.0", served=10 * half, seconds=0.03)
+            story.runs(node, f"m.1.0.{k}.0", served=10 * half, spent=10 * half * 0.03)
         told += story.beats(at=10.0 + half / 2)
     # The fleet's median is theirs: none is slower than the others.
     assert [command for command in told if isinstance(command, (Tell, MakePlan))] == []

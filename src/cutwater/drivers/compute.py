@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from cutwater.drivers.live import clock
+from cutwater.drivers.waiting import waiting_clock
 from cutwater.engine.fault import Fault
 from cutwater.engine.vocabulary import Computed, Key, Result
 from cutwater.errors import CutwaterError, StageFailed
@@ -42,6 +43,17 @@ class _Unpacked(NamedTuple):
     feeds: Mapping[str, Array]
     decode: Seconds
 
+
+class _Clocks(NamedTuple):
+    """What the computing thread's own time is told by."""
+
+    cpu: Callable[[], Seconds]
+    waited: Callable[[], Seconds]
+
+
+_INLINE = _Clocks(clock, lambda: 0.0)
+"""A short batch is hardly ever interrupted, and asking the system would cost as much as computing it: there the clock's
+time is taken."""
 
 Done = Callable[[Computed, Mapping[Key, list[Buffer]]], None]
 """Told on the event loop: how a batch came out, and the packed outputs of each request that has some."""
@@ -79,7 +91,7 @@ class ComputeThread:
     def put(self, job: Job) -> None:
         """Compute ``job``, the only one; ``done`` is told, before this returns if batches are usually short."""
         if self._usual < self._handoff:
-            self._done(*self._compute(job, clock))
+            self._done(*self._compute(job, _INLINE))
         else:
             self._jobs.put(job)
 
@@ -88,24 +100,26 @@ class ComputeThread:
         self._jobs.put(None)
 
     def _work(self) -> None:
+        with waiting_clock() as waited:
+            self._compute_all(_Clocks(time.thread_time, waited))
+
+    def _compute_all(self, clocks: _Clocks) -> None:
         while (job := self._jobs.get()) is not None:
-            computed, buffers = self._compute(job, time.thread_time)
+            computed, buffers = self._compute(job, clocks)
             del job  # its tensors are given back when the event loop lets go of them, not when the next job comes
             try:
                 self._loop.call_soon_threadsafe(self._done, computed, buffers)
             except RuntimeError:  # the loop has closed: the process is ending
                 return
 
-    def _compute(self, job: Job, cpu: Callable[[], Seconds]) -> tuple[Computed, dict[Key, list[Buffer]]]:
-        """``cpu`` tells processor time. A short batch is hardly ever interrupted, and asking the system twice would
-        cost as much as computing it: there the clock's time is taken."""
+    def _compute(self, job: Job, clocks: _Clocks) -> tuple[Computed, dict[Key, list[Buffer]]]:
         began = clock()
         results: dict[Key, Result] = {}
         buffers: dict[Key, list[Buffer]] = {}
         unpacked = [one for request in job.requests if (one := self._unpack(*request, results)) is not None]
-        started, worked = clock(), cpu()
+        started, worked, waited = clock(), clocks.cpu(), clocks.waited()
         outputs, fault = self._run([one.feeds for one in unpacked]) if unpacked else ([], None)
-        worked, finished = cpu() - worked, clock()
+        worked, waited, finished = clocks.cpu() - worked, clocks.waited() - waited, clock()
         for index, one in enumerate(unpacked):
             if fault is not None:
                 results[one.key] = Result(one.key, decode=one.decode, fault=fault)
@@ -113,7 +127,7 @@ class ComputeThread:
                 self._pack(one, outputs[index], results, buffers)
         self._usual += _WEIGHT * (clock() - began - self._usual)
         ordered = tuple(results[key] for key, _, _ in job.requests)
-        return Computed(job.batch, started, finished, ordered, worked), buffers
+        return Computed(job.batch, started, finished, ordered, worked, waited), buffers
 
     def _unpack(
         self, key: Key, infer: Infer, payloads: Sequence[memoryview], results: dict[Key, Result]

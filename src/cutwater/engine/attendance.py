@@ -12,6 +12,7 @@ from cutwater.engine.cluster import (
     WorkerState,
 )
 from cutwater.engine.control import Assign, Direct, DrainAsked
+from cutwater.engine.health import Work
 from cutwater.engine.members import Entrance, Member, Standing
 from cutwater.engine.rollout import Worker
 from cutwater.units import GatewayId, NodeId, Seconds
@@ -64,7 +65,7 @@ class Attendance:
         """Take note of how its workers are; only what differs from the last beat causes work."""
         placed = member.placed
         wanted = strange = unwanted = 0
-        measured = predicted = 0.0
+        work: Work | None = None
         for state in beat.workers:
             worker = placed.get(state.worker)
             if worker is None:
@@ -77,11 +78,11 @@ class Attendance:
             before, worker.state = worker.state, state
             if before is None or _differ(before, state):
                 self._worker_changed(worker, before, state, now)
-            elif state.served > before.served and state.seconds and worker.spec.seconds:
-                measured += state.seconds
-                predicted += worker.spec.seconds
-        if predicted:
-            self._books.paces.tell(beat.node, measured / predicted, now)
+            elif state.served > before.served and state.spent > before.spent and worker.spec.seconds:
+                done = _done(worker, before, state).beyond(self._options.slack)
+                work = done if work is None else work + done
+        if work is not None:
+            self._books.paces.tell(beat.node, member.announcement.host, work, now)
         if strange or member.strays or len(beat.workers) - strange != len(placed):
             self._see_difference(member, beat)
         told = member.told
@@ -249,6 +250,12 @@ class Attendance:
         books.node_leases.forget(node)
         books.asks.append(Assign(Assignment(node=node, term=books.term)))
         del books.nodes[node]
+
+
+def _done(worker: Worker, before: WorkerState, state: WorkerState) -> Work:
+    """What a worker did between two beats."""
+    served = state.served - before.served
+    return Work(served, served * worker.spec.seconds, state.spent - before.spent, state.waited - before.waited)
 
 
 def _differ(before: WorkerState, state: WorkerState) -> bool:

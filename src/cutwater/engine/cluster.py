@@ -134,6 +134,11 @@ class WorkerState(msgspec.Struct, frozen=True, kw_only=True):
     """Share of the last beats' time spent computing, 0 to 1."""
     seconds: Seconds = 0.0
     """Median seconds of computing one request of late; 0: none was computed."""
+    spent: Seconds = 0.0
+    """Computing, since it started."""
+    waited: Seconds = 0.0
+    """Of those, how long it could have computed but others of its host had the cores; 0 where the system does not say.
+    Time during which the worker was stopped, or had used up its own share of the processor, is not among it."""
     fault: Fault | None = None
     """Why it is not READY, if something went wrong."""
 

@@ -27,6 +27,8 @@ class Pace:
         """Running mean of the seconds of a batch."""
         self.busy: Seconds = 0.0
         """Seconds spent computing since the start."""
+        self.waited: Seconds = 0.0
+        """Of those, how long others had the cores."""
         self.computed = 0
         """Requests since the start."""
         self._recent: deque[Seconds] = deque(maxlen=RECENT)
@@ -39,11 +41,12 @@ class Pace:
         """A batch is given away."""
         self.hangs_at = now + self.limit
 
-    def end(self, seconds: Seconds, batch: int) -> None:
-        """It has come back: so many requests were computed in ``seconds``."""
+    def end(self, seconds: Seconds, batch: int, waited: Seconds = 0.0) -> None:
+        """It has come back: so many requests were computed in ``seconds``, ``waited`` for a core included."""
         self.hangs_at, self._warned = None, False
         self.usual = self.usual + WEIGHT * (seconds - self.usual) if self.usual else seconds
         self.busy += seconds
+        self.waited += waited
         self.computed += batch
         self._recent.append(seconds / batch)
 

@@ -75,6 +75,8 @@ class StageSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Requests computed since the start."""
     busy: Seconds = 0.0
     """Seconds spent computing since the start."""
+    waited: Seconds = 0.0
+    """Of those, how long others had the cores."""
     seconds: Seconds = 0.0
     """Median of computing one request, of late."""
 
@@ -137,6 +139,7 @@ class StageWorker:
             late=self._late,
             computed=self._pace.computed,
             busy=self._pace.busy,
+            waited=self._pace.waited,
             seconds=self._pace.median(),
         )
 
@@ -258,7 +261,7 @@ class StageWorker:
 
     def _computed(self, event: Computed, now: Seconds) -> None:
         items, self._computing = self._computing, ()
-        self._pace.end(event.finished - event.started, len(items))
+        self._pace.end(event.finished - event.started, len(items), event.waited)
         # The stage must not idle while results are sent: the next batch starts first.
         if self._queue:
             self._pick(now)

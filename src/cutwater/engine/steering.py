@@ -66,12 +66,18 @@ class CoordinatorOptions(msgspec.Struct, frozen=True, kw_only=True):
     avoid: Seconds = 300.0
     """After a switch that was undone or failed, no voluntary one for so long."""
 
-    slow: float = 1.5
+    slow: float = 2.0
     """A node whose workers take so many times longer than predicted, compared with the fleet, is slow."""
+    slack: Seconds = 1e-3
+    """Of each request's computing, forgiven before it is compared: what is fixed weighs most where a stage is small."""
     slow_for: Seconds = 5.0
-    """A node is slow, or well again, when it has looked so for this long."""
-    smoothing: float = 0.3
-    """Weight of the newest beat in a node's pace."""
+    """A node is slow when it has looked so for this long."""
+    well_for: Seconds = 20.0
+    """A slow node is well again when it has looked so for this long."""
+    evidence: int = 5
+    """Fewest beats of a node that computed, before it is thought slow, or well again."""
+    smoothing: float = 0.2
+    """How much less older work counts in a node's pace with each beat that tells of newer."""
     slow_memory: Seconds = 300.0
     """A slow node that runs nothing counts as well again after so long."""
 

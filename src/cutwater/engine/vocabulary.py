@@ -108,6 +108,8 @@ class Computed(msgspec.Struct, frozen=True, tag=True):
     results: tuple[Result, ...]
     cpu: Seconds = 0.0
     """Processor time of the computing thread."""
+    waited: Seconds = 0.0
+    """How long that thread could have computed, and others had the cores."""
 
 
 class Asked(msgspec.Struct, frozen=True, tag=True):

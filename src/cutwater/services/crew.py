@@ -108,6 +108,8 @@ class Crew:
             queued=pulse.queued,
             busy=pulse.busy,
             seconds=pulse.seconds,
+            spent=pulse.spent,
+            waited=pulse.waited,
         )
 
     def words(self, worker: WorkerId) -> tuple[str, ...]:

@@ -34,6 +34,17 @@ def usable_cores() -> float:
     return min([float(present), *_cpu_quotas()])
 
 
+def throttled() -> int:
+    """How often the control groups of this process have been held back so far, for having used up their quota."""
+    found = 0
+    for folder in _groups("cpu"):
+        facts = folder / "cpu.stat"
+        if facts.exists():
+            lines = (line.split() for line in facts.read_text(encoding="ascii").splitlines())
+            found += sum(int(value) for name, value in lines if name == "nr_throttled")
+    return found
+
+
 def usable_memory() -> int:
     """Bytes this machine has, or the limit of this process's control group if that is less."""
     return min([psutil.virtual_memory().total, *_memory_limits()])

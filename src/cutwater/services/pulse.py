@@ -12,6 +12,7 @@ import msgspec
 from cutwater.drivers.live import clock
 from cutwater.drivers.refusals import Refusals
 from cutwater.engine.stage import StageSnapshot
+from cutwater.services.hardware import throttled
 from cutwater.services.setup import PULSE, Pulse
 from cutwater.units import Seconds
 
@@ -32,6 +33,9 @@ class Pulses:
         self._descriptor = descriptor
         self._last = Pulse()
         self._busy = 0.0
+        self._waited = 0.0
+        """As the stage counts it."""
+        self._throttled = throttled()
         self._at = clock()
         os.set_blocking(descriptor, False)
 
@@ -48,6 +52,8 @@ class Pulses:
             queued=found.queued,
             busy=round(min((found.busy - self._busy) / (now - self._at), 1.0), 3),
             seconds=found.seconds,
+            spent=round(found.busy, 6),
+            waited=round(self._last.waited + self._crowded(found.waited), 6),
             memory=self._last.memory,
             refused=self._refusals.counts,
         )
@@ -58,6 +64,17 @@ class Pulses:
             with contextlib.suppress(BlockingIOError, BrokenPipeError):
                 os.write(self._descriptor, msgspec.json.encode(self._last) + b"\n")
         self.start()
+
+    def _crowded(self, waited: Seconds) -> Seconds:
+        """How long others had the cores since the last pulse.
+
+        One whose control group has used up its share waits too, by the system's books; but nobody else is to blame.
+        """
+        waited, self._waited = waited - self._waited, waited
+        before = self._throttled
+        if waited:
+            self._throttled = throttled()
+        return 0.0 if self._throttled > before else waited
 
 
 def resident() -> int:

@@ -65,6 +65,10 @@ class Pulse(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     """Share of the time since the last pulse spent computing, 0 to 1."""
     seconds: Seconds = 0.0
     """Median of computing one request, of late; 0: none was computed."""
+    spent: Seconds = 0.0
+    """Computing, since it started."""
+    waited: Seconds = 0.0
+    """See `cutwater.engine.cluster.WorkerState.waited`."""
     memory: int = 0
     """Bytes resident."""
     refused: dict[str, int] = {}
