@@ -7,6 +7,7 @@ nothing else goes on. Then all of them with enough in flight to keep every stage
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 
 import msgspec
@@ -148,17 +149,23 @@ async def run_trial(
                 raise outcome
         loaded = record.phase()
     # Too few inputs for a second phase: then the first is all there is to tell.
-    return _fold(plan, alone, loaded if loaded.outcomes else alone, record, options.engine.threads)
+    return fold(
+        plan,
+        alone,
+        loaded if loaded.outcomes else alone,
+        requests=record.requests,
+        failures=record.failures,
+        threads=options.engine.threads,
+    )
 
 
-class _Phase:
+@dataclass
+class Phase:
     """The outcomes with a result of one phase, and when each of them was there."""
 
-    def __init__(self) -> None:
-        self.began = time.perf_counter()
-        self.outcomes: list[Outcome] = []
-        self.moments: list[Seconds] = []
-        self.elapsed = 0.0
+    outcomes: list[Outcome] = field(default_factory=list)
+    moments: list[Seconds] = field(default_factory=list)
+    elapsed: Seconds = 0.0
 
     def throughput(self) -> float:
         """Answers per second once the first tenth is there, so that filling the pipeline is not counted.
@@ -181,7 +188,8 @@ class _Record:
         self.latencies: list[Seconds] = []
         self._on_outcome = on_outcome
         self._asked: deque[Item] = deque()
-        self._phase = _Phase()
+        self._began = time.perf_counter()
+        self._phase = Phase()
 
     def asking(self, inputs: Iterable[Item]) -> Iterator[Feeds | CutwaterError]:
         for item in inputs:
@@ -199,22 +207,26 @@ class _Record:
             self.failures.append(Failed(item.name, outcome.kind, str(outcome)))
         self._on_outcome(item, outcome)
 
-    def phase(self) -> _Phase:
+    def phase(self) -> Phase:
         """The phase that ends now; a new one begins."""
-        ended, self._phase, self.latencies = self._phase, _Phase(), []
-        ended.elapsed = time.perf_counter() - ended.began
+        ended, self._phase, self.latencies = self._phase, Phase(), []
+        now = time.perf_counter()
+        ended.elapsed, self._began = now - self._began, now
         return ended
 
 
-def _fold(plan: Plan, alone: _Phase, loaded: _Phase, record: _Record, threads: int) -> Trial:
+def fold(
+    plan: Plan, alone: Phase, loaded: Phase, *, requests: int, failures: Sequence[Failed] = (), threads: int = 1
+) -> Trial:
+    """What a plan was measured to do, one request at a time and under load; they may be one and the same phase."""
     answered = len(alone.outcomes) + (len(loaded.outcomes) if loaded is not alone else 0)
     latencies = [outcome.latency for outcome in loaded.outcomes] or [float("nan")]
     quantiles = Quantiles(*(float(q) for q in np.quantile(latencies, (0.5, 0.9, 0.99, 1.0))))
     return Trial(
         plan=plan,
-        requests=record.requests,
+        requests=requests,
         answered=answered,
-        failures=tuple(record.failures),
+        failures=tuple(failures),
         elapsed=loaded.elapsed,
         throughput=loaded.throughput(),
         latency=quantiles,
@@ -225,7 +237,7 @@ def _fold(plan: Plan, alone: _Phase, loaded: _Phase, record: _Record, threads: i
     )
 
 
-def _stage_result(plan: Plan, k: int, phase: _Phase, threads: int) -> StageResult:
+def _stage_result(plan: Plan, k: int, phase: Phase, threads: int) -> StageResult:
     stage, expected = plan.stages[k], plan.score.stages[k]
     marks = [outcome.trail[k] for outcome in phase.outcomes]
     work = sum((mark.finished - mark.started) / mark.batch + mark.decode + mark.encode for mark in marks)
@@ -250,7 +262,7 @@ def _computing(mark: Mark, threads: int) -> Seconds:
     return (mark.cpu if threads == 1 else mark.finished - mark.started) / mark.batch
 
 
-def _hop_result(plan: Plan, k: int, phase: _Phase) -> HopResult:
+def _hop_result(plan: Plan, k: int, phase: Phase) -> HopResult:
     """Between two stages both marks are on this machine's one clock, so the hop is what lies between them."""
     expected = plan.score.hops[k]
     trails = [outcome.trail for outcome in phase.outcomes]
