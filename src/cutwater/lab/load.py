@@ -7,7 +7,7 @@ slow service would otherwise leave out just the requests that had to wait (Tene,
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
-from itertools import count, cycle
+from itertools import cycle
 
 import msgspec
 import numpy as np
@@ -153,44 +153,52 @@ def _ended_by(error: CutwaterError) -> Result:
     return Result.LOST if silent or isinstance(error, LinkLost) else Result.FAILED
 
 
-def recovery(
-    attempts: Sequence[Attempt],
-    fault: Seconds,
-    until: Seconds,
-    window: Seconds = 2.0,
-    share: float = 0.95,
-    step: Seconds = 0.1,
-) -> Seconds | None:
-    """How long after a fault the service gave good answers as fast again as it was asked.
+BEFORE: Seconds = 10.0
+"""So long before a fault is what is usual."""
+ONSET: Seconds = 5.0
+"""A backlog that begins later than this after a fault does not come from it."""
+CALM: Seconds = 0.5
+"""A backlog that comes back sooner had not gone."""
 
-    Windows of ``window`` seconds are held against the requests that were due in them: the first one that begins after
-    the fault and has fewer good answers than ``share`` of those is where it faltered, and the first one after that
-    which has enough is where it had recovered. Counting the requests that really came leaves out the chance of the
-    arrivals; one answer is allowed to be late.
+
+def recovery(attempts: Sequence[Attempt], fault: Seconds, until: Seconds) -> Seconds | None:
+    """How long after a fault all that had piled up was done, so that answers come as fast as requests again.
+
+    Requests that are due and have no answer yet are open. While a fault keeps answers away they pile up; it is
+    recovered from when no more of them are open, for `CALM` seconds, than were at most in the `BEFORE` seconds before
+    it. That is later than the moment at which throughput is back: the backlog has been worked off as well.
 
     Args:
         attempts: in any order.
-        fault: when it happened.
+        fault: when it happened, in seconds since the load began.
         until: the next fault, or the end.
-        window: wide enough to hold a few tens of requests.
-        share: of the requests.
-        step: between two windows.
 
     Returns:
-        Seconds; 0 if it never faltered, None if it did not recover before ``until``.
+        Seconds; 0 if nothing piled up, None if it was not done before ``until``.
     """
-    span = (fault - 1.0, until + window)
-    dues = np.sort([each.due for each in attempts if span[0] <= each.due < span[1]])
-    ends = np.sort([each.ended for each in attempts if each.result in GOOD and span[0] <= each.ended < span[1]])
-    faltered = False
-    for k in count():
-        begin = fault + k * step
-        if begin + window > until:
-            return None if faltered else 0.0
-        due = np.searchsorted(dues, begin + window) - np.searchsorted(dues, begin)
-        good = np.searchsorted(ends, begin + window) - np.searchsorted(ends, begin)
-        enough = good + 1 >= share * due
-        if faltered and enough:
-            return k * step
-        faltered = faltered or not enough
-    raise AssertionError("count() never ends")
+    usual, begun, gone = 0, None, None
+    for at, backlog in _backlog(attempts):
+        if at >= until:
+            break
+        if at < fault:
+            usual = max(usual, backlog) if at >= fault - BEFORE else 0
+        elif backlog > usual:
+            if gone is not None and at - gone > CALM:
+                return gone - fault
+            begun, gone = begun if begun is not None else at, None
+            if begun > fault + ONSET:
+                return 0.0
+        elif begun is not None and gone is None:
+            gone = at
+    if begun is None:
+        return 0.0
+    return None if gone is None else gone - fault
+
+
+def _backlog(attempts: Sequence[Attempt]) -> Iterator[tuple[Seconds, int]]:
+    """How many requests are open from when on."""
+    steps = [(each.due, 1) for each in attempts] + [(each.ended, -1) for each in attempts]
+    backlog = 0
+    for at, step in sorted(steps):
+        backlog += step
+        yield at, backlog
