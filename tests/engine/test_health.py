@@ -86,9 +86,11 @@ def test_one_node_alone_is_compared_with_what_was_predicted() -> None:
 
 def test_what_is_fixed_makes_no_small_stage_slow() -> None:
     small = Work(served=1, predicted=195e-6, spent=591e-6, waited=0.0)
-    assert small.beyond(1e-3) == Work(1, 195e-6, 195e-6, 0.0)
+    assert small.beyond(1e-3) is None
+    hopeless = Work(served=1, predicted=195e-6, spent=6e-3, waited=0.0).beyond(1e-3)
+    assert hopeless is not None and round(hopeless.spent, 6) == 5e-3
     large = Work(served=10, predicted=0.1, spent=0.41, waited=0.0).beyond(1e-3)
-    assert round(large.spent, 6) == 0.4
+    assert large is not None and round(large.spent, 6) == 0.4
     faster = Work(served=10, predicted=0.1, spent=0.05, waited=0.0)
     assert faster.beyond(1e-3) == faster
 
@@ -120,3 +122,11 @@ def test_a_slow_node_that_runs_nothing_is_forgiven_in_the_end() -> None:
     assert paces.slowdown(B) > 3.0
     changed = review(paces, 10, {A: work(1.0)}, 100)
     assert changed == [(109, B, False)] and paces.slowdown(B) == 1.0
+
+
+def test_a_slow_node_that_is_left_with_a_small_stage_is_not_thought_well_for_it() -> None:
+    small = Work(served=10, predicted=2e-3, spent=6e-3, waited=0.0)
+    paces = Paces(CoordinatorOptions(slow_memory=100.0))
+    review(paces, 0, {A: work(1.0), B: work(4.0)}, 20)
+    told = {A: work(1.0)} | {B: left for left in [small.beyond(1e-3)] if left is not None}
+    assert review(paces, 20, told, 90) == []

@@ -80,7 +80,7 @@ class Attendance:
                 self._worker_changed(worker, before, state, now)
             elif state.served > before.served and state.spent > before.spent and worker.spec.seconds:
                 done = _done(worker, before, state).beyond(self._options.slack)
-                work = done if work is None else work + done
+                work = work + done if work is not None and done is not None else done or work
         if work is not None:
             self._books.paces.tell(beat.node, member.announcement.host, work, now)
         if strange or member.strays or len(beat.workers) - strange != len(placed):

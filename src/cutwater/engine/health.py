@@ -85,10 +85,15 @@ class Work(msgspec.Struct, frozen=True):
     waited: Seconds
     """Of that, how long others of the host had the cores."""
 
-    def beyond(self, slack: Seconds) -> "Work":
-        """With ``slack`` forgiven for each request, as far as the work took longer than predicted."""
+    def beyond(self, slack: Seconds) -> "Work | None":
+        """With ``slack`` forgiven for each request, as far as the work took longer than predicted.
+
+        None where that covers all: a stage so small does not tell a slow node from one that is well.
+        """
         forgiven = slack * self.served
         own = self.spent - self.waited
+        if max(own - forgiven, self.predicted) < forgiven:
+            return None
         waited = max(self.waited - forgiven, 0.0)
         taken = max(own - forgiven, min(own, self.predicted))
         return Work(self.served, self.predicted, taken + waited, waited)
