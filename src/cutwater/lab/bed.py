@@ -9,6 +9,7 @@ its processor time is limited by a control group where ``cores`` says so. Linux 
 """
 
 import contextlib
+import ctypes
 import os
 import shutil
 import signal
@@ -17,7 +18,7 @@ import sys
 import time
 from asyncio import sleep
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -41,6 +42,8 @@ _NAMES = 40
 _LEAVE: Seconds = 3.0
 """How long processes may take to end when the bed is removed."""
 _LOOK: Seconds = 0.02
+_NEWNET = 0x40000000
+"""CLONE_NEWNET."""
 _JOIN = 'for door; do case "$door" in --) shift; break;; esac; echo $$ > "$door"; shift; done; exec "$@"'
 """Joins the control groups whose doors are the arguments up to ``--``, then becomes the command."""
 
@@ -156,6 +159,17 @@ class Bed:
         options = {"check": True, "text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
         return subprocess.run(self.command(name, command), **options)
 
+    @contextmanager
+    def inside(self, name: str) -> Iterator[None]:
+        """A context in which what this thread opens or starts is on a device's network, or at the switch."""
+        with Path("/proc/thread-self/ns/net").open("rb") as here:
+            with Path("/run/netns", self.namespace(name)).open("rb") as there:
+                _enter(there.fileno())
+            try:
+                yield
+            finally:
+                _enter(here.fileno())
+
     def pids(self, name: str) -> list[int]:
         """What runs on a device."""
         return _pids(self.namespace(name))
@@ -218,6 +232,12 @@ def _check_able() -> None:
         raise Unprivileged(f"a bed of network namespaces needs the programs {', '.join(missing)}; install iproute2")
     if os.geteuid() != 0:
         raise Unprivileged("a bed of network namespaces can be made by root only; run this with sudo")
+
+
+def _enter(descriptor: int) -> None:
+    """Python has a function for it from 3.12 on."""
+    if ctypes.CDLL(None, use_errno=True).setns(descriptor, _NEWNET):
+        raise OSError(ctypes.get_errno(), "setns")
 
 
 def _ip(*words: str) -> str:

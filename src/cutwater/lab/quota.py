@@ -1,4 +1,4 @@
-"""Quota: a control group of this machine whose processes get a share of a core, however idle the others are.
+"""Quota: a control group of this machine whose processes get a share of a core, however idle or busy the others are.
 
 Version 1 and 2 of control groups look alike from here: a folder, a file with the limit, a file to join by.
 """
@@ -17,6 +17,9 @@ PERIOD_US = 10_000
 slowed down by far less than four times: most of it fits in what a period grants at once."""
 LEAST_US = 1_000
 """What the kernel grants at least in each period."""
+WEIGHT = 20
+"""How many times more the group counts than another, as long as it keeps within its quota: a device's processor is its
+own, and slow because it is, not because of what else runs on this machine."""
 _ROOT = Path("/sys/fs/cgroup")
 _OWN = Path("/proc/self/cgroup")
 
@@ -47,6 +50,7 @@ class Quota:
         try:
             quota.folder.mkdir(exist_ok=True)
             quota.limit(cores)
+            quota._weigh()
         except OSError as error:
             raise Unprivileged(
                 f"{quota.folder}: cannot make a control group with a limit on its processor time ({error.strerror}); "
@@ -65,6 +69,12 @@ class Quota:
             self._write("cpu.cfs_quota_us", "-1")
             self._write("cpu.cfs_period_us", str(period))
             self._write("cpu.cfs_quota_us", str(granted))
+
+    def _weigh(self) -> None:
+        if self.unified:
+            self._write("cpu.weight", str(100 * WEIGHT))
+        else:
+            self._write("cpu.shares", str(1024 * WEIGHT))
 
     @property
     def door(self) -> Path:
