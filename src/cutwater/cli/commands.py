@@ -24,6 +24,7 @@ COMMANDS = {
     "node": "cutwater.cli.node:app",
     "config": "cutwater.cli.config:app",
     "drill": "cutwater.cli.drill:drill",
+    "soak": "cutwater.cli.soak:soak",
     "simulate": "cutwater.cli.simulate:simulate",
     "replay": "cutwater.cli.replay:replay_trace",
     "story": "cutwater.cli.story:story",

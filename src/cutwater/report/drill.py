@@ -1,14 +1,16 @@
 """Tables of a drill: its conditions, what went wrong and who noticed, what came of the requests, and the criteria."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.console import RenderableType
 from rich.markup import escape
+from rich.table import Table
 
 from cutwater.lab.drill import Injected, Spread, Verdict
 from cutwater.lab.drills.conduct import Conditions, Report
+from cutwater.lab.soak import Trend
 from cutwater.report.table import filled, table
-from cutwater.units import format_seconds
+from cutwater.units import format_bytes, format_seconds
 
 
 def drill_parts(report: Report) -> Iterator[RenderableType]:
@@ -81,3 +83,18 @@ def _spread(spread: Spread) -> tuple[str, str]:
         return "-", "-"
     never = f", {spread.missing} never" if spread.missing else ""
     return format_seconds(spread.median), format_seconds(spread.most) + never
+
+
+def trends_table(trends: Sequence[Trend]) -> Table:
+    """One row per process and thing it holds."""
+    made = table("\nPer hour", "process", "what", "on average", "slope", "within", "flat")
+    for each in trends:
+        show = format_bytes if each.what == "memory" else _count
+        flat = "[green]yes[/]" if each.flat else "[red]no[/]"
+        slope = f"{'-' if each.slope < 0 else '+'}{show(abs(each.slope))}"
+        made.add_row(escape(each.process), each.what, show(each.level), slope, f"±{show(each.margin)}", flat)
+    return made
+
+
+def _count(value: float) -> str:
+    return f"{value:.3g}"

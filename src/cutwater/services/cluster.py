@@ -5,8 +5,9 @@ Level-triggered: bringing up starts what is missing and leaves alone what runs; 
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import msgspec
@@ -40,6 +41,15 @@ _FAREWELL: Seconds = 3.0
 Tell = Callable[[str], None]
 
 
+class Place(NamedTuple):
+    """Where a process runs that does not simply run here, such as in a network namespace of its own."""
+
+    command: Callable[[tuple[str, ...]], tuple[str, ...]]
+    """The command that runs a command there."""
+    settings: Callable[[Settings], Settings]
+    """What it is told, as that has to be there."""
+
+
 class Brought(NamedTuple):
     """What bringing up did."""
 
@@ -60,9 +70,12 @@ class Taken(NamedTuple):
 class LocalCluster:
     """The processes of one home."""
 
-    def __init__(self, home: Home, tell: Tell = lambda what: None) -> None:
-        """``tell`` is called with what is about to happen."""
+    def __init__(
+        self, home: Home, tell: Tell = lambda what: None, places: Mapping[str, Place] = MappingProxyType({})
+    ) -> None:
+        """``tell`` is called with what is about to happen; ``places``: process -> where it runs, if not here."""
         self.home = home
+        self._places = places
         self.membership = Membership(home.folder)
         self._tell = tell
 
@@ -182,8 +195,11 @@ class LocalCluster:
         told_ = told(name, settings, self.home, url)
         if not settings.fabric.url:
             told_ = msgspec.structs.replace(told_, fabric=self.membership.access(told_.fabric, name))
+        command = python(MODULES[role_of(name)], str(path))
+        if (place := self._places.get(name)) is not None:
+            command, told_ = place.command(command), place.settings(told_)
         write_handover(path, told_)
-        recipe = self._recipe(name, python(MODULES[role_of(name)], str(path)), settings)
+        recipe = self._recipe(name, command, settings)
         await start(recipe, settings.cluster.start_limit)
         started.append(name)
 

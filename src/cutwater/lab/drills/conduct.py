@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
 
@@ -14,6 +14,7 @@ from cutwater.drivers.sim.workload import parse_arrivals
 from cutwater.engine.cluster import BEAT, DeploySpec
 from cutwater.lab.adding import Added
 from cutwater.lab.drill import Findings, Injected, Kind, Verdict, judge, schedule
+from cutwater.lab.drills.apart import apart, nodes_apart, places
 from cutwater.lab.drills.hands import Hands
 from cutwater.lab.drills.scene import Say, Scene, scene
 from cutwater.lab.load import GOOD
@@ -111,9 +112,14 @@ async def conduct(
 async def _staged(
     options: DrillOptions, home: Home, settings: Settings, added: Added, say: Say
 ) -> AsyncIterator[tuple[Scene, Hands]]:
-    cluster = LocalCluster(home, say)
-    async with scene(home, settings, cluster, added, options.spec, say) as stage:
-        yield stage, Hands(stage, Random(options.seed))
+    with ExitStack() as stack:
+        bed = None
+        if options.kind is Kind.PARTITION:
+            bed = stack.enter_context(nodes_apart(settings.cluster.nodes))
+            settings = apart(settings, bed)
+        cluster = LocalCluster(home, say, places(bed) if bed is not None else {})
+        async with scene(home, settings, cluster, added, options.spec, say) as stage:
+            yield stage, Hands(stage, Random(options.seed), bed)
 
 
 async def _perform(
