@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 from fabric_bed import NatsBed, story
 
@@ -205,38 +204,6 @@ async def test_a_beat_in_another_nodes_name_reaches_nobody(cluster: Cluster) -> 
         await node.publish("beat.node.pi-b", b"forged")
         await node.publish("beat.node.pi-a", b"own")
         assert await beats.get() == Message("beat.node.pi-a", b"own")
-
-
-@story
-async def test_a_member_cannot_have_the_server_speak_for_another(cluster: Cluster) -> None:
-    """A consumer delivers where its maker may not publish; whoever listens there does not take it for a message."""
-    beats: asyncio.Queue[Message] = asyncio.Queue()
-    asked: list[Message] = []
-    async with cluster.of("coordinator-1") as boss, cluster.of("pi-a") as node:
-        await boss.subscribe("beat.node.*", beats.put)
-
-        async def command(message: Message) -> bytes:
-            asked.append(message)
-            return b"done"
-
-        await boss.serve("ask.coordinator", command)
-        state = await node.keys(STATE)
-        await state.put("node.pi-a", b"revoke pi-b")
-        line = node._line.connection
-        for name, target, group in (("c1", "beat.node.pi-b", ""), ("c2", "ask.coordinator", "servers")):
-            key = f"$KV.{STATE}.node.pi-a"
-            made = {"deliver_subject": target, "deliver_policy": "all", "ack_policy": "none", "filter_subject": key}
-            made |= {"deliver_group": group} if group else {}
-            wish = {"stream_name": f"KV_{STATE}", "config": {"name": name, **made}}
-            answer = await line.request(f"$JS.API.CONSUMER.CREATE.KV_{STATE}.{name}.{key}", msgspec.json.encode(wish))
-            assert b"error" not in answer.data, "the server itself does not mind"
-            manager = boss._line.jetstream
-            while (await manager.consumer_info(f"KV_{STATE}", name)).delivered.consumer_seq == 0:
-                pass  # each look is a word with the server, who delivers meanwhile
-        await boss.request("ask.coordinator", b"status")
-        await node.publish("beat.node.pi-a", b"own")
-        assert await beats.get() == Message("beat.node.pi-a", b"own")
-        assert [message.data for message in asked] == [b"status"]
 
 
 def test_a_seed_that_is_none_is_refused(tmp_path: Path) -> None:

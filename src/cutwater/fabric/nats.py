@@ -29,7 +29,7 @@ from cutwater.fabric.inbox import Inbox
 from cutwater.fabric.nats_keys import NatsKeys
 from cutwater.fabric.nats_line import Connection, Line, NatsOptions, plainly
 from cutwater.fabric.nats_queue import NatsQueue
-from cutwater.fabric.subjects import check_label, check_name, matches
+from cutwater.fabric.subjects import check_label, check_name
 from cutwater.units import Seconds
 
 FAULT = "Cutwater-Fault"
@@ -84,8 +84,6 @@ class NatsFabric:
         inbox = Inbox(pattern, told)
 
         async def put(message: Msg) -> None:
-            if _is_misled(pattern, message):
-                return
             inbox.put(Message(message.subject, message.data))
 
         return await self._stand(_Standing(self._standing, pattern, group, put, inbox.close))
@@ -110,8 +108,6 @@ class NatsFabric:
         tasks: set[asyncio.Task[None]] = set()
 
         async def begin(message: Msg) -> None:
-            if _is_misled(subject, message):
-                return
             task = asyncio.create_task(_answer(handler, message), name=f"answer {subject}")
             tasks.add(task)
             task.add_done_callback(tasks.discard)
@@ -194,18 +190,6 @@ class _Standing:
             except nats.errors.Error:
                 _log.debug("the subscription to %s has ended with its connection", self.subject)
         await self._end()
-
-
-def _is_misled(pattern: str, message: Msg) -> bool:
-    """Whether the server brings what was never published on this subject.
-
-    A user may have a consumer deliver its own keys wherever it wants, also where it may not publish; what is delivered
-    keeps the key as its subject.
-    """
-    if matches(pattern, message.subject):
-        return False
-    _log.warning("refused (permission): %s came as %s", message.subject, pattern)
-    return True
 
 
 async def _answer(handler: Handler, message: Msg) -> None:
