@@ -84,6 +84,7 @@ def test_a_deployment_comes_up_from_its_last_stage_is_probed_serves_and_goes() -
     assert story.tell(Planned(model="m", ticket=1, blueprint=MADE), at=13.5) == [
         Tell("rolling-out", "m", "epoch 1: deployed"),
         Save(record((1, EpochPhase.STARTING), next_epoch=2)),
+        Assign(Assignment(node=A, term=1, coming=("m-0",))),  # to be fetched while the stage after it loads
         assign(B, "m.1.0.1.0"),
     ]
     story.runs("b", "m.1.0.1.0", phase=Phase.LOADING)
@@ -180,7 +181,8 @@ def test_what_was_lost_on_the_way_is_said_again() -> None:
     assert story.gateway(at=12.5) == [table("1.1")]  # nor the gateway the table it was sent
     assert story.gateway(at=12.8) == []
     story.runs("a", "n.7.0.0.0")
-    assert story.beat("a", at=12.9) == [assign(A)]  # and this one nobody wants
+    told = Assign(Assignment(node=A, term=1, coming=("m-0",)))
+    assert story.beat("a", at=12.9) == [told]  # and this one nobody wants
 
 
 def test_a_changed_wish_replaces_the_live_epoch_and_the_old_one_serves_until_then() -> None:

@@ -63,6 +63,15 @@ class Story:
         return {state.worker: state.phase for state in self.machine.snapshot().workers}
 
 
+def test_what_will_be_wanted_is_fetched_in_advance_and_started_when_it_is_wanted() -> None:
+    story = Story()
+    coming = Assignment(node=NODE, term=1, coming=("blob-w1",))
+    assert story.tell(Assigned(coming), at=1.0) == [Fetch("blob-w1")]
+    assert story.tell(Fetched("blob-w1", NO_BLOB), at=2.0) == []
+    assert story.tell(wanted(W1), at=3.0) == [Fetch("blob-w1"), Report()]
+    assert story.tell(Fetched("blob-w1"), at=3.1) == [Start(W1), Report()]
+
+
 def test_a_wanted_worker_is_fetched_started_and_serves_until_it_is_not_wanted() -> None:
     story = Story()
     assert story.tell(wanted(W1), at=1.0) == [Fetch("blob-w1"), Report()]

@@ -111,6 +111,8 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     term: int
     """The coordinator's lease; an assignment of an earlier term than one seen before is ignored."""
     workers: tuple[WorkerSpec, ...] = ()
+    coming: tuple[str, ...] = ()
+    """Blobs of workers that it will be assigned next, to be fetched in advance."""
 
 
 class WorkerState(msgspec.Struct, frozen=True, kw_only=True):

@@ -167,6 +167,8 @@ class Keeper:
         for name, spec in self._wanted.items():
             if name not in self._charges:
                 self._take_on(spec, now)
+        for blob in assignment.coming:
+            self._fetch(blob)
 
     def _take_on(self, spec: WorkerSpec, now: Seconds) -> None:
         self._charges[spec.worker] = _Charge(spec, now)

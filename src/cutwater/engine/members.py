@@ -21,7 +21,7 @@ class Member:
     """One node; changed only by the `Coordinator`."""
 
     __slots__ = (
-        "announcement", "beat", "draining", "placed", "sent_at", "standing", "strays", "told",
+        "announcement", "awaits", "beat", "draining", "placed", "sent_at", "standing", "strays", "told",
     )  # fmt: skip
 
     def __init__(self, announcement: Announcement, standing: Standing) -> None:
@@ -36,6 +36,8 @@ class Member:
         """Workers it runs that nobody knows."""
         self.told: tuple[WorkerSpec, ...] | None = None
         """The assignment last written; None: by an earlier coordinator, if at all."""
+        self.awaits: frozenset[str] = frozenset()
+        """The blobs it was last told to fetch in advance."""
         self.sent_at = 0.0
 
     @property
@@ -56,6 +58,11 @@ class Member:
     def wanted(self) -> tuple[WorkerSpec, ...]:
         """What it shall run now."""
         return tuple(worker.spec for worker in self.placed.values() if worker.wanted)
+
+    def coming(self) -> tuple[str, ...]:
+        """Blobs of what it shall run as soon as later stages serve."""
+        blobs = (worker.spec.blob for worker in self.placed.values() if worker.coming)
+        return tuple(dict.fromkeys(blobs))
 
     def load(self, model: str) -> float:
         """Share of its cores that the workers of other models use."""

@@ -67,6 +67,11 @@ class Worker:
             return self.stage >= self.epoch.frontier[self.chain]
         return phase is not EpochPhase.GONE
 
+    @property
+    def coming(self) -> bool:
+        """Whether its node shall run it later."""
+        return self.epoch.phase is EpochPhase.STARTING and not self.wanted
+
 
 class Epoch:
     """One blueprint being brought up, in use, or on its way out; changed only by the `Coordinator`."""

@@ -44,10 +44,14 @@ class Writing:
             member = self._books.nodes.get(node)
             if member is None or member.standing is Standing.UNKNOWN:
                 continue  # what it runs is not known yet; it may be more than this coordinator would want
-            wanted = () if node in self._books.revoked else member.wanted()
-            if member.told is None or [w.worker for w in wanted] != [w.worker for w in member.told]:
+            revoked = node in self._books.revoked
+            wanted, coming = ((), ()) if revoked else (member.wanted(), member.coming())
+            news = member.told is None or [w.worker for w in wanted] != [w.worker for w in member.told]
+            if news or not member.awaits.issuperset(coming):
+                member.awaits = frozenset(coming)
                 member.told, member.sent_at = wanted, now
-                commands.append(Assign(Assignment(node=node, term=self._books.term, workers=wanted)))
+                told = Assignment(node=node, term=self._books.term, workers=wanted, coming=coming)
+                commands.append(Assign(told))
         self._books.stale_nodes.clear()
         return commands
 
