@@ -1,6 +1,6 @@
 """From the nodes of a cluster, as a coordinator sees them, to the Fleet a plan is made for."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import permutations
 
 import msgspec
@@ -15,6 +15,8 @@ UNMEASURED_BANDWIDTH = 12.5e6
 """Bytes per second of a link between two machines that nobody has measured yet: 100 Mbit/s."""
 UNMEASURED_LATENCY: Seconds = 1e-3
 """One way."""
+_NAMED = 3
+"""Nodes by which a host is called."""
 _LEAST_SHARE = 0.05
 """Of a core, left to a worker however busy the others are: a plan must say how slow, not that it is impossible."""
 
@@ -38,20 +40,31 @@ def fleet_of(command: MakePlan, views: Sequence[NodeView], profile: Profile) -> 
         cores[host] = max(cores.get(host, 1), hardware.cores)
         taken[host] = taken.get(host, 0.0) + view.load * hardware.cores
     source = gateway_name(command.source)
+    names = _host_names(cores, views)
     gateway = Node(
         name=source,
-        host=command.source_host,
+        host=names[command.source_host],
         stages=False,
         cores=cores[command.source_host],
         speed=_source_speed(command, views),
     )
     return Fleet(
-        nodes=(gateway, *(_node(view, command, cores, taken) for view in views)),
+        nodes=(gateway, *(_node(view, command, names, cores, taken) for view in views)),
         source=source,
         links=_links(command, views),
         local=LOCAL_LINK if profile.local is None else Link(**msgspec.structs.asdict(profile.local)),
-        hosts={host: max(1, round(count - taken.get(host, 0.0))) for host, count in cores.items()},
+        hosts={names[host]: max(1, round(count - taken.get(host, 0.0))) for host, count in cores.items()},
     )
+
+
+def _host_names(hosts: Iterable[str], views: Sequence[NodeView]) -> dict[str, str]:
+    """What a plan calls each host: by its nodes, for its own identity says nothing to people."""
+    names = {}
+    for host in hosts:
+        nodes = sorted(view.announcement.node for view in views if view.announcement.host == host)
+        more = f" and {len(nodes) - _NAMED} more" if len(nodes) > _NAMED else ""
+        names[host] = f"of {', '.join(nodes[:_NAMED])}{more}" if nodes else "of the gateway"
+    return names
 
 
 def choose(views: Sequence[NodeView], most: int, always: Collection[NodeId] = ()) -> list[NodeView]:
@@ -73,7 +86,9 @@ def _source_speed(command: MakePlan, views: Sequence[NodeView]) -> float:
     return max(here) / command.record.speed if here else 1.0
 
 
-def _node(view: NodeView, command: MakePlan, cores: dict[str, int], taken: dict[str, float]) -> Node:
+def _node(
+    view: NodeView, command: MakePlan, names: dict[str, str], cores: dict[str, int], taken: dict[str, float]
+) -> Node:
     told = view.announcement
     free_cores = cores[told.host] - taken[told.host]
     share = min(1.0, max(free_cores, _LEAST_SHARE))
@@ -82,7 +97,7 @@ def _node(view: NodeView, command: MakePlan, cores: dict[str, int], taken: dict[
         cores=cores[told.host],
         memory=max(view.free, 0),
         speed=told.hardware.speed / max(view.slowdown, 1e-3) / command.record.speed * share,
-        host=told.host,
+        host=names[told.host],
     )
 
 
