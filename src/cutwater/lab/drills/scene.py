@@ -65,7 +65,9 @@ class Scene:
 
     async def renew(self) -> None:
         """Ask for the same model in a new epoch. Raises NoReply where nobody leads."""
-        self.spec = msgspec.structs.replace(self.spec, window=self.spec.window + 1)
+        # All nodes by name are no others than any node, but another wish.
+        nodes = () if self.spec.nodes else tuple(sorted(self.watch.nodes))
+        self.spec = msgspec.structs.replace(self.spec, nodes=nodes)
         await led(self.fabric, Deploy(self.spec))
 
     def nodes(self) -> list[NodeId]:
