@@ -1,69 +1,143 @@
-"""`cutwater demo`: the main job on real input, in one command."""
+"""`cutwater demo`: a cluster on this machine, a node killed in the middle of a stream, and every answer right."""
 
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
+from rich.markup import escape
 
-from cutwater.cli.console import messages, print_json, progress, results, write_file
-from cutwater.cli.live import LiveView
-from cutwater.cli.options import Json
-from cutwater.lab.demo import Demo, prepare_demo
-from cutwater.lab.trial import Trial
-from cutwater.report.demo_page import VERDICT_HEADERS, add_verdicts, verdict_rows
+from cutwater.cli.console import messages, print_json, results, write_file
+from cutwater.cli.options import Json, parse_timeout
+from cutwater.lab.demo.claims import Claim, claims
+from cutwater.lab.demo.exam import prepare_exam
+from cutwater.lab.demo.run import Audience, Glance, Played, play
+from cutwater.report.demo_page import VERDICT_HEADERS, demo_page, disturbance, throughput_picture, verdict_rows
 from cutwater.report.table import filled
-from cutwater.report.tables import plan_summary, plan_table, trial_tables
-from cutwater.report.trial_page import trial_page
+from cutwater.report.tables import plan_summary, trial_tables
+from cutwater.services.home import Home
+from cutwater.units import Seconds, format_seconds
 from cutwater.zoo.packages import default_cache
+
+EVERY: Seconds = 2.0
+"""How often it is said how the stream stands where nobody looks through a terminal."""
 
 
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the page.")] = Path("demo"),
-    repeat: Annotated[int, typer.Option(min=1, help="How many times each picture goes through.")] = 50,
+    steady: Annotated[
+        str, typer.Option(help="How long pictures stream before the kill, and after the survivors took over.")
+    ] = "6 s",
     json: Json = False,
 ) -> None:
-    """Cut a trained classifier into three stages, stream twenty labelled pictures through them, and show the result.
+    """Bring up a cluster of three nodes, deploy a trained classifier over them, stream twenty labelled pictures, kill a
+    node with -9 in the middle, and show that every answer came and is right; then take everything down.
 
-    Ends with 1 unless every answer equals the uncut model's.
+    Ends with 1 unless every answer came once and equals the uncut model's, the survivors took over by a plan of their
+    own, and nothing is left running.
     """
+    seconds = parse_timeout(steady)
     messages.print("fetching weights and pictures, building the model")
-    ready = prepare_demo(default_cache(), repeat)
-    with progress("planning") as report:
-        plan = ready.plan(default_cache(), report)
-    if not json:
-        results.print(plan_table(plan))
-        results.print(plan_summary(plan))
-    with LiveView(plan, ready.items.total) as view:
-        trial = ready.run(plan, view.show)
-    path = _write_page(ready, trial, out)
-    _tell(ready, trial, path, json)
-    if trial.failures or not all(verdict.equal for verdict in ready.verdicts.values()):
-        raise typer.Exit(1)
+    exam = prepare_exam(default_cache())
+    with _own_home() as home:
+        with _stage() as audience:
+            played = play(exam, home, default_cache(), seconds, audience)
+        held = claims(played)
+        page = out / "index.html"
+        out.mkdir(parents=True, exist_ok=True)
+        write_file(page, demo_page(played, held).render())
+        write_file(out / "throughput.svg", throughput_picture(played.streamed))
+        if json:
+            print_json(_facts(played, held, page))
+        else:
+            _tell(played, held, page)
+        if not all(claim.holds for claim in held):
+            shutil.copytree(home.logs, out / "logs", dirs_exist_ok=True)
+            messages.print(f"[red]not everything held[/]; the logs of the cluster are in {escape(str(out / 'logs'))}")
+            raise typer.Exit(1)
 
 
-def _write_page(ready: Demo, trial: Trial, out: Path) -> Path:
-    page = trial_page(ready.graph, ready.lattice, trial)
-    add_verdicts(page, ready.verdicts.values())
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "index.html"
-    write_file(path, page.render())
-    return path
+@contextmanager
+def _own_home() -> Iterator[Home]:
+    """A home that nobody else uses, gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="cutwater-demo-") as folder:
+        yield Home(Path(folder).resolve())
 
 
-def _tell(ready: Demo, trial: Trial, path: Path, json: bool) -> None:
-    verdicts = list(ready.verdicts.values())
-    right, equal = sum(verdict.right for verdict in verdicts), sum(verdict.equal for verdict in verdicts)
-    if json:
-        facts = msgspec.to_builtins(trial)
-        del facts["trails"]
-        print_json({**facts, "pictures": len(verdicts), "right": right, "equal": equal, "page": str(path)})
-        return
-    marked = [[{True: "yes", False: "no"}.get(cell, cell) for cell in row] for row in verdict_rows(verdicts)]  # type: ignore[call-overload]
+@contextmanager
+def _stage() -> Iterator[Audience]:
+    """Tells what happens as it happens: steps as commands, the stream in a line that changes."""
+    told = 0.0
+    with messages.status("") as status:
+
+        def glance(seen: Glance) -> None:
+            nonlocal told
+            status.update(_line(seen))
+            if not messages.is_terminal and seen.elapsed >= told + EVERY:
+                told = seen.elapsed
+                messages.print(_line(seen))
+
+        def step(command: str) -> None:
+            status.update("")
+            messages.print(f"[bold]$ {escape(command)}[/]")
+
+        yield Audience(
+            step=step,
+            tell=lambda what: messages.print(f"  {escape(what)}", soft_wrap=True),
+            progress=lambda what, share: status.update(f"measuring {escape(what)}: {share:.0%}"),
+            glance=glance,
+        )
+
+
+def _line(seen: Glance) -> str:
+    degraded = f", {seen.degraded} of them by the gateway itself" if seen.degraded else ""
+    failed = f", [red]{seen.failed} failed[/]" if seen.failed else ""
+    return f"{seen.elapsed:5.1f} s  {seen.rate:6.1f} answers/s  {seen.answered} answered{degraded}{failed}"
+
+
+def _tell(played: Played, held: list[Claim], page: Path) -> None:
+    verdicts = list(played.exam.verdicts.values())
+    marked = [[{True: "yes", False: "no"}.get(cell, cell) if isinstance(cell, bool) else cell for cell in row]
+              for row in verdict_rows(verdicts)]  # fmt: skip
     results.print()
     results.print(filled("Pictures", VERDICT_HEADERS, marked))
-    for made in trial_tables(trial):
-        results.print()
-        results.print(made)
-    results.print(f"\n{right} of {len(verdicts)} right at top-1, {equal} of {len(verdicts)} equal to the uncut model")
-    results.print(f"the cut model and the timeline of requests: {path}")
+    for title, trial in (("Before the kill", played.streamed.before), ("By the survivors", played.streamed.after)):
+        if trial is not None:
+            results.print(f"\n[bold]{title}[/]: {escape(plan_summary(trial.plan))}")
+            for made in trial_tables(trial):
+                results.print()
+                results.print(made)
+    results.print()
+    results.print(
+        filled("What had to hold", ("", "", ""), [(c.what, "yes" if c.holds else "NO", c.seen) for c in held])
+    )
+    results.print(f"\n{disturbance(played.streamed)}")
+    results.print(f"all of it in {format_seconds(played.took)}; with pictures: {page}")
+
+
+def _facts(played: Played, held: list[Claim], page: Path) -> dict[str, object]:
+    streamed, since = played.streamed, played.streamed.killed
+    moments = {"missed": streamed.missed, "planned": streamed.planned, "switched": streamed.switched}
+    trials = {"before": streamed.before, "after": streamed.after}
+    facts = {name: msgspec.to_builtins(trial) for name, trial in trials.items() if trial is not None}
+    for each in facts.values():
+        del each["trails"]
+    return {
+        "claims": [claim._asdict() for claim in held],
+        "asked": streamed.asked,
+        "answered": len(streamed.answers),
+        "degraded": streamed.degraded,
+        "retried": streamed.tally.retried if streamed.tally is not None else None,
+        "duplicated": streamed.repeated,
+        "victim": streamed.victim,
+        "silence": streamed.silence[1] - streamed.silence[0],
+        "seconds_after_kill": {name: at - since for name, at in moments.items() if at is not None},
+        "cores_taken_by_others": {"before": streamed.taken[0], "after": streamed.taken[1]},
+        **facts,
+        "elapsed": played.took,
+        "page": str(page),
+    }

@@ -7,6 +7,8 @@ from html import escape
 from importlib import resources
 
 _STYLE = resources.files(__package__).joinpath("page.css").read_text(encoding="utf-8")
+_SHORT = 24
+"""Letters of a cell that stay on one line."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,11 @@ class Page:
         """The start of a section."""
         self._parts.append(f"<h2>{escape(text)}</h2>")
         if explanation:
-            self._parts.append(f"<p>{escape(explanation)}</p>")
+            self.paragraph(explanation)
+
+    def paragraph(self, text: str) -> None:
+        """Plain text."""
+        self._parts.append(f"<p>{escape(text)}</p>")
 
     def picture(self, svg: str) -> None:
         """An SVG document, inlined."""
@@ -70,4 +76,5 @@ def _cell(value: object) -> str:
             data = base64.b64encode(jpeg).decode()
             return f'<td><img alt="{escape(name)}" src="data:image/jpeg;base64,{data}"></td>'
         case _:
-            return f"<td>{escape(str(value))}</td>"
+            kind = ' class="short"' if len(str(value)) <= _SHORT else ""
+            return f"<td{kind}>{escape(str(value))}</td>"
