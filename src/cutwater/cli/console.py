@@ -42,3 +42,28 @@ def progress(title: str) -> Iterator[Callable[[str, float], None]]:
             bar.update(task, description=f"{title}: {what}", completed=share)
 
         yield report
+
+
+Speak = Callable[[str], None]
+
+
+@contextmanager
+def speaking(rarely: int) -> Iterator[tuple[Speak, Speak]]:
+    """Two ways to tell of something long: what is done now, and how it stands.
+
+    On a terminal both are one line at the bottom that is written over; elsewhere each thing that is done gets a line of
+    its own, and every ``rarely``-th time how it stands.
+    """
+    if messages.is_terminal:
+        with messages.status("starting") as status:
+            yield status.update, status.update
+        return
+    times = 0
+
+    def stands(text: str) -> None:
+        nonlocal times
+        times += 1
+        if times % rarely == 0:
+            messages.print(text, markup=False, soft_wrap=True)
+
+    yield lambda text: messages.print(text, markup=False, soft_wrap=True), stands

@@ -7,7 +7,7 @@ import msgspec
 import typer
 from rich.markup import escape
 
-from cutwater.cli.console import messages, print_json, results, write_file
+from cutwater.cli.console import messages, print_json, results, speaking, write_file
 from cutwater.cli.flags import with_settings
 from cutwater.cli.options import Json, parse_timeout
 from cutwater.drivers.loop import run
@@ -27,6 +27,8 @@ from cutwater.zoo.packages import default_cache
 
 KEPT = 0.5
 """Share of the capacity that is offered, unless something else is asked for."""
+RARELY = 30
+"""Seconds between two lines of progress where there is no terminal."""
 
 
 @with_settings("cluster", "node", "gateway", "coordinator")
@@ -73,16 +75,12 @@ def drill(
         spec=spec,
     )
     home = Home(resolved.home / f"drill-{kind}")
-    with messages.status("starting") as status:
+    with speaking(RARELY) as (done, stands):
 
         def progress(now: Seconds, stage: Scene, faults: list[Injected]) -> None:
-            status.update(said(now, options.duration, stage, faults))
+            stands(said(now, options.duration, stage, faults))
 
-        report = run(
-            conduct(
-                options, home, _settings(resolved.settings, kind), added, lambda what: status.update(what), progress
-            )
-        )
+        report = run(conduct(options, home, _settings(resolved.settings, kind), added, done, progress))
     _print(report, out, json)
     if not report.verdict.held:
         raise typer.Exit(1)

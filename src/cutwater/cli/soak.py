@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from cutwater.cli.console import messages, print_json, results, write_file
+from cutwater.cli.console import print_json, results, speaking, write_file
 from cutwater.cli.flags import with_settings
 from cutwater.cli.options import Json
 from cutwater.drivers.loop import run
@@ -24,6 +24,8 @@ from cutwater.settings.resolve import Resolved
 from cutwater.units import Seconds, parse_seconds
 from cutwater.zoo.packages import default_cache
 
+RARELY = 60
+"""Seconds between two lines of progress where there is no terminal."""
 SAMPLES = 240
 """How often each process is looked at."""
 
@@ -51,13 +53,13 @@ def soak(
     options = DrillOptions(Kind.NONE, every=duration, duration=duration, seed=seed, rate=rate, spec=spec)
     sampler = Sampler(duration / SAMPLES)
     home = Home(resolved.home / "soak")
-    with messages.status("starting") as status:
+    with speaking(RARELY) as (done, stands):
 
         def progress(now: Seconds, stage: Scene, faults: list[Injected]) -> None:
             sampler.look(now, stage)
-            status.update(said(now, duration, stage, faults))
+            stands(said(now, duration, stage, faults))
 
-        report = run(conduct(options, home, resolved.settings, added, lambda what: status.update(what), progress))
+        report = run(conduct(options, home, resolved.settings, added, done, progress))
     found = trends(sampler.samples)
     flat = bool(found) and all(each.flat for each in found)
     facts = {
