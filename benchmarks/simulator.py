@@ -66,6 +66,7 @@ def _deploy(cluster: SimCluster) -> None:
 def _timed(cluster: SimCluster) -> tuple[Figures, float, float]:
     gc.collect()
     gc.freeze()
+    gc.set_threshold(100_000)  # what a run leaves behind has hardly any cycles
     began, worked = time.perf_counter(), time.process_time()
     cluster.world.settle(1e9)
     return cluster.world.figures(), time.perf_counter() - began, time.process_time() - worked

@@ -71,3 +71,12 @@ def test_a_dead_process_does_nothing_any_more():
     process.resume()
     process.loop.add(0.0, lambda _: done.append(clock.now), None)
     assert (done, told) == ([], ["dead"])
+
+
+def test_jobs_that_had_a_core_each_still_end_when_others_crowd_in_again_and_again():
+    clock = Clock()
+    host = Host(clock, "h", 1)
+    # Each time one is alone, then joined by a longer one: the shared rate is the same as the time before.
+    starts = [(0.0, 1.0), (0.5, 2.0), (10.0, 1.0), (10.5, 2.0)]
+    assert finish_times(host, clock, starts) == [1.5, 3.0, 11.5, 13.0]
+    assert round(host.busy, 9) == 6.0

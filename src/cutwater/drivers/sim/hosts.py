@@ -3,7 +3,8 @@
 All that runs on a host gets on at the same rate: its share of the cores where more wants to run than there are, and
 slower by up to the measured contention while other cores are busy. So one virtual time per host, which passes at that
 rate, says when everything is done (processor sharing; Kleinrock, "Queueing Systems" vol. 2, 1976, section 4.4).
-Most of a simulation's time is spent here; so a job is a list, and what would be small methods is written out.
+As long as everything has a core for itself, each job simply ends when it would end alone, and nothing is reckoned.
+Much of a simulation's time is spent here; so a job is a list, and what would be small methods is written out.
 """
 
 from heapq import heappop, heappush
@@ -42,16 +43,31 @@ class Host:
         self._rate = 1.0
         self._virtual = 0.0
         self._since: Seconds = 0.0
+        self._roomy = cores if contention == 1.0 else min(threads, cores)
+        """So many threads do not slow each other down."""
+        self._alone: dict[int, Job] = {}
+        """Jobs that get on at full rate, by number; while there are any, no others."""
         self._ringing = False
         """A job has just ended: what follows at once may start others, and the next alarm is set after that."""
 
     def start(self, seconds: Seconds, call: Call, arg: Any = None, threads: int = 1) -> Job:
         """Work that takes ``seconds`` alone on the host; then ``call(arg)``."""
+        running = self._running + threads
+        if running <= self._roomy and not self._jobs:
+            number = next(self._numbers)
+            due = self._clock.now + seconds
+            job: Job = [seconds, number, call, arg, threads, False, due]
+            self._alone[number] = job
+            self._running = running
+            heappush(self._clock.due, (due, next(self._clock.numbers), self._end, job))
+            return job
+        if self._alone:
+            self._crowd()
         if self._since != self._clock.now:
             self._pass()
-        job: Job = [self._virtual + seconds, next(self._numbers), call, arg, threads, False, -1.0]
+        job = [self._virtual + seconds, next(self._numbers), call, arg, threads, False, -1.0]
         heappush(self._jobs, job)
-        running = self._running = self._running + threads
+        self._running = running
         if self._ringing:
             return job
         rates = self._rates
@@ -66,13 +82,38 @@ class Host:
 
     def stop(self, job: Job) -> Seconds:
         """Take ``job`` off the cores; returns the work that was left."""
-        self._pass()
-        left: float = job[0] - self._virtual
         job[_OFF] = True
+        if self._alone.pop(job[1], None) is not None:
+            left: float = max(job[_ALARM] - self._clock.now, 0.0)
+            self._running -= job[4]
+            self.busy += (job[0] - left) * job[4]
+            return left
+        self._pass()
+        left = job[0] - self._virtual
         self._running -= job[4]
         if not self._ringing:
             self._settle()
         return max(left, 0.0)
+
+    def _end(self, job: Job) -> None:
+        """A job that had a core for itself is done; unless it was taken off, or others came."""
+        if self._alone.pop(job[1], None) is not None:
+            self._running -= job[4]
+            self.busy += job[0] * job[4]
+            job[2](job[3])
+
+    def _crowd(self) -> None:
+        """From now on jobs share the cores: what each has left is reckoned in the host's own time."""
+        now = self._clock.now
+        self._since = now
+        self._rate = 0.0  # no alarm stands yet
+        for job in self._alone.values():
+            left = max(job[_ALARM] - now, 0.0)
+            self.busy += (job[0] - left) * job[4]
+            job[0] = self._virtual + left
+            job[_ALARM] = -1.0
+            heappush(self._jobs, job)
+        self._alone.clear()
 
     def _pass(self) -> None:
         """Bring the host's own time up to now."""

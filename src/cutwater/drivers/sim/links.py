@@ -7,6 +7,7 @@ sent while nothing passes goes out again when its timer rings, if the link lives
 
 from collections import deque
 from collections.abc import Callable
+from heapq import heappush
 from itertools import count
 from random import Random
 from typing import Any, Protocol
@@ -94,7 +95,9 @@ class End:
     def send(self, message: Any, nbytes: int = 0) -> None:
         """Have a frame leave as soon as the process gets to it."""
         if self.open:
-            self._loop.send(self._send_fixed + nbytes * self._send_byte, self._depart, (message, nbytes))
+            loop = self._loop
+            loop.leaving.append((self._depart, (message, nbytes)))
+            loop.cost += self._send_fixed + nbytes * self._send_byte
 
     def _depart(self, frame: tuple[Any, int]) -> None:
         if not self.open:
@@ -111,7 +114,7 @@ class End:
         if there - now > links.options.silence:
             # What was lost again and again holds everything behind it up, the peer's pings as well.
             links.listen_for(self.peer, deaf=True)
-        self._clock.at(there, self.peer._arrive, frame)
+        heappush(self._clock.due, (there, next(self._clock.numbers), self.peer._arrive, frame))
         if left - now > 1e-3:
             self._queue(left, frame[1] + HEADER)
 

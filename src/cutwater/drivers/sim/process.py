@@ -24,7 +24,7 @@ LEAVE: Call = _leave
 class Line:
     """Work of one thread, one item after the other."""
 
-    __slots__ = ("_arg", "_call", "_cost", "_host", "_items", "_job", "_leaving", "_owner", "_threads", "busy")
+    __slots__ = ("_arg", "_call", "_host", "_items", "_job", "_owner", "_threads", "busy", "cost", "leaving")
 
     def __init__(self, owner: "Process", threads: int) -> None:
         self._owner = owner
@@ -32,8 +32,10 @@ class Line:
         self._threads = threads
         self._items: deque[tuple[Seconds, Call, Any]] = deque()
         """Seconds of work, and what to call when they are done."""
-        self._leaving: list[tuple[Call, Any]] = []
-        self._cost: Seconds = 0.0
+        self.leaving: list[tuple[Call, Any]] = []
+        """Frames that were sent in one go leave in one go, before the line does anything else; once it has spent
+        ``cost`` on them. Only what this line does may add to them."""
+        self.cost: Seconds = 0.0
         self._job: Job | None = None
         self._call: Call = LEAVE
         self._arg: Any = None
@@ -50,26 +52,18 @@ class Line:
         else:
             self.busy = True
             call(arg)
-            if self._leaving or self._items:
+            if self.leaving or self._items:
                 self._go_on()
             else:
                 self.busy = False
-
-    def send(self, seconds: Seconds, call: Call, arg: Any) -> None:
-        """Have a frame leave after ``seconds`` of work, before anything else; only from what this line does.
-
-        Frames that are sent in one go leave in one go.
-        """
-        self._leaving.append((call, arg))
-        self._cost += seconds
 
     def _go_on(self) -> None:
         """Until something takes time, or nothing is left."""
         owner, items = self._owner, self._items
         while owner.running:
-            if self._leaving:
-                seconds, call, arg = self._cost, LEAVE, self._leaving
-                self._leaving, self._cost = [], 0.0
+            if self.leaving:
+                seconds, call, arg = self.cost, LEAVE, self.leaving
+                self.leaving, self.cost = [], 0.0
             elif items:
                 seconds, call, arg = items.popleft()
             else:
@@ -85,7 +79,7 @@ class Line:
     def _done(self, _: None) -> None:
         self._job = None
         self._call(self._arg)
-        if self._leaving or self._items:
+        if self.leaving or self._items:
             self._go_on()
         else:
             self.busy = False
