@@ -10,7 +10,7 @@ lost on the way, or restarted, is put right by the next one.
                        routes.GATEWAY.MODEL   RouteTable        coordinator -> gateway
                        link.A.B               MeasuredLink      node A, about the way from A to B
     leases bucket      coordinator, node.NODE, gateway.GATEWAY  who is who, while alive
-    subjects           beat.node.NODE         NodeBeat          twice a second, and at every change
+    subjects           beat.node.NODE         NodeBeat          twice a second, and at every change; once while idle
                        beat.gateway.GATEWAY   GatewayBeat       twice a second, and at every change
                        ask.coordinator        requests of people and gateways, answered by the active coordinator
                        ask.node.NODE          requests to one node
@@ -31,6 +31,8 @@ from cutwater.wire.message import Address
 
 BEAT: Seconds = 0.5
 """How often a node and a gateway say that they live."""
+LULL: Seconds = 1.0
+"""How often a node says it while nothing else of it changes; all such nodes at about the same moment."""
 LEASE: Seconds = 3.0
 """Who is silent for so long counts as gone."""
 

@@ -10,14 +10,17 @@ import logging
 import secrets
 import socket
 import sys
+import time
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from importlib.metadata import version
 from typing import Any
 
+import msgspec
+
 from cutwater import __version__
 from cutwater.drivers.live import Hands, Live, clock
-from cutwater.engine.cluster import BEAT, LEASE, Announcement, Assignment, Hardware, MeasuredLink, NodeBeat
+from cutwater.engine.cluster import BEAT, LEASE, LULL, Announcement, Assignment, Hardware, MeasuredLink, NodeBeat
 from cutwater.engine.control import Assigned, End, Fetch, Report, Start
 from cutwater.engine.keeper import Keeper, KeeperOptions
 from cutwater.errors import BadFile, BadSetting, CutwaterError, FabricError, Refused
@@ -178,9 +181,12 @@ class NodeAgent:
     # Being there
 
     async def _beat(self) -> None:
+        before: NodeBeat | None = None
         while True:
             self._beat_now.clear()
             beat = self._measure()
+            pause = until_next_lull(time.time()) if before is not None and _alike(before, beat) else BEAT
+            before = beat
             if not beat.workers:
                 self._empty.set()
             else:
@@ -188,7 +194,7 @@ class NodeAgent:
             with contextlib.suppress(FabricError):  # the next one says it all again
                 await self._fabric.publish(node_beat(self.node), encode(beat))
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(BEAT):
+                async with asyncio.timeout(pause):
                     await self._beat_now.wait()
 
     def _measure(self) -> NodeBeat:
@@ -321,6 +327,21 @@ class NodeAgent:
     def _cancel(self) -> None:
         for task in self._tasks:
             task.cancel()
+
+
+def until_next_lull(now: Seconds) -> Seconds:
+    """How long an idle node waits with its next beat: until the next multiple of `LULL` by the clock on the wall.
+
+    So the idle nodes of a cluster beat together, and the coordinator wakes up for all of them at once: for fifty nodes
+    that takes a quarter of the processor time of beats that come one by one.
+    """
+    pause = LULL - now % LULL
+    return pause if pause >= LULL / 4 else pause + LULL
+
+
+def _alike(before: NodeBeat, beat: NodeBeat) -> bool:
+    """Whether nothing has changed but what always does."""
+    return msgspec.structs.replace(before, cpu=beat.cpu, memory=beat.memory, temperature=beat.temperature) == beat
 
 
 async def _quietly(work: Any) -> None:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from cutwater.drivers.live import clock
-from cutwater.engine.cluster import BEAT, LEASE, GatewayBeat, NodeBeat
+from cutwater.engine.cluster import BEAT, LEASE, LULL, GatewayBeat, NodeBeat
 from cutwater.errors import FabricError, FabricLost, NoReply
 from cutwater.fabric.base import Fabric, Message
 from cutwater.services.access import fabric_of
@@ -149,7 +149,7 @@ async def _listen(fabric: Fabric, heard: Sightings, expected: set[str]) -> None:
     listening = [await fabric.subscribe(NODE_BEATS, hear_node), await fabric.subscribe(GATEWAY_BEATS, hear_gateway)]
     try:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(2 * BEAT):
+            async with asyncio.timeout(LULL + BEAT):
                 await complete.wait()
     finally:
         for each in listening:
