@@ -69,24 +69,30 @@ def disturbance(streamed: Streamed) -> str:
 def throughput_picture(streamed: Streamed) -> str:
     """Answers per second over the kill, as an SVG document."""
     began = streamed.began
-    moments = [Moment(streamed.killed - began, f"{streamed.victim} is killed")]
+    happened = [(streamed.killed, f"{streamed.victim} is killed")]
     silence = streamed.silence
     if silence[1] - silence[0] > 0.1:
         first = next(each for each in streamed.answers if each.came >= silence[1])
-        by = ", given by the gateway itself" if first.outcome.degraded else ""
-        moments.append(Moment(silence[1] - began, f"answers flow again{by}"))
-    for at, what in (
-        (streamed.missed, "the coordinator misses the node: its lease has run out"),
-        (streamed.planned, "the survivors have a plan, and their workers start"),
-        (streamed.switched, "the gateway switches to it"),
-    ):
-        if at is not None:
-            moments.append(Moment(at - began, what))
+        by = "given by the gateway itself" if first.outcome.degraded else "given by the nodes"
+        happened.append((silence[1], f"answers flow again, {by}"))
+    happened += [
+        (at, what)
+        for at, what in (
+            (streamed.missed, "the coordinator misses the node: its lease has run out"),
+            (streamed.planned, "the survivors have a plan, and their workers start"),
+            (streamed.switched, "the gateway switches to it"),
+        )
+        if at is not None
+    ]
+    moments = [
+        Moment(at - began, what + (f", {at - streamed.killed:.2f} s later" if at > streamed.killed else ""))
+        for at, what in sorted(happened)
+    ]
     end = streamed.ended - began
     levels = [Level(0.0, streamed.killed - began, streamed.before.plan.score.throughput)]
     if streamed.after is not None and streamed.switched is not None:
         levels.append(Level(streamed.switched - began, end, streamed.after.plan.score.throughput))
-    return draw_throughput(_series(streamed), levels, sorted(moments), end)
+    return draw_throughput(_series(streamed), levels, moments, end)
 
 
 def _series(streamed: Streamed) -> list[Series]:
@@ -107,7 +113,7 @@ def _figures(streamed: Streamed) -> list[tuple[str, str, str]]:
     silence = streamed.silence
     lost = streamed.asked - len(streamed.answers) - len(streamed.failures)
     figures = [
-        (f"{len(streamed.answers)} of {streamed.asked}", "answered", f"{lost} lost, {streamed.repeated} duplicated"),
+        (f"{len(streamed.answers)}", f"of {streamed.asked} answered", f"{lost} lost, {streamed.repeated} duplicated"),
         (format_seconds(silence[1] - silence[0]), "longest silence", "between two answers after the kill"),
         (
             f"{streamed.degraded}",

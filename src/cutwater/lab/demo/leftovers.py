@@ -26,7 +26,9 @@ def leftovers(home: Home, known: dict[int, str], urls: Iterable[str]) -> list[st
     """
     left = [f"process {pid} runs" for pid, born in known.items() if birth(pid) == born]
     left += [f"process {process.pid} runs" for process in marked(home.run) if process.pid not in known]
-    left += [f"{path} exists" for path in sorted(home.folder.rglob("*")) if stat.S_ISSOCK(path.lstat().st_mode)]
+    # The folder of the sockets may lie elsewhere; it is removed only if it is empty.
+    files = sorted({*home.folder.rglob("*"), *home.sockets.glob("*")})
+    left += [f"{path} exists" for path in files if stat.S_ISSOCK(path.lstat().st_mode)]
     places = (str(home.folder), str(home.sockets))
     left += [
         f"{connection.laddr} is bound"

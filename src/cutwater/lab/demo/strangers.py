@@ -1,6 +1,5 @@
 """How much of this machine's cores other processes took meanwhile: a prediction knows nothing of them."""
 
-import contextlib
 import os
 from collections.abc import Collection
 
@@ -16,22 +15,23 @@ class Strangers:
 
     def __init__(self, own: Collection[int]) -> None:
         """``own``: the processes that do not count, besides this one."""
-        self._own = [os.getpid(), *own]
-        self._began, self._busy, self._ours = clock(), _busy(), self._used()
+        self._began, self._busy = clock(), _busy()
+        self._own = {pid: used for pid in (os.getpid(), *own) if (used := _used(pid)) is not None}
 
     def share(self) -> float:
         """Of the cores, taken by others since; 0 to 1."""
         cores = len(usable_cores()) * max(clock() - self._began, 1e-9)
-        others = (_busy() - self._busy) - (self._used() - self._ours)
-        return min(max(others / cores, 0.0), 1.0)
+        ours = sum(used - before for pid, before in self._own.items() if (used := _used(pid)) is not None)
+        return min(max((_busy() - self._busy - ours) / cores, 0.0), 1.0)
 
-    def _used(self) -> Seconds:
-        used = 0.0
-        for pid in self._own:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                times = psutil.Process(pid).cpu_times()
-                used += times.user + times.system
-        return used
+
+def _used(pid: int) -> Seconds | None:
+    """Processor time of a process so far; None: it has ended."""
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.NoSuchProcess:
+        return None
+    return times.user + times.system
 
 
 def _busy() -> Seconds:
