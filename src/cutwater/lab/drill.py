@@ -13,7 +13,7 @@ from statistics import median
 import msgspec
 import numpy as np
 
-from cutwater.drivers.faults import Fault, Hang, Kill, Partition, Slow, What, ends_at
+from cutwater.drivers.faults import Fault, Hang, Kill, Partition, Slow, What
 from cutwater.lab.load import GOOD, Attempt, Result, recovery
 from cutwater.units import NodeId, Seconds, format_seconds
 
@@ -318,8 +318,3 @@ def _within(name: str, spread: Spread, limit: Seconds) -> Criterion:
         found += f", {spread.missing} of {spread.count} never"
     held = spread.count > 0 and not spread.missing and spread.most <= limit
     return Criterion(name, f"<= {limit:g} s", found, held)
-
-
-def end_of(planned: Planned) -> Seconds:
-    """When nothing of it is left to be done by whoever obeys."""
-    return ends_at(planned.fault)

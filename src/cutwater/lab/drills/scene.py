@@ -10,7 +10,7 @@ import msgspec
 
 from cutwater.drivers.live import clock
 from cutwater.engine.cluster import DeploySpec
-from cutwater.errors import Conflict, NoReply, ProcessLost
+from cutwater.errors import InputError, NoReply, ProcessLost
 from cutwater.fabric.base import Fabric
 from cutwater.frameworks.base import Session
 from cutwater.frameworks.onnx import OnnxRuntime
@@ -94,7 +94,7 @@ async def scene(
     """Bring everything up; whatever happens inside, everything is down afterwards.
 
     Raises:
-        Conflict: a cluster runs in this home already.
+        InputError: a cluster runs in this home already.
         ProcessLost: something was left running; it is killed.
         CutwaterError: why the cluster does not come up, or the model is not deployed.
     """
@@ -131,8 +131,8 @@ def cases(added: Added) -> list[Case]:
 
 
 def _clear(folder: Path) -> None:
-    """Forget an earlier drill's cluster, its logs included. Raises Conflict if it runs."""
+    """Forget an earlier drill's cluster, its logs included. Raises InputError if it runs."""
     if Home(folder).alive():
-        raise Conflict(f"a cluster runs in {folder}; take it down with `cutwater down --home {folder}`")
+        raise InputError(f"a cluster runs in {folder}; take it down with `cutwater down --home {folder}`")
     for name in ("run", "logs", "data", "authority"):
         shutil.rmtree(folder / name, ignore_errors=True)
