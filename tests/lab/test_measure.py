@@ -119,6 +119,7 @@ def test_a_profile_learns_from_the_stages_of_a_plan(graph, cuts, feeds):
         graph, [feeds], cuts[1:2], ["raw", "int8"], QUICK, lambda what, share: seen.append((what, share))
     )
     assert {sample.codec for sample in profile.borders} == {"raw", "int8"}
+    assert {sample.codec for sample in profile.borders if sample.cut == "0"} == {"raw", "int8"}, "the input's as well"
     assert profile.model_hash == graph.hash and profile.contention >= 1
     shares = [share for _, share in seen]
     assert shares == sorted(shares) and shares[-1] == 1

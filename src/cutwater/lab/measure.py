@@ -201,7 +201,8 @@ def measure_profile(
     Args:
         graph: The model.
         requests: One or more typical requests; times are of the first, codec sizes and errors of all.
-        cuts: Where stages and borders are measured; by default the best cut of each tenth of the FLOPs.
+        cuts: Where stages and borders are measured; by default the best cut of each tenth of the FLOPs. The input's
+            border is measured in any case: every plan brings it to its first stage.
         codecs: Codecs to measure at those cuts.
         options: How to measure.
         progress: Told what is being measured.
@@ -230,7 +231,8 @@ def measure_profile(
         base_memory=idle_memory(),
     )
     profile = refine(profile, graph, _spans(graph, cuts), feeds, options, lambda w, s: progress(w, 0.2 + 0.4 * s))
-    borders = measure_borders(graph, cuts, codecs, requests, options, lambda w, s: progress(w, 0.6 + 0.4 * s))
+    crossed = [ends(graph)[0], *(cut for cut in cuts if cut.before)]
+    borders = measure_borders(graph, crossed, codecs, requests, options, lambda w, s: progress(w, 0.6 + 0.4 * s))
     progress("done", 1.0)
     return msgspec.structs.replace(profile, borders=tuple(borders))
 

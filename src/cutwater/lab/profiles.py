@@ -15,6 +15,9 @@ from cutwater.lab.timing import Feeds, MeasureOptions
 from cutwater.profile.files import load_profile, save_profile
 from cutwater.profile.profile import Profile
 
+INPUT = "0"
+"""The cut before everything, as a `BorderSample` names it."""
+
 
 def profile_for(
     graph: Graph,
@@ -59,6 +62,6 @@ def _cached(path: Path, graph: Graph, codecs: Sequence[str], options: MeasureOpt
         and profile.conditions.device == here.device
         and profile.conditions.versions == here.versions
         and profile.local is not None
-        and set(codecs) <= {sample.codec for sample in profile.borders}
+        and set(codecs) <= {sample.codec for sample in profile.borders if sample.cut == INPUT}
     )
     return profile if same else None
