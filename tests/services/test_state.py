@@ -4,10 +4,10 @@ import asyncio
 
 from fabric_bed import story
 
-from cutwater.engine.cluster import Assignment, DeploymentRecord, DeploySpec, ModelRecord, Note
+from cutwater.engine.cluster import Assignment, DeploymentRecord, DeploySpec, MeasuredLink, ModelRecord, Note
 from cutwater.fabric.base import KeyValue
 from cutwater.fabric.memory import MemoryFabric, MemoryServer
-from cutwater.services.facts import assign_key, decode, deployment_key, drain_key, model_key
+from cutwater.services.facts import assign_key, decode, deployment_key, drain_key, encode, link_key, model_key, node_key
 from cutwater.services.state import Outbox, read_state
 from cutwater.units import NodeId
 
@@ -93,3 +93,18 @@ async def test_what_is_decided_while_the_fabric_is_away_is_written_when_it_is_ba
         # What a successor must know is there before anybody acts on it.
         assert entries["deployment.m"].revision < entries["assign.a"].revision
         writer.task.cancel()
+
+
+@story
+async def test_a_record_that_cannot_be_read_or_says_it_is_another_hinders_no_successor() -> None:
+    async with MemoryFabric(MemoryServer()) as fabric:
+        state = await fabric.keys("state")
+        link = MeasuredLink(source=NodeId("a"), target=NodeId("b"), bandwidth=1.0, latency=1.0, at="")
+        await state.put(model_key("m"), encode(RECORD))
+        await state.put(model_key("n"), b"\xc1 nothing")
+        await state.put(link_key(NodeId("a"), NodeId("b")), encode(link))
+        await state.put(link_key(NodeId("c"), NodeId("b")), encode(link))
+        await state.put(node_key(NodeId("c")), encode(RECORD))
+        known = await read_state(state)
+        assert (known.models, known.links, known.nodes) == ((RECORD,), (link,), ())
+        assert model_key("n") in known.revisions  # so that it can be replaced

@@ -3,12 +3,14 @@
 What stands under which name is said in `cutwater.engine.cluster`.
 """
 
+import logging
 from typing import TypeVar
 
 import msgspec
 
 from cutwater.errors import BadFile
 from cutwater.fabric import permissions
+from cutwater.fabric.base import Entry
 from cutwater.units import GatewayId, NodeId
 
 STATE = permissions.STATE
@@ -22,6 +24,7 @@ NODE_BEATS = "beat.node.*"
 GATEWAY_BEATS = "beat.gateway.*"
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 # JSON has no infinity, which a plan's gap may be; and beats are many.
 encode = msgspec.msgpack.Encoder().encode
@@ -33,6 +36,17 @@ def decode(data: bytes, kind: type[T]) -> T:
         return msgspec.msgpack.decode(data, type=kind)
     except msgspec.MsgspecError as error:
         raise BadFile(f"a {getattr(kind, '__name__', kind)} on the fabric cannot be read: {error}") from error
+
+
+def readable(entry: Entry, kind: type[T]) -> T | None:
+    """The fact under a key; None, and a word in the log, for one that is no such fact: it must not stop anybody."""
+    if entry.value is None:
+        return None
+    try:
+        return decode(entry.value, kind)
+    except BadFile as error:
+        _log.error("%s is ignored: %s", entry.key, error)
+        return None
 
 
 def decoder(kind: type[T]) -> "msgspec.msgpack.Decoder[T]":

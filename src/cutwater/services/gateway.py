@@ -17,10 +17,10 @@ from cutwater.drivers.live import clock
 from cutwater.drivers.sockets import split_address
 from cutwater.drivers.tls import TlsFiles
 from cutwater.engine.cluster import BEAT, LEASE, GatewayBeat, ModelTally, RouteTable
-from cutwater.errors import BadFile, BadSetting, FabricError
-from cutwater.fabric.base import Entry, Fabric, KeyValue
+from cutwater.errors import BadSetting, FabricError
+from cutwater.fabric.base import Fabric, KeyValue
 from cutwater.services.access import fabric_of, tls_of
-from cutwater.services.facts import LEASES, STATE, decode, encode, gateway_beat, gateway_lease, routes_key
+from cutwater.services.facts import LEASES, STATE, encode, gateway_beat, gateway_lease, readable, routes_key
 from cutwater.services.hardware import host_id
 from cutwater.services.home import Home
 from cutwater.services.hosted import HostedModel, Means
@@ -100,7 +100,6 @@ class GatewayProcess:
             trust = follow_revocations(state, self._settings.fabric)
             for work in (self._watch(state), self._beat(), self._keep(lease), trust):
                 self._spawn(work)
-            self._fabric.on_change(lambda connected: self._spawn(self._compare(state)) if connected else None)
             say({"clients": self.clients[-1], "socket": self.clients[0]})
             await stop.wait()
             await self._drain()
@@ -123,7 +122,7 @@ class GatewayProcess:
 
     async def _tables(self, state: KeyValue) -> list[RouteTable]:
         entries = await state.entries(routes_key(self.gateway, "*"))
-        return [table for entry in entries.values() if (table := _table(entry)) is not None]
+        return [table for entry in entries.values() if (table := readable(entry, RouteTable)) is not None]
 
     async def _watch(self, state: KeyValue) -> None:
         prefix = routes_key(self.gateway, "")
@@ -133,20 +132,11 @@ class GatewayProcess:
                     async for entry in entries:
                         if entry.value is None:
                             self._remove(entry.key.removeprefix(prefix))
-                        elif (table := _table(entry)) is not None:
+                        elif (table := readable(entry, RouteTable)) is not None:
                             self._see(table)
             except FabricError as error:
                 _log.warning("cannot watch the route tables: %s", error)
             await asyncio.sleep(AGAIN)
-
-    async def _compare(self, state: KeyValue) -> None:
-        """Forget what was deleted while the fabric was away."""
-        try:
-            known = {table.model for table in await self._tables(state)}
-        except FabricError:
-            return  # it is away again
-        for model in [model for model in self.hosts if model not in known]:
-            self._remove(model)
 
     def _see(self, table: RouteTable) -> None:
         if table.term < self._term:
@@ -269,16 +259,6 @@ def _check_open(address: Address, tls: TlsFiles | None, token: str) -> None:
             f"gateway.clients: {address} can be reached from other machines; set gateway.token, or the certificates "
             "fabric.ca, fabric.certificate and fabric.key"
         )
-
-
-def _table(entry: Entry) -> RouteTable | None:
-    if entry.value is None:
-        return None
-    try:
-        return decode(entry.value, RouteTable)
-    except BadFile as error:
-        _log.error("%s: %s", entry.key, error)
-        return None
 
 
 async def serve(settings: Settings, say: Say, stop: asyncio.Event) -> None:

@@ -53,13 +53,14 @@ from cutwater.services.facts import (
     NODE_BEATS,
     NOTES,
     assign_key,
-    decode,
     decoder,
     deployment_key,
     encode,
     gateway_beat,
+    link_key,
     node_beat,
     node_key,
+    readable,
     routes_key,
 )
 from cutwater.services.planning import PlannerProcess
@@ -206,19 +207,16 @@ class Leadership:
             self._live.tell(GatewayBeaten(beat))
 
     def _node_entry(self, entry: Entry) -> None:
-        if entry.value is None or not self._is_news(entry):
-            return
-        told = decode(entry.value, Announcement)
-        if entry.key == node_key(told.node) and told.node not in self._desk.revoked:
+        told = readable(entry, Announcement) if self._is_news(entry) else None
+        if told is not None and entry.key == node_key(told.node) and told.node not in self._desk.revoked:
             self._desk.nodes[told.node] = told
             self._live.tell(Announced(told))
 
     def _link_entry(self, entry: Entry) -> None:
-        if entry.value is None or not self._is_news(entry):
-            return
-        link = decode(entry.value, MeasuredLink)
-        self._desk.links[link.source, link.target] = link
-        self._live.tell(LinkMeasured(link))
+        link = readable(entry, MeasuredLink) if self._is_news(entry) else None
+        if link is not None and entry.key == link_key(link.source, link.target):
+            self._desk.links[link.source, link.target] = link
+            self._live.tell(LinkMeasured(link))
 
     def _is_news(self, entry: Entry) -> bool:
         """A watch begins with what was read already, and repeats it after every outage."""

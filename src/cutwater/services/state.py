@@ -6,17 +6,18 @@ know yet that it leads no more overwrites nothing its successor has written.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar
 
 import msgspec
 
 from cutwater.engine.cluster import Announcement, DeploymentRecord, MeasuredLink, ModelRecord
 from cutwater.errors import Conflict, FabricError
 from cutwater.fabric.base import Entry, KeyValue
-from cutwater.services.facts import decode, encode
+from cutwater.services.facts import encode, link_key, node_key, readable
 from cutwater.units import NodeId, Seconds
 
+T = TypeVar("T")
 _AGAIN: Seconds = 0.2
 """Until a write is tried again that the fabric did not take."""
 
@@ -36,24 +37,26 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def read_state(state: KeyValue) -> Known:
-    """Everything there is. Raises FabricLost; BadFile for what another version wrote."""
+    """Everything there is that can be read. Raises FabricLost."""
     entries = await state.entries()
     revoked = _names(entries, "revoked.")
-    nodes = _all(entries, "node.", Announcement)
+    nodes = [node for key, node in _all(entries, "node.", Announcement) if key == node_key(node.node)]
+    links = [link for key, link in _all(entries, "link.", MeasuredLink) if key == link_key(link.source, link.target)]
     return Known(
-        models=_all(entries, "model.", ModelRecord),
-        deployments=_all(entries, "deployment.", DeploymentRecord),
+        models=tuple(model for _, model in _all(entries, "model.", ModelRecord)),
+        deployments=tuple(record for _, record in _all(entries, "deployment.", DeploymentRecord)),
         nodes=tuple(node for node in nodes if node.node not in revoked),
-        links=_all(entries, "link.", MeasuredLink),
+        links=tuple(links),
         draining=_names(entries, "drain."),
         revoked=revoked,
         revisions={key: entry.revision for key, entry in entries.items()},
     )
 
 
-def _all(entries: Mapping[str, Entry], prefix: str, kind: type[Any]) -> tuple[Any, ...]:
-    found = sorted((key, entry.value) for key, entry in entries.items() if key.startswith(prefix))
-    return tuple(decode(value, kind) for _, value in found if value is not None)
+def _all(entries: Mapping[str, Entry], prefix: str, kind: type[T]) -> Iterator[tuple[str, T]]:
+    for key in sorted(entries):
+        if key.startswith(prefix) and (fact := readable(entries[key], kind)) is not None:
+            yield key, fact
 
 
 def _names(entries: Mapping[str, Entry], prefix: str) -> tuple[NodeId, ...]:
