@@ -76,3 +76,16 @@ async def test_a_second_one_is_refused_while_the_first_lives_and_let_in_after_it
         await second.lease.take_or_refuse()
         assert second.lease.held
         await second.lease.give_up()
+
+
+@story
+async def test_who_finds_something_unreadable_in_his_place_knows_that_he_has_lost_it() -> None:
+    async with MemoryFabric(MemoryServer()) as fabric:
+        leases = await fabric.keys("leases", LEASE)
+        office = Office(leases, "a")
+        await office.lease.take()
+        await leases.put("seat", b"\xc1 nothing")
+        assert "somebody else holds the lease" in await office.losses.get()
+        assert not office.lease.held
+        assert await office.lease.take()  # once it has run out
+        await office.lease.give_up()

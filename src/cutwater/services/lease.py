@@ -16,7 +16,7 @@ from cutwater.drivers.live import clock
 from cutwater.engine.cluster import LEASE
 from cutwater.errors import Conflict, FabricError, Refused
 from cutwater.fabric.base import Entry, KeyValue
-from cutwater.services.facts import decode, encode
+from cutwater.services.facts import encode, readable
 from cutwater.units import Seconds
 
 RENEWAL: Seconds = 1.0
@@ -75,7 +75,7 @@ class Lease:
             found = await self._leases.get(self.key)
             if found is not None and found.value is not None:
                 if seen is not None and found.revision != seen.revision:
-                    raise Refused(self._refusal(found.value))
+                    raise Refused(self._refusal(found))
                 seen = found
             await asyncio.sleep(RENEWAL / 4)
         return revision
@@ -146,7 +146,7 @@ class Lease:
             found = await self._leases.get(self.key)
         except FabricError:
             return False
-        if found is None or found.value is None or decode(found.value, Holder) != self.holder:
+        if found is None or readable(found, Holder) != self.holder:
             return False
         self._revision = found.revision
         return True
@@ -155,9 +155,7 @@ class Lease:
         self.held = False
         self._on_lost(why)
 
-    def _refusal(self, value: bytes) -> str:
-        other = decode(value, Holder)
-        return (
-            f"{self.holder.name!r} runs already (process {other.pid} on {other.host}); stop it first, or give this "
-            "one another name"
-        )
+    def _refusal(self, found: Entry) -> str:
+        other = readable(found, Holder)
+        who = "nobody knows where" if other is None else f"process {other.pid} on {other.host}"
+        return f"{self.holder.name!r} runs already ({who}); stop it first, or give this one another name"
