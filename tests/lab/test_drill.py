@@ -141,17 +141,29 @@ class TestVerdict:
 
 class TestRecovery:
     def test_nothing_piled_up(self) -> None:
-        assert recovery(steady(), 20.0, 60.0) == 0.0
+        assert recovery(steady(), 20.0, 60.0) == (0.0, 0.0)
 
-    def test_a_gap_is_over_when_its_backlog_is_done(self) -> None:
-        assert recovery(interrupted(20.0, 23.5, steady()), 20.0, 60.0) == pytest.approx(3.5)
+    def test_a_gap_that_is_made_good_at_once(self) -> None:
+        found = recovery(interrupted(20.0, 23.5, steady()), 20.0, 60.0)
+        assert found.backlog == pytest.approx(3.5)
+        assert found.throughput == pytest.approx(3.5, abs=0.1)
+
+    def test_throughput_is_back_before_the_backlog_is_done(self) -> None:
+        """Nothing is answered for three seconds, and then a quarter faster than requests come."""
+        behind = [
+            a if a.ended < 20.0 else msgspec.structs.replace(a, ended=23.0 + 0.8 * (a.due - 20.0)) for a in steady()
+        ]
+        attempts = [msgspec.structs.replace(a, ended=max(a.ended, a.due + 0.04)) for a in behind]
+        found = recovery(attempts, 20.0, 60.0)
+        assert found.throughput == pytest.approx(3.0, abs=0.1)
+        assert found.backlog == pytest.approx(14.8, abs=0.3)
 
     def test_a_gap_that_opens_again_at_once_is_one(self) -> None:
         attempts = interrupted(23.6, 25.0, interrupted(20.0, 23.5, steady()))
-        assert recovery(attempts, 20.0, 60.0) == pytest.approx(5.0)
+        assert recovery(attempts, 20.0, 60.0).backlog == pytest.approx(5.0)
 
     def test_a_gap_long_after_the_fault_has_another_reason(self) -> None:
-        assert recovery(interrupted(40.0, 45.0, steady()), 20.0, 60.0) == 0.0
+        assert recovery(interrupted(40.0, 45.0, steady()), 20.0, 60.0) == (0.0, 0.0)
 
     def test_it_was_not_over_when_the_next_fault_came(self) -> None:
-        assert recovery(interrupted(20.0, 33.0, steady()), 20.0, 30.0) is None
+        assert recovery(interrupted(20.0, 33.0, steady()), 20.0, 30.0) == (None, None)

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from cutwater.drivers.faults import Fault, Hang, Kill, Partition, Slow, What
-from cutwater.lab.load import GOOD, Attempt, Result, recovery
+from cutwater.lab.load import GOOD, Attempt, Recovery, Result, recovery
 from cutwater.units import NodeId, Seconds, format_seconds
 
 FENCED: Seconds = 3.0
@@ -209,6 +209,9 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     happened: int
     detect: Spread
     recover: Spread
+    """Until throughput was back."""
+    drain: Spread
+    """Until what had piled up was done."""
     replans_per_minute: float
     """On average."""
     most_replans: int
@@ -234,6 +237,7 @@ def judge(found: Findings) -> Verdict:
     latencies = [each.latency for each in found.attempts if each.result in GOOD] or [0.0]
     p50, p99 = np.quantile(latencies, (0.5, 0.99))
     strange = [error for error in errors.elements() if error not in EXPLAINED]
+    recoveries = _recoveries(found)
     verdict = Verdict(
         kind=found.kind,
         duration=found.duration,
@@ -252,7 +256,8 @@ def judge(found: Findings) -> Verdict:
         faults=len(found.faults),
         happened=sum(each.happened for each in found.faults),
         detect=_spread([each.noticed for each in found.faults]),
-        recover=_spread(_recoveries(found)),
+        recover=_spread([each.throughput for each in recoveries]),
+        drain=_spread([each.backlog for each in recoveries]),
         replans_per_minute=len(found.switches) / found.duration * 60.0,
         most_replans=most_in_a_minute(found.switches),
         p50=float(p50),
@@ -263,7 +268,7 @@ def judge(found: Findings) -> Verdict:
     return msgspec.structs.replace(verdict, criteria=tuple(_criteria(verdict)))
 
 
-def _recoveries(found: Findings) -> list[Seconds | None]:
+def _recoveries(found: Findings) -> list[Recovery]:
     """After each fault, until the next one or the end; a fault that goes on may not have been recovered from."""
     limits = [later.at for _, later in pairwise(found.faults)] + [found.duration]
     return [recovery(found.attempts, each.at, until) for each, until in zip(found.faults, limits, strict=False)]

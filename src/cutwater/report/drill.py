@@ -72,7 +72,8 @@ def _times(verdict: Verdict) -> list[tuple[str, str, str]]:
     latency = f"p50 {format_seconds(verdict.p50)}", f"p99 {format_seconds(verdict.p99)}"
     return [
         ("to detect", *_spread(verdict.detect)),
-        ("to recover", *_spread(verdict.recover)),
+        ("until throughput is back", *_spread(verdict.recover)),
+        ("until the backlog is done", *_spread(verdict.drain)),
         ("latency", latency[0], f"{latency[1]}, worst {format_seconds(verdict.worst)}"),
         ("re-plans a minute", f"{verdict.replans_per_minute:.2f}", f"{verdict.most_replans} in one minute"),
     ]
