@@ -8,6 +8,7 @@ from cutwater.engine.cluster import (
     EpochPhase,
     EpochRecord,
     EpochTable,
+    ModelTally,
     Phase,
     RouteTable,
 )
@@ -147,6 +148,28 @@ def test_an_epoch_whose_probe_fails_is_rolled_back_and_tried_again_after_a_pause
     story.tallies.clear()
     assert [type(command) for command in story.beats(at=11.0)] == []
     assert [type(command) for command in story.beats(at=11.5)] == [MakePlan]
+
+
+def test_a_gateway_that_is_ill_delays_a_roll_out_and_does_not_stop_it() -> None:
+    story = Story(announcement("a"), announcement("b"), options=CoordinatorOptions(survey_patience=0.0))
+    story.lead("m")
+    story.tell(DeployAsked(spec("m")), at=10.0)
+    story.gateway(at=10.0, gateway=GatewayId("ill"))
+    story.obey(story.tell(Planned(model="m", ticket=1, blueprint=MADE), at=10.0))
+    for _ in range(2):
+        story.obey(story.beat("b", at=10.0))
+        story.obey(story.beat("a", at=10.0))
+
+    def said(at: float) -> list[Tell]:
+        complaint = ModelTally(model="m", probed={1: "too many open files"})
+        commands = story.beats(at) + story.gateway(at, gateway=GatewayId("ill"), models=(complaint,))
+        return [command for command in commands if isinstance(command, Tell)]
+
+    assert [note for half in range(1, 40) for note in said(10.0 + half / 2)] == []
+    assert said(30.0) == [
+        Tell("unproven", "m", "epoch 1: ill got no answer through it: too many open files"),
+        Tell("rolled-out", "m", "deployed"),
+    ]
 
 
 def test_a_worker_that_ends_at_every_load_fails_its_epoch_and_its_node_is_left_out_for_a_while() -> None:

@@ -327,7 +327,6 @@ class EpochRecord(msgspec.Struct, frozen=True, kw_only=True):
     token: str
     phase: EpochPhase
     blueprint: Blueprint
-    since: str = ""
     why: str = ""
     """What it was made for: "deployed", "node pi-b is gone", ..."""
 

@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping
 from cutwater.engine.books import Books
 from cutwater.engine.cluster import Blueprint, DeploymentRecord, EpochPhase, EpochRecord
 from cutwater.engine.deployment import Deployment
+from cutwater.engine.members import Entrance
 from cutwater.engine.replanning import Shortfall, Trial, lost, pause, worse
 from cutwater.engine.rollout import Epoch, EpochStep, token_of
-from cutwater.units import Seconds
+from cutwater.units import GatewayId, Seconds
 
 
 class Conduct:
@@ -61,22 +62,24 @@ class Conduct:
         return ""
 
     def _probing(self, deployment: Deployment, epoch: Epoch, now: Seconds) -> None:
-        """Every gateway must have had an answer through every chain, or the time for that is over."""
+        """Every gateway must have had an answer through every chain; when the time for that is over, one must."""
         if self._overtaken(deployment, epoch, now):
             return
-        model, number, why = deployment.spec.model, epoch.number, ""
-        proven = not self._books.settling
-        for gateway, entrance in self._books.gateways.items():
-            tally = entrance.tallies.get(model)
-            said = None if tally is None else tally.probed.get(number)
-            proven = proven and said == ""
-            why = why or (f"{gateway} got no answer through it: {said}" if said else "")
-        if not why and now >= epoch.since + self._options.probe_timeout:
-            why = f"not every gateway had an answer through it within {self._options.probe_timeout:g} s"
-        if why:
-            self._give_up(deployment, epoch, why, now)
-        elif proven and epoch.ready:
+        said = {gateway: entrance.probed(deployment.spec.model, epoch.number) for gateway, entrance in self._gateways()}
+        proven = [gateway for gateway, why in said.items() if why == ""]
+        late = now >= epoch.since + self._options.probe_timeout
+        if not self._books.settling and epoch.ready and len(proven) == len(said):
             self._switch(deployment, epoch, now)
+        elif late and proven and epoch.ready:
+            # One gateway that is ill must not keep all others from what is better, or alone left.
+            self._books.tell("unproven", deployment.spec.model, f"epoch {epoch.number}: {_complaints(said)}")
+            self._switch(deployment, epoch, now)
+        elif late or (said and all(said.values())):
+            why = _complaints(said) or f"not all of it served for {self._options.probe_timeout:g} s"
+            self._give_up(deployment, epoch, why, now)
+
+    def _gateways(self) -> list[tuple[GatewayId, Entrance]]:
+        return sorted(self._books.gateways.items())
 
     def _switch(self, deployment: Deployment, epoch: Epoch, now: Seconds) -> None:
         """The gateways use this epoch from now on."""
@@ -226,6 +229,15 @@ class Conduct:
             self._place(epoch)
         deployment.saved = deployment.mark()
         self._books.touch(deployment)
+
+
+def _complaints(said: Mapping[GatewayId, str | None]) -> str:
+    """What gateways have to say against an epoch."""
+    return "; ".join(
+        f"{gateway} got no answer through it" + (f": {why}" if why else " in time")
+        for gateway, why in said.items()
+        if why != ""
+    )
 
 
 _PHASES: Mapping[EpochPhase, Callable[[Conduct, Deployment, Epoch, Seconds], None]] = {

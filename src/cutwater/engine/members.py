@@ -84,6 +84,11 @@ class Entrance:
         self.suspects: dict[Address, Seconds] = {}
         """Workers it gets no answer from, and since when."""
 
+    def probed(self, model: str, epoch: int) -> str | None:
+        """What it says of its probe of ``epoch``: "" that all chains answered, else why not; None: nothing yet."""
+        tally = self.tallies.get(model)
+        return None if tally is None else tally.probed.get(epoch)
+
     def emptied(self, model: str, epoch: int) -> bool:
         """Whether it has switched away from ``epoch``, and nothing is under way there any more."""
         tally = self.tallies.get(model)
