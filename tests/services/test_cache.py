@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fabric_bed import story
 
-from cutwater.errors import BadBlob
+from cutwater.errors import BadBlob, BadFile
 from cutwater.fabric.memory import MemoryFabric, MemoryServer
 from cutwater.services.cache import BlobCache
 
@@ -65,3 +65,12 @@ async def test_a_blob_that_is_none_is_refused(tmp_path: Path) -> None:
         with pytest.raises(BadBlob):
             await cache.fetch(sha256(b"never stored").hexdigest())
         assert cache.nbytes() == 0
+
+
+@story
+async def test_a_folder_that_takes_nothing_is_said_in_words_that_whoever_asked_understands(tmp_path: Path) -> None:
+    async with MemoryFabric(MemoryServer()) as fabric:
+        [blob] = await stored(fabric, b"weights")
+        (tmp_path / "cache").write_bytes(b"no folder")
+        with pytest.raises(BadFile, match="cannot keep the blob"):
+            await BlobCache(tmp_path / "cache", 1000, fabric.blobs).fetch(blob)

@@ -4,6 +4,7 @@ What was not used for longest makes room; what is in use never does, even if the
 """
 
 import asyncio
+import contextlib
 import hashlib
 import os
 from collections import Counter
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cutwater.errors import BadBlob
+from cutwater.errors import BadBlob, BadFile
 from cutwater.fabric.base import Blobs
 
 PART = ".part"
@@ -42,6 +43,7 @@ class BlobCache:
         Raises:
             BadBlob: there is no such blob.
             FabricLost: it is not here, and cannot be brought.
+            BadFile: the folder does not take it; the disk may be full.
         """
         task = self._fetching.get(blob)
         if task is None:
@@ -75,6 +77,12 @@ class BlobCache:
                 total -= size
 
     async def _fetch(self, blob: str, progress: Callable[[int, int], None] | None) -> Path:
+        try:
+            return await self._bring(blob, progress)
+        except OSError as error:
+            raise BadFile(f"cannot keep the blob {blob} in {self.folder}: {error}") from error
+
+    async def _bring(self, blob: str, progress: Callable[[int, int], None] | None) -> Path:
         path = self.path(blob)
         with self.hold(blob):
             if path.exists() and blob not in self._checked and await asyncio.to_thread(_sha256, path) != blob:
@@ -92,9 +100,10 @@ class BlobCache:
         if not self.folder.is_dir():
             return
         for entry in os.scandir(self.folder):
-            if entry.is_file():
-                found = entry.stat()
-                yield found.st_mtime, found.st_size, Path(entry.path)
+            with contextlib.suppress(FileNotFoundError):  # one that was on its way has just got its name
+                if entry.is_file():
+                    found = entry.stat()
+                    yield found.st_mtime, found.st_size, Path(entry.path)
 
 
 def _sha256(path: Path) -> str:

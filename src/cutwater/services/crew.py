@@ -35,6 +35,8 @@ class _Charge:
         self.process = process
         self.settled = asyncio.Event()
         """It serves, or it never will."""
+        self.late = False
+        """Its time to finish is over; should its process only begin now, it ends at once."""
 
 
 class Crew:
@@ -149,6 +151,8 @@ class Crew:
             with self._cache.hold(spec.blob):
                 await self._cache.fetch(spec.blob)
                 ready = await process.start()
+            if charge.late:
+                process.kill()
             _log.info("%s serves, pid %d, after %.2f s", spec.worker, ready.pid, ready.load)
             charge.settled.set()
             self._tell(Started(worker=spec.worker, addresses=ready.addresses, pid=ready.pid, memory=ready.memory))
@@ -175,6 +179,7 @@ class Crew:
                         os.kill(charge.process.pid, signal.SIGTERM)
                     await charge.process.ended()
         except TimeoutError:
+            charge.late = True
             charge.process.kill()
 
     def _setup(self, spec: WorkerSpec) -> WorkerSetup:

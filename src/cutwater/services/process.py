@@ -55,27 +55,35 @@ class WorkerProcess:
 
         Raises:
             CutwaterError: what the worker says it is unable to do (BadModel, InputError, ...).
-            WorkerLost: it ended without a word.
+            WorkerLost: it could not be started, or ended without a word that can be understood.
         """
-        self._process = process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "cutwater.services.worker",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            # An interrupt from the keyboard is for the one who started it, who then ends the worker in good order.
-            start_new_session=True,
-            # What a worker computes is nobody else's business, and ONNX Runtime leaves a file behind where it reports.
-            env={"ORT_DISABLE_TELEMETRY": "1", **os.environ},
-        )
+        try:
+            self._process = process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "cutwater.services.worker",
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                # An interrupt from the keyboard is for the one who started it, who ends the worker in good order.
+                start_new_session=True,
+                # What a worker computes is nobody else's business, and ONNX Runtime leaves a file where it reports.
+                env={"ORT_DISABLE_TELEMETRY": "1", **os.environ},
+            )
+        except OSError as error:  # no memory, too many processes or files
+            raise WorkerLost(
+                f"the worker of {self.setup.stage} on node {self.node} cannot be started: {error}"
+            ) from error
         self._listening = asyncio.create_task(self._listen())
         assert process.stdin is not None and process.stdout is not None
         process.stdin.write(msgspec.json.encode(self.setup) + b"\n")
         line = await process.stdout.readline()
         if not line:
             raise WorkerLost((await self.ended()).message)
-        said = msgspec.json.decode(line, type=Ready | Unable)
+        try:
+            said = msgspec.json.decode(line, type=Ready | Unable)
+        except msgspec.MsgspecError as error:
+            raise WorkerLost(f"{self.setup.stage} said {line[:200]!r} where it should say that it serves") from error
         if isinstance(said, Unable):
             raise Fault(said.kind, f"{self.setup.stage}: {said.message}", self.setup.stage).error()
         assert isinstance(said, Ready)
@@ -118,7 +126,13 @@ class WorkerProcess:
 
     async def _listen(self) -> None:
         assert self._process is not None and self._process.stderr is not None
-        while line := await self._process.stderr.readline():
+        while True:
+            try:
+                line = await self._process.stderr.readline()
+            except ValueError:  # too long to be kept; if nobody took it, the worker would stand still at some point
+                continue
+            if not line:
+                return
             self._words.append(line.decode(errors="replace").rstrip())
 
     async def _feel(self) -> None:
