@@ -287,7 +287,11 @@ class Hands:
             if watch.heard.get(victim.node, 0.0) <= at:
                 return ""
             for each in watch.nodes[victim.node].workers:
-                if each.worker == state.worker and each.pid == state.pid and each.phase is state.phase:
+                if (
+                    each.worker == state.worker
+                    and each.pid == state.pid
+                    and each.phase in (Phase.READY, Phase.DRAINING)
+                ):
                     return ""
             return f"{victim.node}: {state.worker} has ended"
 
