@@ -275,3 +275,33 @@ def test_a_gateway_that_says_nothing_costs_a_request_its_time_and_little_more(
             await host.until_open(0)
 
     in_loop(story)
+
+
+def test_a_client_who_stayed_is_answered_by_whoever_answers_for_the_model_now(tmp_path: Path) -> None:
+    async def story() -> None:
+        before, after = Doubler(), Doubler()
+        hosts = {"double": before}
+        reception = Reception(hosts, OPTIONS)
+        address = await reception.open(f"unix:{tmp_path}/clients.sock")
+        async with NativeClient(address, "double") as asking:
+            await asking.infer(x(1))
+            del hosts["double"]
+            await asking.infer(x(1))  # what became of the model is said by whoever answered for it
+            hosts["double"] = after
+            await asking.infer(x(1))
+        assert (before.asked, after.asked) == (2, 1)
+        reception.close()
+
+    in_loop(story)
+
+
+def test_a_request_that_breaks_its_handling_is_answered_with_an_error(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with gateway(tmp_path) as (_, host, address), NativeClient(address, "double") as asking:
+            host.gate.set()
+            for _ in range(2 * OPTIONS.credits):
+                with pytest.raises(StageFailed, match="could not handle this request: ValueError"):
+                    await asking.infer({"x": np.zeros(0, np.float32)})  # has no minimum
+            assert host.open == 0
+
+    in_loop(story)

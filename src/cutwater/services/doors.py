@@ -8,7 +8,7 @@ import numpy as np
 
 from cutwater.cut.stage import Stage
 from cutwater.engine.cluster import Door, EpochTable
-from cutwater.errors import BadTensor
+from cutwater.errors import BadTensor, CodecError
 from cutwater.frameworks.base import Array
 from cutwater.graph.graph import Tensor
 from cutwater.wire.codecs.base import Buffer, Codec
@@ -72,6 +72,9 @@ class Exit:
         arrays = {spec.name: array for spec, array in zip(answer.tensors, tensors(answer, buffers), strict=True)}
         outputs: dict[str, Array] = {}
         for name, parts in self._parts.items():
+            missing = [part.name for part in parts if part.name not in arrays]
+            if missing:
+                raise CodecError(f"the answer is without {_listed(dict.fromkeys(missing))}; it has {_listed(arrays)}")
             found = [arrays[part.name] for part in parts]
             outputs[name] = found[0] if parts[0].name == name else self.codec.restore(found)
         return outputs

@@ -19,7 +19,7 @@ from cutwater.drivers.refusals import Refusals
 from cutwater.drivers.shared import MEMORY
 from cutwater.drivers.tls import TlsFiles
 from cutwater.engine.vocabulary import LinkId
-from cutwater.errors import CutwaterError, FrameError, NotFound, Refused, did_you_mean
+from cutwater.errors import CutwaterError, FrameError, NotFound, Refused, StageFailed, did_you_mean
 from cutwater.frameworks.base import Array
 from cutwater.services.greeting import gateway_mark, parse_greeting
 from cutwater.services.outcome import Feeds
@@ -83,9 +83,11 @@ class ReceptionOptions(msgspec.Struct, frozen=True, kw_only=True):
 class _Guest:
     """One client's link."""
 
-    def __init__(self, link: Link, host: Host) -> None:
+    def __init__(self, link: Link, model: str, host: Host) -> None:
         self.link = link
+        self.model = model
         self.host = host
+        """Who answered for the model last; after it was undeployed and deployed again that is another."""
         self.open: dict[RequestId, asyncio.Task[None]] = {}
         self.paused = False
         self.owed = 0
@@ -163,7 +165,7 @@ class Reception:
         """See `Owner.opened`."""
         assert link.peer is not None
         model, _ = parse_greeting(link.peer.deployment)
-        self._guests[link.id] = _Guest(link, self._hosts[model])
+        self._guests[link.id] = _Guest(link, model, self._hosts[model])
 
     def received(self, link: Link, message: Message, buffers: list[memoryview]) -> None:
         """See `Owner.received`. Raises FrameError for what a client does not say, or not now."""
@@ -176,7 +178,7 @@ class Reception:
                     raise FrameError(f"request {message.request} is open already; count from 1 up")
                 task = asyncio.create_task(self._serve(guest, message, buffers))
                 guest.open[message.request] = task
-                task.add_done_callback(lambda _: self._served(guest, message.request))
+                task.add_done_callback(lambda task: self._served(guest, message, task))
             case Cancel():
                 if (task_ := guest.open.get(message.request)) is not None:
                     task_.cancel()
@@ -211,13 +213,18 @@ class Reception:
         try:
             arrays = tensors(infer, buffers)
             feeds = {spec.name: array for spec, array in zip(infer.tensors, arrays, strict=True)}
+            guest.host = self._hosts.get(guest.model, guest.host)
             reply = await guest.host.ask(feeds, infer.budget)
         except CutwaterError as error:
             reply = Reply(RequestId(0), {}, (), error)
         self._answer(guest.link, infer, reply, asked, came)
 
-    def _served(self, guest: _Guest, request: RequestId) -> None:
-        del guest.open[request]
+    def _served(self, guest: _Guest, infer: Infer, task: "asyncio.Task[None]") -> None:
+        del guest.open[infer.request]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("a request of %s broke its handling", guest.model, exc_info=error)
+            fault = StageFailed(f"the gateway could not handle this request: {type(error).__name__}: {error}")
+            self._answer(guest.link, infer, Reply(RequestId(0), {}, (), fault), clock(), 0)
         if guest.link.id in self._guests:
             guest.give_back()
 
