@@ -1,12 +1,18 @@
 """State: what one coordinator writes the next one reads, and one who was overtaken writes no more."""
 
 import asyncio
+from pathlib import Path
 
+import msgspec
+import pytest
 from fabric_bed import story
 
 from cutwater.engine.cluster import Assignment, DeploymentRecord, DeploySpec, MeasuredLink, ModelRecord, Note
 from cutwater.fabric.base import KeyValue
 from cutwater.fabric.memory import MemoryFabric, MemoryServer
+from cutwater.fabric.nats import NatsFabric
+from cutwater.fabric.nats_line import NatsOptions
+from cutwater.fabric.server import MAX_PAYLOAD, EmbeddedServer, ServerOptions
 from cutwater.services.facts import assign_key, decode, deployment_key, drain_key, encode, link_key, model_key, node_key
 from cutwater.services.state import Outbox, read_state
 from cutwater.units import NodeId
@@ -108,3 +114,19 @@ async def test_a_record_that_cannot_be_read_or_says_it_is_another_hinders_no_suc
         known = await read_state(state)
         assert (known.models, known.links, known.nodes) == ((RECORD,), (link,), ())
         assert model_key("n") in known.revisions  # so that it can be replaced
+
+
+@pytest.mark.slow
+@story
+async def test_what_the_fabric_does_not_take_holds_up_nothing_else(tmp_path: Path) -> None:
+    options = ServerOptions(home=tmp_path)
+    async with EmbeddedServer(options) as server, NatsFabric(NatsOptions(servers=(server.url,))) as fabric:
+        state = await fabric.keys("state")
+        writer = Writer(state, {})
+        writer.box.put(model_key("huge"), msgspec.structs.replace(RECORD, name="x" * MAX_PAYLOAD))
+        writer.box.put(model_key("m"), RECORD)
+        async with state.watch() as entries:
+            assert (await anext(entries)).key == model_key("m")
+        writer.box.put(model_key("huge"), RECORD)  # what replaces it is small enough
+        await writer.box.written()
+        writer.task.cancel()

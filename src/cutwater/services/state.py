@@ -5,6 +5,7 @@ know yet that it leads no more overwrites nothing its successor has written.
 """
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
@@ -12,14 +13,21 @@ from typing import TypeVar
 import msgspec
 
 from cutwater.engine.cluster import Announcement, DeploymentRecord, MeasuredLink, ModelRecord
-from cutwater.errors import Conflict, FabricError
+from cutwater.errors import Conflict, FabricError, FabricLost
 from cutwater.fabric.base import Entry, KeyValue
-from cutwater.services.facts import encode, link_key, node_key, readable
+from cutwater.services.facts import STORED, encode, link_key, node_key, readable
 from cutwater.units import NodeId, Seconds
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 _AGAIN: Seconds = 0.2
 """Until a write is tried again that the fabric did not take."""
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """The stage files that coordinators have put on the fabric and not removed yet."""
+
+    blobs: tuple[str, ...]
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +40,8 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     links: tuple[MeasuredLink, ...]
     draining: tuple[NodeId, ...]
     revoked: tuple[NodeId, ...]
+    stored: tuple[str, ...]
+    """Stage files that are on the fabric, or may be."""
     revisions: dict[str, int]
     """Key -> when it was last written."""
 
@@ -49,6 +59,7 @@ async def read_state(state: KeyValue) -> Known:
         links=tuple(links),
         draining=_names(entries, "drain."),
         revoked=revoked,
+        stored=tuple(blob for _, stored in _all(entries, STORED, Stored) for blob in stored.blobs),
         revisions={key: entry.revision for key, entry in entries.items()},
     )
 
@@ -75,6 +86,8 @@ class Outbox:
         self._revisions = dict(revisions)
         self._on_overtaken = on_overtaken
         self._waiting: OrderedDict[str, bytes | None] = OrderedDict()
+        self._refused: bytes | None = None
+        """What was said last not to be written."""
         self._more = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
@@ -104,7 +117,15 @@ class Outbox:
                 except Conflict as error:
                     self._on_overtaken(str(error))
                     return
-                except FabricError:
+                except FabricLost:
+                    await asyncio.sleep(_AGAIN)
+                    continue
+                except FabricError as error:  # such as one that is too large: the others must not wait for it
+                    if value is not self._refused:
+                        self._refused = value
+                        _log.error("%s is not written: %s", key, error)
+                    if self._waiting.get(key) is value:
+                        self._waiting.move_to_end(key)
                     await asyncio.sleep(_AGAIN)
                     continue
                 if self._waiting.get(key) is value:  # nothing newer has come meanwhile
