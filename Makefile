@@ -14,7 +14,7 @@ export CUTWATER_CACHE
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: .venv/.demo ## Cut, plan and stream a real model over three local workers; writes demo/index.html
+demo: .venv/.demo ## Kill a node of a cluster that answers for a real model; writes demo/index.html
 	$(BIN)/cutwater demo --out demo
 
 test: lint unit ## Lint, type-check, check the floors and run every test
@@ -38,6 +38,8 @@ pictures: .venv/.demo ## Draw the pictures of the readme anew
 	$(BIN)/cutwater model make efficientnet-lite0
 	$(BIN)/cutwater model show $(CUTWATER_CACHE)/efficientnet-lite0.onnx --cut "after blocks.7" --cut "after blocks.11" \
 	  --svg docs/pictures/chain.svg
+	$(BIN)/cutwater demo --out demo
+	cp demo/throughput.svg docs/pictures/kill.svg
 
 lock: .venv/.uv ## Renew requirements/*.txt from pyproject.toml
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \

@@ -34,8 +34,10 @@ def demo(
     ] = "6 s",
     json: Json = False,
 ) -> None:
-    """Bring up a cluster of three nodes, deploy a trained classifier over them, stream twenty labelled pictures, kill a
-    node with -9 in the middle, and show that every answer came and is right; then take everything down.
+    """Kill a node of a cluster that answers for a real model, and show that every answer comes all the same.
+
+    Brings up three nodes, deploys a trained classifier over them, streams twenty labelled pictures, kills a node with
+    -9 in the middle, and takes everything down again.
 
     Ends with 1 unless every answer came once and equals the uncut model's, the survivors took over by a plan of their
     own, and nothing is left running.
