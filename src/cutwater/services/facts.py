@@ -20,6 +20,8 @@ COORDINATOR = "coordinator"
 """The lease of the one that leads."""
 ASK_COORDINATOR = "ask.coordinator"
 NOTES = "notes"
+STORED = "stored"
+"""Key of the list of stage files."""
 NODE_BEATS = "beat.node.*"
 GATEWAY_BEATS = "beat.gateway.*"
 

@@ -17,7 +17,6 @@ from cutwater.engine.cluster import (
     MeasuredLink,
     NodeBeat,
     Note,
-    WholeModel,
 )
 from cutwater.engine.control import (
     Announced,
@@ -64,6 +63,7 @@ from cutwater.services.facts import (
     routes_key,
 )
 from cutwater.services.planning import PlannerProcess
+from cutwater.services.shelf import Shelf, used_files
 from cutwater.services.state import Known, Outbox
 from cutwater.units import Seconds
 
@@ -99,8 +99,6 @@ class Leadership:
         self._means = means
         self._term = term
         self._over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._stored: set[str] = set()
-        """Blobs this coordinator has put, or seen, on the fabric."""
         self._seen = dict(known.revisions)
         self._tasks: set[asyncio.Task[None]] = set()
         self._outbox = Outbox(means.state, known.revisions, self.end)
@@ -120,7 +118,14 @@ class Leadership:
         self._quiet: list[NodeBeat] = []
         """Beats that say only that a node lives."""
         self._telling: asyncio.TimerHandle | None = None
-        self._desk = Desk(means.name, term, known, means.fabric.blobs, self._outbox, self._live.tell)
+        self._desk = desk = Desk(means.name, term, known, means.fabric.blobs, self._outbox, self._live.tell)
+        self._shelf = Shelf(
+            means.fabric.blobs,
+            means.cache,
+            self._outbox,
+            known.stored,
+            lambda: used_files(desk.models.values(), desk.deployments.values()),
+        )
 
     def end(self, why: str) -> None:
         """The term is over: decide and write nothing more."""
@@ -146,6 +151,7 @@ class Leadership:
                 )
             )
             self._begin(self._outbox.run())
+            self._begin(self._shelf.tend())
             for pattern, told in (("node.*", self._node_entry), ("link.*.*", self._link_entry)):
                 entries = await stack.enter_async_context(self._means.state.watch(pattern))
                 self._begin(_follow(entries, told))
@@ -239,6 +245,7 @@ class Leadership:
         _log.info("%s %s: %s", command.kind, command.about, command.text)
         if command.kind in _TROUBLE:
             self._desk.problems[command.about] = command.text
+            self._shelf.doubt()
         elif command.about in self._desk.problems:
             del self._desk.problems[command.about]
         note = Note(at=now_text(), kind=command.kind, about=command.about, text=command.text)
@@ -259,34 +266,26 @@ class Leadership:
             _log.warning("the link from %s to %s cannot be measured: %s", command.node, peer, why)
 
     async def _plan(self, command: MakePlan) -> None:
-        record, cache = command.record, self._means.cache
         began = clock()
-        try:
-            with cache.hold(record.blob, record.profile):
-                await cache.fetch(record.blob)
-                await cache.fetch(record.profile)
-                planned = await self._means.planner.plan(command)
-                await self._store(planned)
-        except CutwaterError as error:
-            planned = Planned(model=command.spec.model, ticket=command.ticket, fault=Fault.of(error, "planner"))
-        if planned.fault is not None:
-            self._desk.problems[planned.model] = planned.fault.message
-        _log.info("planned %s in %.2f s: %s", planned.model, clock() - began, _outcome(planned))
-        self._live.tell(planned)
+        with contextlib.ExitStack() as stack:
+            try:
+                planned = await self._draft(command)
+                if planned.blueprint is not None:
+                    stack.enter_context(self._shelf.keep(planned.blueprint))
+                    await self._shelf.put(planned.blueprint)
+            except CutwaterError as error:
+                planned = Planned(model=command.spec.model, ticket=command.ticket, fault=Fault.of(error, "planner"))
+            if planned.fault is not None:
+                self._desk.problems[planned.model] = planned.fault.message
+            _log.info("planned %s in %.2f s: %s", planned.model, clock() - began, _outcome(planned))
+            self._live.tell(planned)
 
-    async def _store(self, planned: Planned) -> None:
-        """Put on the fabric what was cut, so that nodes and gateways can fetch it."""
-        if planned.blueprint is None:
-            return
-        parts = {part.blob for chain in planned.blueprint.chains for part in chain.parts}
-        whole: WholeModel | None = planned.blueprint.whole
-        if whole is not None:
-            parts.add(whole.part.blob)
-        with self._means.cache.hold(*parts):
-            for blob in sorted(parts - self._stored):
-                await self._means.fabric.blobs.put(self._means.cache.path(blob))
-                self._stored.add(blob)
-            self._means.cache.trim()
+    async def _draft(self, command: MakePlan) -> Planned:
+        record, cache = command.record, self._means.cache
+        with cache.hold(record.blob, record.profile):
+            await cache.fetch(record.blob)
+            await cache.fetch(record.profile)
+            return await self._means.planner.plan(command)
 
 
 async def _follow(entries: Any, told: Any) -> None:
