@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 from fabric_bed import NatsBed, names, story
+from nats.aio.msg import Msg
 
-from cutwater.errors import BadBlob, FabricLost
+from cutwater.errors import BadBlob, FabricError, FabricLost
+from cutwater.fabric.nats import FAULT
 
 
 @pytest.mark.slow
@@ -109,3 +111,16 @@ async def test_a_blob_with_a_chunk_missing_is_refused(nats_bed: NatsBed, name: s
             pass
         with pytest.raises(BadBlob, match="chunk 0"):
             await fabric.blobs.fetch(ref.hash, tmp_path / "it")
+
+
+@story
+async def test_an_error_that_nobody_can_read_is_an_error_of_ours(nats_bed: NatsBed, name: str) -> None:
+    async with nats_bed.fabric() as fabric:
+        connection = fabric._line.connection
+
+        async def answer(message: Msg) -> None:
+            await connection.publish(message.reply, b"nothing", headers={FAULT: "what"})
+
+        await connection.subscribe(name, cb=answer)
+        with pytest.raises(FabricError, match=f"the error that {name} answered with cannot be read"):
+            await fabric.request(name, b"")

@@ -22,7 +22,7 @@ import msgspec
 import nats.js.errors
 from nats.js.api import DiscardPolicy, StorageType, StreamConfig
 
-from cutwater.errors import BadBlob, FabricLost
+from cutwater.errors import BadBlob, FabricError, FabricLost
 from cutwater.fabric.base import BlobRef, Progress
 from cutwater.fabric.nats_line import Line, NatsOptions, plainly
 from cutwater.fabric.nats_streams import ensure_stream
@@ -44,6 +44,16 @@ OUTAGE: Seconds = 30.0
 """How long one transfer waits for a lost connection to come back."""
 _EXISTS = 10077
 """The server's code for a subject that has its message already."""
+_STREAM = StreamConfig(
+    name=STREAM,
+    subjects=["blob.*.*"],
+    max_msgs_per_subject=1,
+    discard=DiscardPolicy.NEW,
+    discard_new_per_subject=True,
+    storage=StorageType.FILE,
+    allow_direct=True,
+    duplicate_window=1.0,
+)
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -123,20 +133,12 @@ class NatsBlobs:
         async with self._opening:
             if not self._open:
                 await self._line.open()
+                try:
+                    await ensure_stream(self._line, _STREAM)
+                except FabricError:  # its server may not be ready yet; the next one who needs it begins anew
+                    await self._line.close()
+                    raise
                 self._open = True
-                await ensure_stream(
-                    self._line,
-                    StreamConfig(
-                        name=STREAM,
-                        subjects=["blob.*.*"],
-                        max_msgs_per_subject=1,
-                        discard=DiscardPolicy.NEW,
-                        discard_new_per_subject=True,
-                        storage=StorageType.FILE,
-                        allow_direct=True,
-                        duplicate_window=1.0,
-                    ),
-                )
 
     async def _upload(self, file: BinaryIO, ref: BlobRef, progress: Progress | None) -> None:
         manifest = Manifest(ref.hash, ref.nbytes, CHUNK)

@@ -99,7 +99,7 @@ class NatsFabric:
             except nats.errors.TimeoutError:
                 raise NoReply(f"no answer from {subject} within {timeout:g} s") from None
         if answer.headers and FAULT in answer.headers:
-            raise msgspec.json.decode(answer.data, type=Fault).error()
+            raise _fault(answer.data, subject).error()
         return answer.data
 
     async def serve(self, subject: str, handler: Handler) -> Closing:
@@ -190,6 +190,13 @@ class _Standing:
             except nats.errors.Error:
                 _log.debug("the subscription to %s has ended with its connection", self.subject)
         await self._end()
+
+
+def _fault(data: bytes, subject: str) -> Fault:
+    try:
+        return msgspec.json.decode(data, type=Fault)
+    except msgspec.MsgspecError as error:
+        raise FabricError(f"the error that {subject} answered with cannot be read: {error}") from error
 
 
 async def _answer(handler: Handler, message: Msg) -> None:

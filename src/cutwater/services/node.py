@@ -224,8 +224,13 @@ class NodeAgent:
     async def _again(self, state: KeyValue) -> None:
         """The fabric is back; it may have forgotten this node."""
         _log.info("the fabric is back")
-        with contextlib.suppress(FabricError):
-            await state.put(node_key(self.node), encode(self._announcement))
+        while self._fabric.connected and not self._leaving:
+            try:
+                await state.put(node_key(self.node), encode(self._announcement))
+                break
+            except FabricError as error:  # its store may need a moment longer than the server itself
+                _log.warning("cannot announce this node: %s", error)
+                await asyncio.sleep(AGAIN)
         self._beat_now.set()
 
     def _lose(self, why: str) -> None:
