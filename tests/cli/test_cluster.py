@@ -147,7 +147,7 @@ def test_settings_are_shown_with_where_they_come_from(running: Cluster) -> None:
     assert shown["cluster.nodes"] == {"value": "2", "from": "flag of the last `cutwater up`"}
     assert shown["home"] == {"value": str(running.home), "from": "environment CUTWATER_HOME"}
     assert shown["gateway.silence"] == {"value": "1.5 s", "from": "default"}
-    assert "gateway.silence" in running.type("config", "show").stdout
+    assert "gateway.patience" in running.type("config", "show").stdout
 
 
 def test_more_nodes_are_added_and_down_leaves_nothing(cluster: Cluster) -> None:

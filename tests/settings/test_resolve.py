@@ -22,15 +22,15 @@ def test_a_flag_goes_before_the_environment_that_before_the_file_that_before_the
     assert (found.settings.cluster.coordinators, found.origins["cluster.coordinators"]) == (2, f"{file}:1")
     assert (found.settings.node.grace, found.origins["node.grace"]) == (5.0, f"{file}:4")
     assert found.settings.gateway == Settings().gateway
-    assert "gateway.silence" not in found.origins
+    assert "gateway.patience" not in found.origins
 
 
 def test_yaml_and_toml_say_the_same(tmp_path: Path) -> None:
     yaml, toml = tmp_path / "a.yaml", tmp_path / "a.toml"
-    yaml.write_text("home: ~/cw\nnode:\n  memory: 512 MiB\n  name: pi-a\ngateway:\n  silence: 900 ms\n  memory:\n")
-    toml.write_text('home = "~/cw"\n[node]\nmemory = "512 MiB"\nname = "pi-a"\n[gateway]\nsilence = 0.9\n')
+    yaml.write_text("home: ~/cw\nnode:\n  memory: 512 MiB\n  name: pi-a\ngateway:\n  patience: 900 ms\n  memory:\n")
+    toml.write_text('home = "~/cw"\n[node]\nmemory = "512 MiB"\nname = "pi-a"\n[gateway]\npatience = 0.9\n')
     assert resolve(config=yaml, environment={}).settings == resolve(config=toml, environment={}).settings
-    assert resolve(config=toml, environment={}).origins["gateway.silence"] == f"{toml}:6"
+    assert resolve(config=toml, environment={}).origins["gateway.patience"] == f"{toml}:6"
     assert resolve(config=toml, environment={}).home == Path.home() / "cw"
 
 
@@ -99,7 +99,7 @@ def test_a_mistake_in_toml_is_reported_with_its_line(tmp_path: Path, text: str, 
     ("variable", "text", "says"),
     [
         ("CUTWATER_NODE_MEMROY", "1", "there is no setting CUTWATER_NODE_MEMROY; did you mean 'CUTWATER_NODE_MEMORY'?"),
-        ("CUTWATER_GATEWAY_SILENCE", "soon", "CUTWATER_GATEWAY_SILENCE: 'soon' is not a duration"),
+        ("CUTWATER_GATEWAY_PATIENCE", "soon", "CUTWATER_GATEWAY_PATIENCE: 'soon' is not a duration"),
     ],
 )
 def test_a_mistake_in_the_environment_names_the_variable(variable: str, text: str, says: str, tmp_path: Path) -> None:

@@ -95,8 +95,6 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     """The node on whose machine it runs, where requests are born; empty: node-1 of a local cluster."""
     clients: Text = ""
     """Address for clients, such as tcp:127.0.0.1:7070; empty: only a Unix socket in the home."""
-    silence: Duration = 1.5
-    """How long a link may say nothing before its requests go another way."""
     patience: Duration = 1.0
     """How long requests wait for a worker before the gateway answers by itself, where it can."""
     linger: Duration = 10.0
