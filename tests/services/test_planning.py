@@ -58,3 +58,13 @@ def test_it_answers_like_the_planner_and_lives_through_its_own_death(
         assert not alive(pid)
 
     run(asyncio.wait_for(story(), 30))
+
+
+def test_a_planner_that_hangs_is_ended_and_says_so_in_time(plain_record: ModelRecord, blob_folder: Path) -> None:
+    async def story() -> None:
+        planner = PlannerProcess(blob_folder, limit=0.01)  # less than an interpreter takes to start
+        hung = await planner.plan(command(plain_record, 1))
+        assert hung.fault is not None and "took over 0.01 s" in hung.fault.message
+        assert planner.pid is None
+
+    run(asyncio.wait_for(story(), 30))

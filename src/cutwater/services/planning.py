@@ -23,6 +23,8 @@ from cutwater.units import Seconds
 
 IDLE: Seconds = 900.0
 """Without work for so long, the process is ended."""
+LIMIT: Seconds = 600.0
+"""For one plan, its model's reading and cutting included; then the process hangs, and others wait behind it."""
 _LENGTH = 4
 _log = logging.getLogger(__name__)
 
@@ -30,8 +32,9 @@ _log = logging.getLogger(__name__)
 class PlannerProcess:
     """Plans one command after the other."""
 
-    def __init__(self, folder: Path) -> None:
-        """``folder``: where blobs are found, and stages put."""
+    def __init__(self, folder: Path, limit: Seconds = LIMIT) -> None:
+        """``folder``: where blobs are found, and stages put; ``limit``: time for one plan."""
+        self._limit = limit
         self._folder = folder
         self._process: Process | None = None
         self._turn = asyncio.Lock()
@@ -43,10 +46,12 @@ class PlannerProcess:
             if self._rest is not None:
                 self._rest.cancel()
             try:
-                return await self._ask(command)
-            except (asyncio.IncompleteReadError, ConnectionError) as error:
+                async with asyncio.timeout(self._limit):
+                    return await self._ask(command)
+            except (asyncio.IncompleteReadError, OSError) as error:  # or it cannot be started, or takes too long
                 await self.close()
-                fault = Fault("ProcessLost", f"the planner ended while planning {command.spec.model}", "planner", True)
+                how = f"took over {self._limit:g} s for" if isinstance(error, TimeoutError) else "ended while planning"
+                fault = Fault("ProcessLost", f"the planner {how} {command.spec.model}", "planner", True)
                 _log.error("%s: %s", fault.message, error)
                 return Planned(model=command.spec.model, ticket=command.ticket, fault=fault)
             except asyncio.CancelledError:
