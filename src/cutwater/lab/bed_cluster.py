@@ -5,21 +5,23 @@ is encrypted and measured as between machines, for nothing leads from one device
 """
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from cutwater.errors import ProcessLost
 from cutwater.lab.bed import SWITCH, Bed
-from cutwater.services.cluster import GATEWAY
+from cutwater.services.cluster import GATEWAY, role_of
 from cutwater.services.home import Home
 from cutwater.wire.message import Address
 
-START: str = "120 s"
+START = "120 s"
 """For a process to serve: on a tenth of a core a Python program takes its time to begin."""
 _LONG = 240.0
 """Seconds for any command."""
@@ -28,23 +30,26 @@ _LONG = 240.0
 class BedCluster:
     """A context: inside it the fabric and a coordinator run; whatever has joined is down when it is left."""
 
-    def __init__(self, bed: Bed, folder: Path, *, coordinators: int = 1) -> None:
-        """``folder``: for the homes of all processes; it stays, with their logs."""
+    def __init__(self, bed: Bed, folder: Path, **flags: str) -> None:
+        """Nothing runs yet.
+
+        Args:
+            bed: Where.
+            folder: For the homes of all processes; it stays, with their logs.
+            flags: For `cutwater up`, such as ``coordinators="2"``.
+        """
         self.bed = bed
         self.folder = folder
         self.head = Home(folder / "head")
-        self._coordinators = coordinators
+        self._flags = {"nodes": "0", "fabric-listen": bed.address(SWITCH), **_dashed(flags)}
         self._joined: list[tuple[str, str]] = []
         """Device and home of every member, in the order in which they joined."""
 
     def __enter__(self) -> Self:
         """Raises ProcessLost if it does not come up; nothing is left running then."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        listen = self.bed.address(SWITCH)
         try:
-            self.give(
-                SWITCH, "up", f"--coordinators={self._coordinators}", "--nodes=0", f"--fabric-listen={listen}", "--json"
-            )
+            self.give(SWITCH, "up", "--json", *_given(self._flags))
         except BaseException:
             self.down()
             raise
@@ -61,7 +66,7 @@ class BedCluster:
 
         Args:
             devices: Where they run.
-            flags: For `cutwater node join`, such as ``memory="1 GiB"``.
+            flags: For `cutwater node join`, such as ``cluster_start_limit="60 s"``.
 
         Raises:
             ProcessLost: One did not come up.
@@ -100,6 +105,16 @@ class BedCluster:
             raise ProcessLost(f"`cutwater {' '.join(words)}` on {where}: {done.stderr.strip() or done.stdout.strip()}")
         return done.stdout
 
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """A context in which no coordinator decides anything, so that what is live stays as it is: all are stopped."""
+        pids = [record.pid for name, record in self.head.alive().items() if role_of(name) == "coordinator"]
+        _signal(pids, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            _signal(pids, signal.SIGCONT)
+
     def down(self) -> None:
         """Take down what runs, the last to join first; what does not end by itself is ended with the bed."""
         trouble: list[str] = []
@@ -123,8 +138,19 @@ class BedCluster:
 
     def _join(self, device: str, name: str, flags: Mapping[str, str]) -> None:
         self._joined.append((device, name))
-        given = [f"--{flag}={value}" for flag, value in flags.items()]
-        file = str(self._invitation(name))
-        self.give(
-            device, "node", "join", file, f"--cluster-start-limit={START}", "--json", *given, home=self._home(name)
-        )
+        given = _given({"cluster-start-limit": START, **flags})
+        home = self._home(name)
+        self.give(device, "node", "join", str(self._invitation(name)), "--json", *given, home=home)
+
+
+def _dashed(flags: Mapping[str, str]) -> dict[str, str]:
+    return {name.replace("_", "-"): value for name, value in flags.items()}
+
+
+def _given(flags: Mapping[str, str]) -> list[str]:
+    return [f"--{name}={value}" for name, value in flags.items()]
+
+
+def _signal(pids: Iterable[int], number: signal.Signals) -> None:
+    for pid in pids:
+        os.kill(pid, number)
