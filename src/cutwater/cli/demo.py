@@ -15,7 +15,8 @@ from cutwater.cli.console import messages, print_json, results, write_file
 from cutwater.cli.options import Json, parse_timeout
 from cutwater.lab.demo.claims import Claim, claims
 from cutwater.lab.demo.exam import prepare_exam
-from cutwater.lab.demo.run import Audience, Glance, Played, play
+from cutwater.lab.demo.run import Played, play
+from cutwater.lab.demo.scene import Audience, Glance
 from cutwater.report.demo_page import VERDICT_HEADERS, demo_page, disturbance, throughput_picture, verdict_rows
 from cutwater.report.table import filled
 from cutwater.report.tables import plan_summary, trial_tables

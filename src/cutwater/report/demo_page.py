@@ -9,7 +9,8 @@ from PIL import Image
 from cutwater.cut.lattice import chain_cuts
 from cutwater.lab.demo.claims import Claim
 from cutwater.lab.demo.exam import Exam, Verdict
-from cutwater.lab.demo.run import NODES, Played, Streamed
+from cutwater.lab.demo.run import NODES, Played
+from cutwater.lab.demo.scene import Streamed
 from cutwater.lab.trial import Trial
 from cutwater.report.chain import draw_chain
 from cutwater.report.page import Page, Thumbnail

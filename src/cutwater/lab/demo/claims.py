@@ -3,7 +3,8 @@
 from typing import NamedTuple
 
 from cutwater.lab.demo.exam import Verdict
-from cutwater.lab.demo.run import Played, Streamed
+from cutwater.lab.demo.run import Played
+from cutwater.lab.demo.scene import Streamed
 from cutwater.units import Seconds, format_seconds
 
 
