@@ -146,7 +146,7 @@ def test_settings_are_shown_with_where_they_come_from(running: Cluster) -> None:
     shown = running.ask("config", "show")
     assert shown["cluster.nodes"] == {"value": "2", "from": "flag of the last `cutwater up`"}
     assert shown["home"] == {"value": str(running.home), "from": "environment CUTWATER_HOME"}
-    assert shown["gateway.silence"] == {"value": "1.5 s", "from": "default"}
+    assert shown["gateway.patience"] == {"value": "1 s", "from": "default"}
     assert "gateway.patience" in running.type("config", "show").stdout
 
 
