@@ -150,7 +150,7 @@ class HostedModel:
             self._candidate[1].cancel()
             self._candidate = None
         if candidate is not None:
-            self._candidate = (candidate, asyncio.create_task(self._probe(candidate)))
+            self._candidate = (candidate, _spawn(self._probe(candidate)))
 
     async def _probe(self, candidate: EpochTable) -> None:
         """Until it answers, or is no candidate any more."""
@@ -183,7 +183,7 @@ class HostedModel:
         means = self._means
         address: Address = f"unix:{means.sockets}/whole-{secrets.token_hex(4)}"
         self.whole = WholeWorker(whole, means.folder, address, secrets.token_hex(16), means.node)
-        self._fetching = asyncio.create_task(self._fetch(self.whole))
+        self._fetching = _spawn(self._fetch(self.whole))
 
     def _has_room(self, whole: WholeModel) -> bool:
         allowed = self._means.memory
@@ -197,7 +197,7 @@ class HostedModel:
         while True:
             try:
                 await worker.fetch(self._means.blobs)
-            except CutwaterError as error:
+            except (CutwaterError, OSError) as error:  # the disk may be full
                 _log.warning("%s: the whole model cannot be had: %s", self.table.model, error)
                 await asyncio.sleep(AGAIN)
             else:
@@ -206,8 +206,13 @@ class HostedModel:
                 return
 
     async def _stand_in(self, on: bool) -> None:
-        if self.whole is not None:
+        if self.whole is None:
+            return
+        try:
             await self.whole.stand_in(on)
+        except CutwaterError as error:
+            _log.error("%s: the whole model does not run: %s", self.table.model, error)
+            raise
 
     # Figures and ends
 
@@ -278,7 +283,14 @@ class HostedModel:
 _tasks: set[asyncio.Task[None]] = set()
 
 
-def _spawn(work: Coroutine[Any, Any, None]) -> None:
+def _spawn(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     task = asyncio.create_task(work)
     _tasks.add(task)
-    task.add_done_callback(_tasks.discard)
+    task.add_done_callback(_ended)
+    return task
+
+
+def _ended(task: asyncio.Task[None]) -> None:
+    _tasks.discard(task)
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("a part of a model's hosting ended", exc_info=error)
