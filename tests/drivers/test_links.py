@@ -294,6 +294,15 @@ def test_nobody_there_is_a_lost_link(tmp_path: Path) -> None:
     in_loop(story)
 
 
+@pytest.mark.parametrize("address", ["tcp:127.0.0.1:99999", f"tcp:{'a' * 300}.b:1", "unix:/run/\0"])
+def test_where_nobody_can_be_is_a_lost_link_too(address: str) -> None:
+    async def story() -> None:
+        with pytest.raises(LinkLost, match="no connection to"):
+            await dial(address, hello("gateway"), End())
+
+    in_loop(story)
+
+
 def test_without_a_certificate_of_the_same_authority_there_is_no_link(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     ours, others = certificates(tmp_path), certificates(tmp_path / "other")

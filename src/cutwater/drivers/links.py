@@ -470,10 +470,12 @@ async def dial(address: Address, hello: Hello, owner: Owner, tls: TlsFiles | Non
                 _, link = await loop.create_connection(make, host, port, ssl=context)
             await link.greeted
     except TimeoutError as error:
+        if link is not None and link.peer is not None:
+            return link  # greeted at the last moment, and its owner was told
         if link is not None:
             link.abort()
         raise LinkLost(f"{address} did not answer within {GREETING_TIMEOUT:g} s") from error
-    except OSError as error:
+    except (OSError, ValueError, OverflowError) as error:  # the last two: a host or port that cannot be
         raise LinkLost(f"no connection to {address}: {error}") from error
     return link
 
