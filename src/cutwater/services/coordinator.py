@@ -69,11 +69,11 @@ class CoordinatorProcess:
                 await self._lead(Leadership(means, term, await read_state(state)), lease, term, stop)
             except FabricError as error:
                 _log.warning("cannot lead: %s", error)
-                await _unless(stop, asyncio.sleep(AGAIN))
             finally:
                 self._traces.flush()
                 with contextlib.suppress(FabricError):
                     await lease.give_up()
+            await _unless(stop, asyncio.sleep(AGAIN))  # another one may do better
 
     async def _lead(self, leadership: Leadership, lease: Lease, term: int, stop: asyncio.Event) -> None:
         if not lease.held:
