@@ -53,15 +53,15 @@ def broken(report: dict[str, Any]) -> list[dict[str, Any]]:
 def test_a_worker_is_killed_and_every_request_is_answered_once(home: Path, vit_tiny: Path) -> None:
     report = drill(home, "kill-stage", "--model", vit_tiny, "--rate", 0.1, "--every", "6s", "--for", "15s")
     assert broken(report) == []
-    assert report["verdict"]["happened"] == len(report["faults"]) == 2
+    assert report["verdict"]["happened"] == len(report["findings"]["faults"]) == 2
     assert report["verdict"]["answered"] == report["verdict"]["attempts"] > 0
-    assert all(fault["noticed"] is not None for fault in report["faults"])
+    assert all(fault["noticed"] is not None for fault in report["findings"]["faults"])
 
 
 def test_the_coordinator_is_killed_and_another_one_leads(home: Path, vit_tiny: Path) -> None:
     report = drill(home, "coordinator", "--model", vit_tiny, "--rate", 0.1, "--every", "8s", "--for", "12s")
     assert broken(report) == []
-    (fault,) = report["faults"]
+    (fault,) = report["findings"]["faults"]
     loser = fault["victim"]
     winner = {"coordinator-1": "coordinator-2", "coordinator-2": "coordinator-1"}[loser]
     assert fault["by"] == f"{winner} leads"

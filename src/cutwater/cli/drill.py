@@ -98,8 +98,9 @@ def _print(report: Report, out: Path | None, json: bool) -> None:
     facts = msgspec.to_builtins(report)
     facts["held"] = report.verdict.held
     if out is not None:
-        write_file(out, msgspec.json.format(msgspec.json.encode(facts)))
+        write_file(out, msgspec.json.encode(facts))
     if json:
+        del facts["findings"]["attempts"]
         print_json(facts)
         return
     for part in drill_parts(report):

@@ -63,7 +63,8 @@ def soak(
     found = trends(sampler.samples)
     flat = bool(found) and all(each.flat for each in found)
     facts = {
-        **msgspec.to_builtins(report),
+        "conditions": msgspec.to_builtins(report.conditions),
+        "verdict": msgspec.to_builtins(report.verdict),
         "trends": [{**msgspec.to_builtins(each), "flat": each.flat} for each in found],
         "held": flat and report.verdict.held,
     }

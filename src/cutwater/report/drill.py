@@ -17,11 +17,11 @@ def drill_parts(report: Report) -> Iterator[RenderableType]:
     """Everything a person wants to see of a drill, in order."""
     verdict = report.verdict
     yield _conditions(report.conditions, verdict)
-    if report.faults:
+    if report.findings.faults:
         yield filled(
             "\nWhat went wrong",
             ("at", "what", "victim", "happened", "noticed", "by"),
-            [_fault_row(each) for each in report.faults],
+            [_fault_row(each) for each in report.findings.faults],
         )
     yield filled("\nRequests", ("", "count"), _requests(verdict))
     yield filled("\nTimes", ("", "median", "max"), _times(verdict))

@@ -68,7 +68,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     conditions: Conditions
     verdict: Verdict
-    faults: list[Injected]
+    findings: Findings
+    """All that the verdict follows from."""
 
 
 Progress = Callable[[Seconds, "Scene", list[Injected]], None]
@@ -105,7 +106,7 @@ async def conduct(
         load_before=before,
         load_after=after,
     )
-    return Report(conditions=conditions, verdict=judge(findings), faults=faults)
+    return Report(conditions=conditions, verdict=judge(findings), findings=findings)
 
 
 @asynccontextmanager
