@@ -127,6 +127,8 @@ async def test_what_the_fabric_does_not_take_holds_up_nothing_else(tmp_path: Pat
         writer.box.put(model_key("m"), RECORD)
         async with state.watch() as entries:
             assert (await anext(entries)).key == model_key("m")
+        await writer.box.written()  # nobody waits for what will not be
         writer.box.put(model_key("huge"), RECORD)  # what replaces it is small enough
         await writer.box.written()
+        assert set(await state.entries()) == {model_key("m"), model_key("huge")}
         writer.task.cancel()

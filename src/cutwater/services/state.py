@@ -86,8 +86,8 @@ class Outbox:
         self._revisions = dict(revisions)
         self._on_overtaken = on_overtaken
         self._waiting: OrderedDict[str, bytes | None] = OrderedDict()
-        self._refused: bytes | None = None
-        """What was said last not to be written."""
+        self._refused: dict[str, bytes | None] = {}
+        """What the fabric does not take; tried again behind all others, until something newer replaces it."""
         self._more = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
@@ -103,7 +103,7 @@ class Outbox:
         self._more.set()
 
     async def written(self) -> None:
-        """Wait until nothing waits."""
+        """Wait until nothing waits but what the fabric does not take."""
         await self._empty.wait()
 
     async def run(self) -> None:
@@ -121,16 +121,25 @@ class Outbox:
                     await asyncio.sleep(_AGAIN)
                     continue
                 except FabricError as error:  # such as one that is too large: the others must not wait for it
-                    if value is not self._refused:
-                        self._refused = value
-                        _log.error("%s is not written: %s", key, error)
-                    if self._waiting.get(key) is value:
-                        self._waiting.move_to_end(key)
+                    self._put_off(key, value, error)
                     await asyncio.sleep(_AGAIN)
                     continue
+                self._refused.pop(key, None)
                 if self._waiting.get(key) is value:  # nothing newer has come meanwhile
                     del self._waiting[key]
+                self._see_whether_all_is_written()
             self._more.clear()
+
+    def _put_off(self, key: str, value: bytes | None, error: FabricError) -> None:
+        if key not in self._refused or self._refused[key] is not value:
+            _log.error("%s is not written: %s", key, error)
+        self._refused[key] = value
+        if self._waiting.get(key) is value:
+            self._waiting.move_to_end(key)
+        self._see_whether_all_is_written()
+
+    def _see_whether_all_is_written(self) -> None:
+        if all(key in self._refused and self._refused[key] is value for key, value in self._waiting.items()):
             self._empty.set()
 
     async def _write(self, key: str, value: bytes | None) -> None:
