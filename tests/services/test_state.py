@@ -7,7 +7,16 @@ import msgspec
 import pytest
 from fabric_bed import story
 
-from cutwater.engine.cluster import Assignment, DeploymentRecord, DeploySpec, MeasuredLink, ModelRecord, Note
+from cutwater.engine.cluster import (
+    Announcement,
+    Assignment,
+    DeploymentRecord,
+    DeploySpec,
+    Hardware,
+    MeasuredLink,
+    ModelRecord,
+    Note,
+)
 from cutwater.fabric.base import KeyValue
 from cutwater.fabric.memory import MemoryFabric, MemoryServer
 from cutwater.fabric.nats import NatsFabric
@@ -111,6 +120,9 @@ async def test_a_record_that_cannot_be_read_or_says_it_is_another_hinders_no_suc
         await state.put(link_key(NodeId("a"), NodeId("b")), encode(link))
         await state.put(link_key(NodeId("c"), NodeId("b")), encode(link))
         await state.put(node_key(NodeId("c")), encode(RECORD))
+        hardware = Hardware(machine="none", cores=0, memory=0, speed=float("nan"))
+        strange = Announcement(node=NodeId("d"), incarnation="", host="", hardware=hardware, address="", version="")
+        await state.put(node_key(NodeId("d")), encode(strange))
         known = await read_state(state)
         assert (known.models, known.links, known.nodes) == ((RECORD,), (link,), ())
         assert model_key("n") in known.revisions  # so that it can be replaced

@@ -19,6 +19,7 @@ lost on the way, or restarted, is put right by the next one.
 """
 
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
 
@@ -38,6 +39,11 @@ LEASE: Seconds = 3.0
 """Who is silent for so long counts as gone."""
 
 
+# What nodes say of themselves is divided by: the decoder refuses what would break whoever computes with it.
+AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
+NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+Positive = Annotated[float, msgspec.Meta(gt=0, lt=1e18)]
+
 # Nodes
 
 
@@ -46,10 +52,10 @@ class Hardware(msgspec.Struct, frozen=True, kw_only=True):
 
     machine: str
     """Processor, as the system calls it."""
-    cores: int
+    cores: AtLeastOne
     memory: int
     """Bytes its workers may use together."""
-    speed: float
+    speed: Positive
     """Measured speed index: runs per second of the reference network (`cutwater.frameworks.speed`), one thread, over a
     hundred."""
     accelerators: tuple[str, ...] = ()
@@ -172,10 +178,10 @@ class MeasuredLink(msgspec.Struct, frozen=True, kw_only=True):
 
     source: NodeId
     target: NodeId
-    bandwidth: float
+    bandwidth: Positive
     """Bytes per second."""
-    latency: Seconds
-    """One way."""
+    latency: NotNegative
+    """Seconds, one way."""
     at: str
     """ISO 8601, UTC."""
 
