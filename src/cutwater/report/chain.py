@@ -92,7 +92,7 @@ def _draw_borders(canvas: Canvas, chain: Sequence[Cut], edges: Sequence[float]) 
         hint = f"{cut.label}: {format_bytes(cut.border_bytes)} in {cut.width} tensor{'s' * (cut.width != 1)}"
         colour = PALE if cut.width == 1 else INK
         canvas.rect(x - 1.25, top, 2.5, floor - top, fill=colour, hint=hint)
-    canvas.text(LEFT, floor + 18, "each bar: what a cut there would send (dark: several tensors)", size=11, fill=PALE)
+    canvas.text(LEFT, floor + 18, "each bar: what a cut there would send (strong: several tensors)", size=11, fill=PALE)
 
 
 def _draw_chosen(

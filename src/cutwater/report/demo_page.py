@@ -146,7 +146,7 @@ def _add_plan(page: Page, exam: Exam, trial: Trial, title: str) -> None:
     page.table(STAGE_HEADERS, stage_rows(trial))
     page.table(HOP_HEADERS, hop_rows(trial))
     page.paragraph(
-        "Boxes compute. The line below them: requests that wait for their turn, the darker the more of them."
+        "Boxes compute. The line below them: requests that wait for their turn, the stronger the more of them."
     )
     page.picture(draw_timeline(trial.trails, [f"{k + 1} {place}" for k, place in enumerate(places)]))
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from cutwater.report.svg import GRID, INK, PALE, Canvas
+from cutwater.report.svg import GRID, INK, PALE, PAPER, Canvas
 from cutwater.units import Seconds
 
 WIDTH, LEFT, RIGHT = 1000, 56, 24
@@ -71,7 +71,10 @@ def draw_throughput(series: Sequence[Series], levels: Sequence[Level], moments: 
     for level in levels:
         y = plot.y(level.rate)
         canvas.line(plot.x(level.begin), y, plot.x(level.end), y, stroke=INK, width=1.5, stroke_dasharray="6 4")
-        canvas.text(plot.x(level.end) - 4, y - 6, f"{level.rate:.4g}/s predicted", size=11, anchor="end")
+        text = f"{level.rate:.4g}/s predicted"
+        x, width = plot.x(level.end) - 4, 6.2 * len(text)
+        canvas.rect(x - width, y - 18, width, 15, fill=PAPER, opacity="0.85", rx="3")  # bars may lie behind it
+        canvas.text(x - 2, y - 7, text, size=11, anchor="end")
     _draw_moments(canvas, plot, moments)
     return canvas.render()
 

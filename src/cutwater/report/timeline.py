@@ -55,7 +55,7 @@ def _draw_request(canvas: Canvas, request: RequestId, mark: Mark, row: int, star
         return LEFT + (moment - start) * scale
 
     y = TOP + row * ROW
-    # Many wait at once and their lines lie over each other: the longer the queue, the darker.
+    # Many wait at once and their lines lie over each other: the longer the queue, the stronger.
     low = y + BOX + 5
     canvas.line(at(mark.received), low, at(mark.started), low, stroke=stage_colour(row), width=4, stroke_opacity="0.22")
     width = max(at(mark.finished) - at(mark.started) - 1, 1)

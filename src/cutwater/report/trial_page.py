@@ -36,7 +36,9 @@ def trial_page(graph: Graph, lattice: Lattice, trial: Trial) -> Page:
     )
     page.heading("Where the model is cut", "Blocks are as wide as their share of the work; point at one for details.")
     page.picture(draw_chain(graph, chain_cuts(lattice), plan_cuts(lattice, plan)[1:-1], places))
-    explanation = "Boxes compute. The line below them: requests that wait for their turn, the darker the more of them."
+    explanation = (
+        "Boxes compute. The line below them: requests that wait for their turn, the stronger the more of them."
+    )
     page.heading("Requests on their way", explanation)
     rows = [f"{k + 1} {place}" for k, place in enumerate(places)]
     page.picture(draw_timeline(trial.trails, rows))
