@@ -1,6 +1,7 @@
 """The planner's process: answers like the planner itself, and is started again when it has ended."""
 
 import asyncio
+import io
 import os
 import signal
 from pathlib import Path
@@ -10,10 +11,12 @@ from cluster_bed import alive
 
 from cutwater.drivers.loop import run
 from cutwater.engine.cluster import Announcement, DeploySpec, Hardware, ModelRecord
-from cutwater.engine.control import MakePlan, NodeView
+from cutwater.engine.control import MakePlan, NodeView, Planned
+from cutwater.errors import BadFile
+from cutwater.services.facts import decode, encode
 from cutwater.services.library import Library
 from cutwater.services.planner import answer
-from cutwater.services.planning import PlannerProcess
+from cutwater.services.planning import PlannerProcess, Prepare, serve
 from cutwater.units import NodeId
 
 pytestmark = pytest.mark.slow
@@ -68,3 +71,37 @@ def test_a_planner_that_hangs_is_ended_and_says_so_in_time(plain_record: ModelRe
         assert planner.pid is None
 
     run(asyncio.wait_for(story(), 30))
+
+
+def test_a_planner_that_was_prepared_has_read_the_model_and_answers_as_ever(
+    plain_record: ModelRecord, blob_folder: Path
+) -> None:
+    async def story() -> None:
+        planner = PlannerProcess(blob_folder)
+        try:
+            await planner.prepare(plain_record)
+            pid = planner.pid
+            assert pid is not None
+            found = await planner.plan(command(plain_record, 1))
+            assert found == answer(command(plain_record, 1), Library(blob_folder)) and planner.pid == pid
+        finally:
+            await planner.close()
+
+    run(asyncio.wait_for(story(), 30))
+
+
+def test_what_is_prepared_is_not_answered_and_what_is_wrong_with_it_is_said_with_the_plan(
+    plain_record: ModelRecord,
+) -> None:
+    wanted = [Prepare(plain_record), command(plain_record, 7)]
+    reading = io.BytesIO(b"".join(len(data).to_bytes(4, "big") + data for data in map(encode, wanted)))
+    writing = io.BytesIO()
+    read: list[ModelRecord] = []
+
+    def prepare(record: ModelRecord) -> None:
+        read.append(record)
+        raise BadFile("there is none")
+
+    serve(reading, writing, lambda asked: Planned(model=asked.spec.model, ticket=asked.ticket), prepare)
+    assert read == [plain_record]
+    assert decode(writing.getvalue()[4:], Planned) == Planned(model="vit", ticket=7)

@@ -15,6 +15,7 @@ from cutwater.engine.cluster import (
     DeploymentRecord,
     GatewayBeat,
     MeasuredLink,
+    ModelRecord,
     NodeBeat,
     Note,
 )
@@ -152,6 +153,7 @@ class Leadership:
             )
             self._begin(self._outbox.run())
             self._begin(self._shelf.tend())
+            self._begin(self._prepare())
             for pattern, told in (("node.*", self._node_entry), ("link.*.*", self._link_entry)):
                 entries = await stack.enter_async_context(self._means.state.watch(pattern))
                 self._begin(_follow(entries, told))
@@ -280,11 +282,26 @@ class Leadership:
             _log.info("planned %s in %.2f s: %s", planned.model, clock() - began, _outcome(planned))
             self._live.tell(planned)
 
+    async def _prepare(self) -> None:
+        """Have what is deployed ready to be planned anew: when a node is lost nobody wants to wait for it."""
+        self._means.planner.awake = lambda: bool(self._desk.deployments)
+        for record in [self._desk.models[name] for name in self._desk.deployments if name in self._desk.models]:
+            try:
+                await self._fetch(record)
+            except CutwaterError as error:
+                _log.warning("%s cannot be read in advance: %s", record.name, error)
+            else:
+                await self._means.planner.prepare(record)
+
+    async def _fetch(self, record: ModelRecord) -> None:
+        with self._means.cache.hold(record.blob, record.profile):
+            await self._means.cache.fetch(record.blob)
+            await self._means.cache.fetch(record.profile)
+
     async def _draft(self, command: MakePlan) -> Planned:
         record, cache = command.record, self._means.cache
         with cache.hold(record.blob, record.profile):
-            await cache.fetch(record.blob)
-            await cache.fetch(record.profile)
+            await self._fetch(record)
             return await self._means.planner.plan(command)
 
 

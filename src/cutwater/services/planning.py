@@ -16,8 +16,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+import msgspec
+
+from cutwater.engine.cluster import ModelRecord
 from cutwater.engine.control import MakePlan, Planned
 from cutwater.engine.fault import Fault
+from cutwater.errors import CutwaterError
 from cutwater.services.facts import decode, encode
 from cutwater.units import Seconds
 
@@ -27,6 +31,12 @@ LIMIT: Seconds = 600.0
 """For one plan, its model's reading and cutting included; then the process hangs, and others wait behind it."""
 _LENGTH = 4
 _log = logging.getLogger(__name__)
+
+
+class Prepare(msgspec.Struct, frozen=True, tag=True):
+    """Read this model, so that the first plan need not wait for it; there is no answer."""
+
+    record: ModelRecord
 
 
 class PlannerProcess:
@@ -39,6 +49,18 @@ class PlannerProcess:
         self._process: Process | None = None
         self._turn = asyncio.Lock()
         self._rest: asyncio.TimerHandle | None = None
+        self.awake: Callable[[], bool] = lambda: False
+        """Whether a plan may be needed at any moment: then the process stays, however long it has nothing to do."""
+
+    async def prepare(self, record: ModelRecord) -> None:
+        """Have the model read before a plan is needed; its blobs are here. Whatever is wrong shows when it is."""
+        async with self._turn:
+            try:
+                await self._say(Prepare(record))
+            except OSError as error:
+                await self.close()
+                _log.warning("the planner cannot be prepared for %s: %s", record.name, error)
+            self._arm()
 
     async def plan(self, command: MakePlan) -> Planned:
         """The planner's answer; a fault in it if the process ended instead of answering."""
@@ -58,7 +80,19 @@ class PlannerProcess:
                 self.kill()  # its answer would be taken for that of the next command
                 raise
             finally:
-                self._rest = asyncio.get_running_loop().call_later(IDLE, self.kill)
+                self._arm()
+
+    def _arm(self) -> None:
+        if self._rest is not None:
+            self._rest.cancel()
+        self._rest = asyncio.get_running_loop().call_later(IDLE, self._tire)
+
+    def _tire(self) -> None:
+        """It had nothing to do for a while."""
+        if self.awake():
+            self._arm()
+        else:
+            self.kill()
 
     def kill(self) -> None:
         """End it at once; the next command starts another one."""
@@ -82,6 +116,13 @@ class PlannerProcess:
             await process.wait()
 
     async def _ask(self, command: MakePlan) -> Planned:
+        process = await self._say(command)
+        assert process.stdout is not None
+        length = int.from_bytes(await process.stdout.readexactly(_LENGTH), "big")
+        return decode(await process.stdout.readexactly(length), Planned)
+
+    async def _say(self, command: MakePlan | Prepare) -> Process:
+        """To the process, which is started if there is none."""
         if self._process is None or self._process.returncode is not None:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -94,21 +135,30 @@ class PlannerProcess:
                 env={"ORT_DISABLE_TELEMETRY": "1", **os.environ},
             )
         process = self._process
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None
         process.stdin.write(_framed(encode(command)))
         await process.stdin.drain()
-        length = int.from_bytes(await process.stdout.readexactly(_LENGTH), "big")
-        return decode(await process.stdout.readexactly(length), Planned)
+        return process
 
 
 def _framed(data: bytes) -> bytes:
     return len(data).to_bytes(_LENGTH, "big") + data
 
 
-def serve(reading: BinaryIO, writing: BinaryIO, answer: Callable[[MakePlan], Planned]) -> None:
-    """Answer commands until there are no more."""
+def serve(
+    reading: BinaryIO,
+    writing: BinaryIO,
+    answer: Callable[[MakePlan], Planned],
+    prepare: Callable[[ModelRecord], object],
+) -> None:
+    """Obey commands until there are no more."""
     while len(head := reading.read(_LENGTH)) == _LENGTH:
-        command = decode(reading.read(int.from_bytes(head, "big")), MakePlan)
+        data = reading.read(int.from_bytes(head, "big"))
+        command: MakePlan | Prepare = decode(data, MakePlan | Prepare)  # type: ignore[arg-type]
+        if isinstance(command, Prepare):
+            with contextlib.suppress(CutwaterError):  # said when a plan is asked for
+                prepare(command.record)
+            continue
         writing.write(_framed(encode(answer(command))))
         writing.flush()
 
@@ -123,7 +173,7 @@ def main() -> None:
     # Whatever an engine prints goes where people look for it, not between the answers.
     writing = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    serve(sys.stdin.buffer, writing, lambda command: answer(command, library))
+    serve(sys.stdin.buffer, writing, lambda command: answer(command, library), library.subject)
 
 
 if __name__ == "__main__":
