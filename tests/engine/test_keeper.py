@@ -2,6 +2,7 @@
 
 from random import Random
 
+import msgspec
 import pytest
 
 from cutwater.engine.cluster import Assignment, Phase, WorkerSpec
@@ -244,3 +245,14 @@ def test_whatever_happens_in_the_end_exactly_what_is_wanted_runs(seed: int) -> N
             hands.obey(fails=False)
     assert hands.phases() == {what.worker: Phase.READY for what in last}
     assert hands.running == {what.worker for what in last}
+
+
+def test_a_worker_of_the_same_name_that_is_another_one_takes_the_place_of_the_old_one() -> None:
+    story = Story()
+    story.serving(W1)
+    other = msgspec.structs.replace(W1, token="another", blob="blob-other")
+    assert story.tell(wanted(other, term=2), at=1.0) == [End(W1.worker, 10.0), Report()]
+    assert story.tell(Ended(W1.worker, KILLED), at=2.0) == [Fetch("blob-other"), Report()]
+    assert story.tell(Fetched("blob-other"), at=3.0) == [Start(other), Report()]
+    relaxed = msgspec.structs.replace(other, credits=99)  # another coordinator's opinion is no reason to stop serving
+    assert story.tell(wanted(relaxed, term=3), at=4.0) == []

@@ -162,7 +162,7 @@ class Keeper:
         self._term = assignment.term
         self._wanted = {spec.worker: spec for spec in assignment.workers}
         for charge in list(self._charges.values()):
-            if charge.spec.worker not in self._wanted and charge.phase is not Phase.DRAINING:
+            if charge.phase is not Phase.DRAINING and not _same(charge.spec, self._wanted.get(charge.spec.worker)):
                 self._let_go(charge, now)
         for name, spec in self._wanted.items():
             if name not in self._charges:
@@ -262,6 +262,11 @@ class Keeper:
             assert bool(charge.addresses) <= (charge.phase in (Phase.READY, Phase.DRAINING))
         assert all(name in self._charges for name in self._wanted)
         assert sum(c.process for c in self._charges.values() if c.phase is Phase.LOADING) <= self.options.loads
+
+
+def _same(spec: WorkerSpec, wanted: WorkerSpec | None) -> bool:
+    """Whether what runs is what is wanted: a coordinator that has lost its memory gives names a second time."""
+    return wanted is not None and (spec.token, spec.blob) == (wanted.token, wanted.blob)
 
 
 _EVENTS: Mapping[type, Callable[[Keeper, Any, Seconds], None]] = {
