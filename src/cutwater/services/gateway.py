@@ -20,6 +20,7 @@ from cutwater.engine.cluster import BEAT, LEASE, GatewayBeat, ModelTally, RouteT
 from cutwater.errors import BadSetting, FabricError
 from cutwater.fabric.base import Fabric, KeyValue
 from cutwater.services.access import fabric_of, tls_of
+from cutwater.services.cache import BlobCache
 from cutwater.services.facts import LEASES, STATE, encode, gateway_beat, gateway_lease, readable, routes_key
 from cutwater.services.hardware import host_id
 from cutwater.services.home import Home
@@ -39,6 +40,8 @@ AGAIN: Seconds = 0.5
 """After how long something that the fabric did not do is tried again."""
 FAREWELL: Seconds = 10.0
 """How long beats still tell of a model that was undeployed, so that the coordinator hears that its workers are free."""
+CACHE_LIMIT = 8 * 2**30
+"""Bytes of whole models a gateway keeps on disk, for when it has to answer by itself."""
 MISSED = 16
 """Most models in a beat that clients want and nobody has told this gateway of."""
 
@@ -67,8 +70,7 @@ class GatewayProcess:
             node=self._node,
             # Ids of another start, or of another gateway that has the same workers, are others.
             ids=count((int(self.incarnation, 16) >> 1 << 32) + 1),
-            blobs=fabric.blobs,
-            folder=home.data(self.gateway),
+            cache=BlobCache(home.data(self.gateway), CACHE_LIMIT, fabric.blobs),
             sockets=home.sockets,
             max_frame=gateway.max_request,
             memory=gateway.memory,

@@ -19,7 +19,7 @@ from cutwater.engine.cluster import EpochTable, ModelTally, RouteTable, WholeMod
 from cutwater.engine.gateway import Gateway, GatewayOptions
 from cutwater.engine.trace import Trace
 from cutwater.errors import CutwaterError
-from cutwater.fabric.base import Blobs
+from cutwater.services.cache import BlobCache
 from cutwater.services.doors import Doors, doors_of
 from cutwater.services.lately import Lately
 from cutwater.services.outcome import Feeds
@@ -46,8 +46,7 @@ class Means:
     node: NodeId
     ids: "count[int]"
     """Of requests: unique in the cluster."""
-    blobs: Blobs
-    folder: Path
+    cache: BlobCache
     """For files of whole models."""
     sockets: Path
     """For the sockets of their workers."""
@@ -177,12 +176,12 @@ class HostedModel:
             self._fetching.cancel()
             self._fetching = None
         if old is not None:
-            _spawn(old.stop())
+            _spawn(old.retire())
         if whole is None or not self._has_room(whole):
             return
         means = self._means
         address: Address = f"unix:{means.sockets}/whole-{secrets.token_hex(4)}"
-        self.whole = WholeWorker(whole, means.folder, address, secrets.token_hex(16), means.node)
+        self.whole = WholeWorker(whole, means.cache, address, secrets.token_hex(16), means.node)
         self._fetching = _spawn(self._fetch(self.whole))
 
     def _has_room(self, whole: WholeModel) -> bool:
@@ -196,8 +195,8 @@ class HostedModel:
     async def _fetch(self, worker: WholeWorker) -> None:
         while True:
             try:
-                await worker.fetch(self._means.blobs)
-            except (CutwaterError, OSError) as error:  # the disk may be full
+                await worker.fetch()
+            except CutwaterError as error:
                 _log.warning("%s: the whole model cannot be had: %s", self.table.model, error)
                 await asyncio.sleep(AGAIN)
             else:
@@ -277,7 +276,7 @@ class HostedModel:
                 task.cancel()
         self._live.close()
         if self.whole is not None:
-            await self.whole.stop()
+            await self.whole.retire()
 
 
 _tasks: set[asyncio.Task[None]] = set()

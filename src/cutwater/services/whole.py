@@ -1,13 +1,13 @@
 """WholeWorker: the uncut model beside the gateway, which answers when nobody else is left."""
 
 import logging
-from pathlib import Path
+from contextlib import ExitStack
 
 from cutwater.drivers.shared import MEMORY
 from cutwater.engine.cluster import WholeModel
 from cutwater.engine.vocabulary import Route
-from cutwater.fabric.base import Blobs
 from cutwater.frameworks.base import EngineOptions
+from cutwater.services.cache import BlobCache
 from cutwater.services.doors import Doors, Entry, Exit
 from cutwater.services.process import WorkerProcess
 from cutwater.services.setup import WorkerSetup
@@ -24,12 +24,12 @@ _log = logging.getLogger(__name__)
 class WholeWorker:
     """One model's; its process runs only while the gateway's machine wants it to."""
 
-    def __init__(self, whole: WholeModel, folder: Path, address: Address, token: str, node: NodeId) -> None:
+    def __init__(self, whole: WholeModel, cache: BlobCache, address: Address, token: str, node: NodeId) -> None:
         """Nothing is fetched and nothing runs yet.
 
         Args:
             whole: the model.
-            folder: where its file is kept.
+            cache: where its file is kept.
             address: where the worker shall listen, a Unix socket.
             token: what it shall want to see.
             node: what its machine is called in errors.
@@ -43,29 +43,30 @@ class WholeWorker:
         )
         self.token = token
         self.doors = Doors(Entry(whole.entry), Exit(whole.exit))
-        self._file = folder / whole.part.blob
+        self._cache = cache
+        self._keeping = ExitStack()
         self._address = address
         self._node = node
         self.process: WorkerProcess | None = None
         """While it stands in."""
 
-    async def fetch(self, blobs: Blobs) -> None:
-        """Have the model's file here. Raises BadBlob, FabricLost."""
-        if not self._file.exists():
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            await blobs.fetch(self.whole.part.blob, self._file)
+    async def fetch(self) -> None:
+        """Have the model's file here, to stay until `retire`. Raises BadBlob, BadFile, FabricLost."""
+        self._keeping.close()
+        self._keeping.enter_context(self._cache.hold(self.whole.part.blob))
+        await self._cache.fetch(self.whole.part.blob)
 
     async def stand_in(self, on: bool) -> None:
         """Run it and return when it serves (``on``), or end it. Raises CutwaterError where it cannot run."""
         await self.stop()
         if not on:
-            _log.info("the whole model of %s is not needed any more", self._file.name[:12])
+            _log.info("the whole model %s is not needed any more", self.whole.part.blob[:12])
             return
-        _log.warning("no way is left: answering with the whole model %s", self._file.name[:12])
         part = self.whole.part
+        _log.warning("no way is left: answering with the whole model %s", part.blob[:12])
         setup = WorkerSetup(
             stage=part.stage,
-            model=str(self._file),
+            model=str(self._cache.path(part.blob)),
             inputs=part.inputs,
             outputs=part.outputs,
             listen=(self._address,),
@@ -82,6 +83,7 @@ class WholeWorker:
         if process is not None:
             await process.stop()
 
-    def remove(self) -> None:
-        """Remove the model's file."""
-        self._file.unlink(missing_ok=True)
+    async def retire(self) -> None:
+        """End it for good; its file may make room for others."""
+        self._keeping.close()
+        await self.stop()
