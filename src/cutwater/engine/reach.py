@@ -121,8 +121,9 @@ class Reach:
             self.lanes.pop(lane.address, None)
         if lane.link is None:
             return []
-        del self.by_link[lane.link]
-        link, lane.link = lane.link, None
+        link = lane.link
+        del self.by_link[link]
+        lane.close()
         return [Hangup(link)]
 
     def validate(self) -> None:
