@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 
 from cutwater.drivers.faults import Hang, Kill, Partition, Slow, What
@@ -234,22 +235,20 @@ class Hands:
 
     async def _slow(self, planned: Planned, fault: Slow) -> Injected:
         node = self._rng.choice(await self._serving_nodes())
-        epoch, agent = self._watch.epoch, self._scene.pid(node)
+        epoch = self._watch.epoch
+
+        def replanned() -> str:
+            return f"epoch {self._watch.epoch} is live" if self._watch.epoch > epoch else ""
+
         quota = Quota.make(f"cutwater-drill-{node}", 1.0 / fault.factor)
         at = clock()
         try:
-            for pid in family(agent):  # what they start later is in it, too
-                with contextlib.suppress(OSError):
-                    quota.door.write_text(str(pid), encoding="ascii")
-            replanned = lambda: f"epoch {self._watch.epoch} is live" if self._watch.epoch > epoch else ""  # noqa: E731
+            _move(family(self._scene.pid(node)), quota.door)  # what they start later is in it, too
             noticed = await self._watch.until(replanned, fault.seconds)
             await asyncio.sleep(max(at + fault.seconds - clock(), 0.0))
             throttled = quota.throttled()
         finally:
-            outside = quota.folder.parent / quota.door.name
-            for pid in quota.pids():
-                with contextlib.suppress(OSError):
-                    outside.write_text(str(pid), encoding="ascii")
+            _move(quota.pids(), quota.folder.parent / quota.door.name)
             quota.remove()
         return self._did(planned, at, f"{node} (held back {throttled:.1f} s)", throttled > 0.0, noticed)
 
@@ -333,6 +332,13 @@ class Hands:
 
     def _did_not(self, planned: Planned, why: str) -> Injected:
         return self._did(planned, clock(), "", False, None, why)
+
+
+def _move(pids: list[int], door: Path) -> None:
+    """Put processes into a control group; those that have ended meanwhile need not go."""
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            door.write_text(str(pid), encoding="ascii")
 
 
 async def _reaches(address: str, refusing: bool = False) -> bool:
