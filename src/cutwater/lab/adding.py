@@ -14,7 +14,6 @@ from cutwater.engine.cluster import ModelRecord, Pictures
 from cutwater.errors import BadFile, BadModel, did_you_mean
 from cutwater.fabric.base import Blobs, Fabric
 from cutwater.frameworks.open import open_graph
-from cutwater.frameworks.speed import measure_speed
 from cutwater.graph.graph import Graph
 from cutwater.graph.model import read_model
 from cutwater.graph.tensors import is_external
@@ -24,6 +23,7 @@ from cutwater.lab.profiles import profile_for
 from cutwater.profile.files import save_profile
 from cutwater.services.asking import AddModel, Done, ask_coordinator
 from cutwater.services.facts import STATE, decode, model_key
+from cutwater.services.speed import machine_speed
 from cutwater.units import Seconds, check_name
 from cutwater.vision.attach import Preparation
 from cutwater.vision.labels import COCO, IMAGENET, labels
@@ -100,7 +100,7 @@ def prepare(addition: Addition, cache: Path, progress: Progress = lambda what, s
         blob=_hash(file),
         nbytes=file.stat().st_size,
         profile=_hash(saved),
-        speed=measure_speed(),
+        speed=machine_speed(cache),
         sizes=_dynamic_sizes(file, graph),
         inputs=tuple(tensors),
         outputs=tuple(graph.tensors[each] for each in graph.outputs),

@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
-from importlib.metadata import version
 from typing import Any
 
 import msgspec
@@ -25,7 +24,6 @@ from cutwater.engine.control import Assigned, End, Fetch, Report, Start
 from cutwater.engine.keeper import Keeper, KeeperOptions
 from cutwater.errors import BadFile, BadSetting, CutwaterError, FabricError, Refused
 from cutwater.fabric.base import Entry, Fabric, KeyValue, Message
-from cutwater.frameworks.speed import speed_index
 from cutwater.services.access import fabric_of, tls_of
 from cutwater.services.asking import GetReport, GetWords, LinksMeasured, MeasureLinks, NodeReport, NodeRequest, Words
 from cutwater.services.cache import BlobCache
@@ -46,6 +44,7 @@ from cutwater.services.hardware import Meter, host_id, processor, temperature, u
 from cutwater.services.home import Home
 from cutwater.services.lease import Holder, Lease
 from cutwater.services.revocations import follow_revocations
+from cutwater.services.speed import machine_speed
 from cutwater.services.standing import Say, stand
 from cutwater.services.survey import Surveyor
 from cutwater.settings.settings import NodeSettings, Settings
@@ -362,13 +361,8 @@ def hardware_of(settings: NodeSettings) -> Hardware:
         machine=name,
         cores=settings.cores or max(int(cores), 1),
         memory=settings.memory or usable_memory() * 4 // 5,
-        speed=settings.speed or _speed(name) * min(cores, 1.0),
+        speed=settings.speed or machine_speed(default_cache()) * min(cores, 1.0),
     )
-
-
-def _speed(machine: str) -> float:
-    conditions = f"{machine}, onnxruntime {version('onnxruntime')}, cutwater {__version__}"
-    return speed_index(conditions, default_cache())
 
 
 def _words(hardware: Hardware) -> str:
