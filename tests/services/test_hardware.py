@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cutwater.services import hardware
-from cutwater.services.hardware import Meter, host_id, processor, usable_cores, usable_memory
+from cutwater.services.hardware import Meter, host_id, processor, throttled, usable_cores, usable_memory
 
 
 @pytest.fixture
@@ -45,6 +45,17 @@ def test_a_container_sees_its_limits_at_the_root_whatever_its_path_says(system: 
     write(system / "proc/self/cgroup", "0::/system.slice/docker-123.scope\n")
     write(system / "cgroup/cpu.max", "50000 100000\n")
     assert usable_cores() == 0.5
+
+
+def test_every_group_that_holds_this_process_back_counts(system: Path) -> None:
+    write(system / "proc/self/cgroup", "0::/outer/inner\n")
+    write(system / "cgroup/outer/cpu.stat", "usage_usec 9\nnr_periods 5\nnr_throttled 3\nthrottled_usec 700\n")
+    write(system / "cgroup/outer/inner/cpu.stat", "nr_periods 5\nnr_throttled 1\n")
+    assert throttled() == 4
+
+
+def test_where_nobody_is_held_back_nothing_is_counted(system: Path) -> None:
+    assert throttled() == 0
 
 
 def test_quotas_of_separate_hierarchies_count_too(system: Path) -> None:
