@@ -9,7 +9,10 @@ lost on the way, or restarted, is put right by the next one.
                        assign.NODE            Assignment        coordinator -> node
                        routes.GATEWAY.MODEL   RouteTable        coordinator -> gateway
                        link.A.B               MeasuredLink      node A, about the way from A to B
+                       drain.NODE             Note              the coordinator: nothing shall run there
+                       revoked.NODE           Note              the coordinator: it belongs to the cluster no more
                        stored                 stage files       the coordinator, for its successor
+                       revocations            signed list       whoever runs the authority
     leases bucket      coordinator, node.NODE, gateway.GATEWAY  who is who, while alive
     subjects           beat.node.NODE         NodeBeat          twice a second, and at every change; once while idle
                        beat.gateway.GATEWAY   GatewayBeat       twice a second, and at every change
