@@ -24,10 +24,19 @@ from cutwater.errors import CutwaterError
 from cutwater.lab.adding import Added, Addition, prepare
 from cutwater.lab.bed import SWITCH, Bed, Device
 from cutwater.lab.bed_cluster import BedCluster
-from cutwater.lab.contest import Contestant, Scores, compete, enter, measured_links, questions, unchanged, uses_measured
+from cutwater.lab.contest import (
+    Contestant,
+    Scores,
+    compete,
+    enter,
+    leave,
+    measured_links,
+    questions,
+    unchanged,
+    uses_measured,
+)
 from cutwater.lab.inputs import InputOptions
 from cutwater.lab.load import Case
-from cutwater.services.asking import Done, Undeploy, ask_coordinator
 from cutwater.services.overview import reached
 from cutwater.settings.settings import FabricSettings
 from cutwater.units import NodeId, Seconds, format_bytes, format_seconds
@@ -106,8 +115,7 @@ async def contest(
                 requests=options.requests,
                 seconds=options.seconds,
             )
-        for each in contestants:
-            await ask_coordinator(fabric, Undeploy(each.model), Done)
+        await leave(fabric, contestants)
     if objective == OBJECTIVES[0]:
         show_links(links, options.devices)
     show_hops(contestants, links)

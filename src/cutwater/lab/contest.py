@@ -16,7 +16,7 @@ import numpy as np
 
 from cutwater.drivers.live import clock
 from cutwater.engine.cluster import DeploymentRecord, DeploySpec, MeasuredLink
-from cutwater.errors import DeadlineExceeded, RunError
+from cutwater.errors import DeadlineExceeded, NoReply, RunError
 from cutwater.fabric.base import Fabric
 from cutwater.frameworks.base import Session
 from cutwater.frameworks.onnx import OnnxRuntime
@@ -24,7 +24,7 @@ from cutwater.lab.adding import Added, add_model
 from cutwater.lab.inputs import InputOptions, good_feeds, open_inputs
 from cutwater.lab.load import Case
 from cutwater.plan.plan import HopScore, Plan
-from cutwater.services.asking import ClusterStatus, GetStatus, ask_coordinator
+from cutwater.services.asking import ClusterStatus, Done, GetStatus, Undeploy, ask_coordinator
 from cutwater.services.client import NativeClient
 from cutwater.services.deploying import deploy, live_epoch, until_live
 from cutwater.services.facts import STATE, decode, deployment_key
@@ -37,6 +37,8 @@ LIVE: Seconds = 180.0
 """For a plan to be live."""
 SURVEYED: Seconds = 60.0
 """For all links to be measured."""
+LED: Seconds = 30.0
+"""For a coordinator that stood still to lead again."""
 LOOK: Seconds = 0.25
 TIMEOUT: Seconds = 30.0
 """For one answer."""
@@ -227,6 +229,20 @@ async def measured_links(
             return {(link.source, link.target): link for link in status.links}
         await asyncio.sleep(LOOK)
     raise DeadlineExceeded(f"after {limit:g} s the nodes have not measured all links between them")
+
+
+async def leave(fabric: Fabric, contestants: Sequence[Contestant]) -> None:
+    """Undeploy them, as soon as a coordinator leads again. Raises NoReply if none does."""
+    until = clock() + LED
+    for each in contestants:
+        while True:
+            try:
+                await ask_coordinator(fabric, Undeploy(each.model), Done)
+                break
+            except NoReply:
+                if clock() > until:
+                    raise
+            await asyncio.sleep(LOOK)
 
 
 async def unchanged(fabric: Fabric, contestants: Sequence[Contestant]) -> None:
