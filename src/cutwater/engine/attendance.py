@@ -126,7 +126,7 @@ class Attendance:
         member.standing = Standing.ALIVE
         member.told = None
         self._books.stale_nodes[node] = None
-        self._books.survey.joined(node, self._books.nodes, self._books.links)
+        self._books.survey.joined(node, self._books.nodes, self._books.links, now)
         for deployment in self._books.deployments.values():
             if deployment.live is None or deployment.failures or node in deployment.live.nodes:
                 deployment.retry_at = now

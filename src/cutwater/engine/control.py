@@ -66,6 +66,13 @@ class LinkMeasured(msgspec.Struct, frozen=True, tag=True):
     link: MeasuredLink
 
 
+class LinkFailed(msgspec.Struct, frozen=True, tag=True):
+    """A node cannot measure a link it was asked to."""
+
+    source: NodeId
+    target: NodeId
+
+
 class ModelAdded(msgspec.Struct, frozen=True, tag=True):
     """A model is known from now on, or known better."""
 
@@ -124,6 +131,7 @@ CoordinatorEvent = (
     | Beaten
     | GatewayBeaten
     | LinkMeasured
+    | LinkFailed
     | ModelAdded
     | ModelRemoved
     | DeployAsked
@@ -189,7 +197,7 @@ class Erase(msgspec.Struct, frozen=True, tag=True):
 
 
 class Measure(msgspec.Struct, frozen=True, tag=True):
-    """Have a node measure the links to its peers; answer with `LinkMeasured` for each."""
+    """Have a node measure the links to its peers; answer with `LinkMeasured` or `LinkFailed` for each."""
 
     node: NodeId
     peers: tuple[tuple[NodeId, Address], ...]

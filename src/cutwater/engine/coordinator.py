@@ -23,6 +23,7 @@ from cutwater.engine.control import (
     DrainAsked,
     GatewayBeaten,
     Leading,
+    LinkFailed,
     LinkMeasured,
     ModelAdded,
     ModelRemoved,
@@ -188,12 +189,20 @@ class Coordinator:
         books, link = self.books, event.link
         before = books.links.get((link.source, link.target))
         books.links[link.source, link.target] = link
-        books.survey.measured(link)
-        if not books.survey.busy:
-            # First plans wait for this.
-            books.dirty.update(dict.fromkeys(m for m, d in books.deployments.items() if d.live is None))
+        books.survey.measured(link, now)
+        self._surveyed()
         if differs(link, before, self.options.link_change):
             books.stir(f"the link {link.source} -> {link.target} changed", now)
+
+    def _link_failed(self, event: LinkFailed, now: Seconds) -> None:
+        self.books.survey.failed((event.source, event.target), now)
+        self._surveyed()
+
+    def _surveyed(self) -> None:
+        """First plans wait for this."""
+        if not self.books.survey.busy:
+            books = self.books
+            books.dirty.update(dict.fromkeys(m for m, d in books.deployments.items() if d.live is None))
 
     def _tick(self, event: Tick, now: Seconds) -> None:
         """What is due is looked for after every event."""
@@ -250,6 +259,7 @@ _EVENTS: Mapping[type, Callable[[Coordinator, Any, Seconds], None]] = {
     Beaten: Coordinator._beaten,
     GatewayBeaten: Coordinator._gateway_beaten,
     LinkMeasured: Coordinator._link_measured,
+    LinkFailed: Coordinator._link_failed,
     ModelAdded: Coordinator._model_added,
     ModelRemoved: Coordinator._model_removed,
     DeployAsked: Coordinator._deploy_asked,

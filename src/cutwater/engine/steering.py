@@ -88,5 +88,13 @@ class CoordinatorOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Most links a joining node measures."""
     survey_timeout: Seconds = 20.0
     """A measurement that takes longer is given up; the next node's turn."""
+    survey_again: Seconds = 300.0
+    """After about so long a link is measured again; in a cluster with many links, when its turn comes."""
+    survey_rest: Seconds = 5.0
+    """Least time between two links that are measured again: the nodes have other things to do."""
+    survey_retry: Seconds = 10.0
+    """A link that could not be measured is tried again after so long; doubles, up to ``survey_again``."""
+    survey_load: float = 0.8
+    """A node that uses a larger share of its cores is left alone: it would measure its load, not the link."""
     survey_patience: Seconds = 3.0
     """How long a first plan waits for links that are being measured."""

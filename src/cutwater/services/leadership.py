@@ -27,6 +27,7 @@ from cutwater.engine.control import (
     Erase,
     GatewayBeaten,
     Leading,
+    LinkFailed,
     LinkMeasured,
     MakePlan,
     Measure,
@@ -263,9 +264,13 @@ class Leadership:
             found = await ask_a_node(self._means.fabric, command.node, request, LinksMeasured, MEASURING)
         except CutwaterError as error:
             _log.warning("%s does not measure its links: %s", command.node, error)
-            return
-        for peer, why in found.failed.items():
-            _log.warning("the link from %s to %s cannot be measured: %s", command.node, peer, why)
+            failed = [peer for peer, _ in command.peers]
+        else:
+            failed = list(found.failed)
+            for peer, why in found.failed.items():
+                _log.warning("the link from %s to %s cannot be measured: %s", command.node, peer, why)
+        for peer in failed:
+            self._live.tell(LinkFailed(command.node, peer))
 
     async def _plan(self, command: MakePlan) -> None:
         began = clock()
