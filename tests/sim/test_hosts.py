@@ -12,7 +12,8 @@ def finish_times(host: Host, clock: Clock, jobs: list[tuple[float, float]]) -> l
     for number, (start, seconds) in enumerate(jobs):
 
         def begin(_: None, number: int = number, seconds: float = seconds) -> None:
-            host.start(seconds, lambda _: done.update({number: clock.now}))
+            process = Process(clock, host, NodeId("n"), f"p{number}")
+            process.computing.add(seconds, lambda _: done.update({number: clock.now}), None)
 
         clock.at(start, begin)
     clock.run(100.0)

@@ -7,15 +7,17 @@ from heapq import heappop, heappush
 from cutwater.engine.fault import Fault
 from cutwater.engine.lives import FLIGHT_LIFE, Flight, FlightStep, step
 from cutwater.engine.retries import STRIKES
-from cutwater.engine.vocabulary import LinkId
+from cutwater.engine.vocabulary import Key, LinkId
 from cutwater.engine.ways import Way
 from cutwater.units import RequestId, Seconds
+
+QUEUED, LAUNCH = Flight.QUEUED, FlightStep.LAUNCH  # looking a member up takes long
 
 
 class Record:
     """One flight; changed only by the `Gateway` and its `Flights`."""
 
-    __slots__ = ("attempt", "deadline", "faults", "link", "request", "state", "timeout", "way")
+    __slots__ = ("attempt", "deadline", "faults", "key", "link", "request", "state", "timeout", "way")
 
     def __init__(self, request: RequestId, timeout: Seconds, now: Seconds) -> None:
         self.request = request
@@ -23,7 +25,9 @@ class Record:
         self.deadline = now + timeout
         self.attempt = 0
         """How often it was launched; an answer to an earlier attempt is not its answer."""
-        self.state = Flight.QUEUED
+        self.state = QUEUED
+        self.key: Key
+        """Of the newest attempt, from its launch on."""
         self.way: Way | None = None
         """While it is flying."""
         self.link: LinkId | None = None
@@ -82,8 +86,9 @@ class Flights:
 
     def launch(self, record: Record, way: Way, link: LinkId) -> None:
         """It leaves by ``way``, over ``link``."""
-        record.state = step(FLIGHT_LIFE, record.state, FlightStep.LAUNCH)
+        record.state = step(FLIGHT_LIFE, record.state, LAUNCH)
         record.attempt += 1
+        record.key = key = Key(record.request, record.attempt)
         record.way, record.link = way, link
         if record.alone:
             del self._apart[record.request]
@@ -91,6 +96,7 @@ class Flights:
         else:
             del self._queued[record.request]
         way.take()
+        way.lane.send(key)
 
     def retry(self, record: Record) -> None:
         """Its attempt has ended; it is the next to fly."""
@@ -104,7 +110,7 @@ class Flights:
 
     def end(self, record: Record, taken: FlightStep) -> None:
         """It is answered, one way or the other."""
-        if record.state is Flight.QUEUED:
+        if record.state is QUEUED:
             del (self._apart if record.request in self._apart else self._queued)[record.request]
         record.state = step(FLIGHT_LIFE, record.state, taken)
         self._land(record)
@@ -130,8 +136,9 @@ class Flights:
 
     def sweep(self) -> None:
         """Forget the deadlines at the front that no flight has any more."""
-        while self._alarms and self._alarms[0][1] not in self._records:
-            heappop(self._alarms)
+        alarms = self._alarms
+        while alarms and alarms[0][1] not in self._records:
+            heappop(alarms)
 
     def validate(self) -> None:
         """Raise AssertionError where the books contradict each other."""

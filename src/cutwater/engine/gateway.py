@@ -30,7 +30,6 @@ from cutwater.engine.vocabulary import (
     Fail,
     GatewayCommand,
     GatewayEvent,
-    Key,
     Launch,
     Lost,
     Opened,
@@ -50,6 +49,7 @@ from cutwater.units import Seconds
 from cutwater.wire.message import Address, Answer, Cancel, Credit, Failure
 
 WHERE = "gateway"
+FLYING, ANSWER = Flight.FLYING, FlightStep.ANSWER  # looking a member up takes long
 
 
 class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,7 +132,7 @@ class Gateway:
         deadline, alarm = self._flights.wake_at(), self._alarms.wake_at()
         if deadline is None or alarm is None:
             return alarm if deadline is None else deadline
-        return min(deadline, alarm)
+        return deadline if deadline < alarm else alarm
 
     def snapshot(self) -> GatewaySnapshot:
         """See `Machine.snapshot`."""
@@ -202,9 +202,7 @@ class Gateway:
             link = way.lane.link
             assert link is not None
             flights.launch(record, way, link)
-            key = Key(record.request, record.attempt)
-            way.lane.send(key)
-            self._out.append(Launch(link, key, way.route, max(left, 0.0)))
+            self._out.append(Launch(link, record.key, way.route, left if left > 0.0 else 0.0))
 
     # Ways
 
@@ -308,7 +306,7 @@ class Gateway:
             return
         assert type(message) is Answer or type(message) is Failure, f"a worker does not send {type(message).__name__}"
         record = self._flights.get(message.request)
-        if record is None or record.attempt != message.attempt or record.state is not Flight.FLYING:
+        if record is None or record.attempt != message.attempt or record.state is not FLYING:
             self._late += 1
             return
         way = record.way
@@ -318,7 +316,7 @@ class Gateway:
             self._answered += 1
             self._degraded += way.route.degraded
             self._leave_link(record)
-            self._flights.end(record, FlightStep.ANSWER)
+            self._flights.end(record, ANSWER)
             self._out.append(Complete(record.request, way.route.degraded))
         elif type(message) is Failure:
             fault = Fault(message.kind, message.message, message.where, message.retryable)
@@ -359,7 +357,7 @@ class Gateway:
     def _leave_link(self, record: Record) -> None:
         """Nothing comes back for this attempt, or nobody cares."""
         if record.link is not None:
-            self._out += self._reach.leave(record.link, Key(record.request, record.attempt))
+            self._out += self._reach.leave(record.link, record.key)
 
     def _tick(self, event: Tick, now: Seconds) -> None:
         self._alarms.ring(now)
@@ -393,7 +391,8 @@ class Gateway:
             for worker in record.way.workers if record.way else ():
                 counts[worker] = counts.get(worker, 0) + 1
             if record.link is not None:
-                assert Key(record.request, record.attempt) in self._reach.by_link[record.link].away
+                assert record.key == (record.request, record.attempt)
+                assert record.key in self._reach.by_link[record.link].away
         assert all(worker.outstanding == count for worker, count in counts.items())
         assert all(worker in counts or not worker.outstanding for way in self._ways for worker in way.workers)
         assert self._flights.flying <= self._widest

@@ -47,41 +47,40 @@ class Lane:
 class Source:
     """Where requests come from: what the peer has here, and the credit owed to it."""
 
-    __slots__ = ("_holding", "credits", "keys", "owed")
+    __slots__ = ("_lump", "_riding", "credits", "keys", "owed", "under_way")
 
     def __init__(self, credits: int) -> None:
         self.credits = credits
-        self.keys: set[Key] = set()
-        """Not answered yet."""
-        self._holding: set[Key] = set()
+        self._lump, self._riding = max(1, credits // 2), max(1, credits // 4)
+        self.keys: dict[Key, bool] = {}
+        """Not answered yet -> whether its tensors are here."""
+        self.under_way = 0
+        """Requests of this peer whose tensors are here."""
         self.owed = 0
         """Credit that is free again and not yet given back."""
 
     @property
     def full(self) -> bool:
         """Whether the peer has used all credit it was given."""
-        return len(self._holding) + self.owed >= self.credits
-
-    @property
-    def under_way(self) -> int:
-        """Requests of this peer whose tensors are here."""
-        return len(self._holding)
+        return self.under_way + self.owed >= self.credits
 
     def take(self, key: Key) -> None:
         """A request has come."""
-        self.keys.add(key)
-        self._holding.add(key)
+        self.keys[key] = True
+        self.under_way += 1
 
     def leave(self, key: Key) -> None:
         """Its tensors are no longer here."""
-        if key in self._holding:
-            self._holding.remove(key)
+        if self.keys.get(key):
+            self.keys[key] = False
+            self.under_way -= 1
             self.owed += 1
 
     def end(self, key: Key) -> None:
         """It is answered."""
-        self.leave(key)
-        self.keys.discard(key)
+        if self.keys.pop(key, False):
+            self.under_way -= 1
+            self.owed += 1
 
     def due(self, *, riding: bool) -> int:
         """How much credit to give back now: all that is owed, or nothing yet.
@@ -89,7 +88,8 @@ class Source:
         A frame of its own wakes the peer up, and is worth it for half of the credit; one that rides with an answer
         costs only its few bytes, and is sent from a quarter on.
         """
-        if self.owed < max(1, self.credits // (4 if riding else 2)):
+        owed = self.owed
+        if owed < (self._riding if riding else self._lump):
             return 0
-        count, self.owed = self.owed, 0
-        return count
+        self.owed = 0
+        return owed

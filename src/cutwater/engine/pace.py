@@ -31,8 +31,9 @@ class Pace:
         """Of those, how long others had the cores."""
         self.computed = 0
         """Requests since the start."""
+        self.limit = max(HANG_FLOOR, HANG_FACTOR * expected)
+        """A batch that takes longer hangs."""
         self._recent: deque[Seconds] = deque(maxlen=RECENT)
-
         self.hangs_at: Seconds | None = None
         """When what computes now has taken too long; None: nothing computes."""
         self._warned = False
@@ -44,16 +45,13 @@ class Pace:
     def end(self, seconds: Seconds, batch: int, waited: Seconds = 0.0) -> None:
         """It has come back: so many requests were computed in ``seconds``, ``waited`` for a core included."""
         self.hangs_at, self._warned = None, False
-        self.usual = self.usual + WEIGHT * (seconds - self.usual) if self.usual else seconds
+        self.usual = usual = self.usual + WEIGHT * (seconds - self.usual) if self.usual else seconds
+        limit = HANG_FACTOR * usual
+        self.limit = limit if limit > HANG_FLOOR else HANG_FLOOR
         self.busy += seconds
         self.waited += waited
         self.computed += batch
         self._recent.append(seconds / batch)
-
-    @property
-    def limit(self) -> Seconds:
-        """A batch that takes longer hangs."""
-        return max(HANG_FLOOR, HANG_FACTOR * self.usual)
 
     def hangs(self, now: Seconds) -> bool:
         """Whether what computes has taken too long, said once.

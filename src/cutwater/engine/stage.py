@@ -43,8 +43,14 @@ from cutwater.engine.vocabulary import (
     Stop,
     Tick,
 )
-from cutwater.units import Seconds, StageId
+from cutwater.units import RequestId, Seconds, StageId
 from cutwater.wire.message import Address, Answer, Cancel, Credit, Failure, Infer, Mark
+
+# Looking up a member of an enumeration takes longer than most of what a step does.
+QUEUED, COMPUTING, READY, AWAY = Work.QUEUED, Work.COMPUTING, Work.READY, Work.AWAY
+ABANDONED, GONE = Work.ABANDONED, Work.GONE
+PICK, UNPICK, FINISH = WorkStep.PICK, WorkStep.UNPICK, WorkStep.FINISH
+HAND_ON, REPLY, DROP = WorkStep.HAND_ON, WorkStep.REPLY, WorkStep.DROP
 
 
 class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,7 +93,9 @@ class StageWorker:
     def __init__(self, stage: StageId, options: StageOptions = StageOptions()) -> None:  # noqa: B008
         self.stage = stage
         self.options = options
-        self._items: dict[Key, Item] = {}
+        self._batches = bool(options.batch_axes) and options.batching.limit > 1
+        self._items: dict[tuple[RequestId, int], Item] = {}
+        """By their `Key`, which is equal to a tuple of the same."""
         self._queue: deque[Item] = deque()
         self._computing: tuple[Item, ...] = ()
         self._batch = 0
@@ -124,16 +132,16 @@ class StageWorker:
             due = self.options.batching.due_at(1, self._queue[0].received) if self._queue else None
         if deadline is None or due is None:
             return due if deadline is None else deadline
-        return min(due, deadline)
+        return due if due < deadline else deadline
 
     def snapshot(self) -> StageSnapshot:
         """See `Machine.snapshot`."""
         states = [item.state for item in self._items.values()]
         return StageSnapshot(
-            queued=states.count(Work.QUEUED),
+            queued=states.count(QUEUED),
             computing=len(self._computing),
-            ready=states.count(Work.READY),
-            away=states.count(Work.AWAY),
+            ready=states.count(READY),
+            away=states.count(AWAY),
             done=self._done,
             failed=self._failed,
             late=self._late,
@@ -201,7 +209,7 @@ class StageWorker:
             self._turn_away(event.link, source, infer)
             return
         item = Item(key, event.link, infer, event.nbytes, now)
-        if self.options.batch_axes and self.options.batching.limit > 1:
+        if self._batches:
             item.shape = shape_of(infer, self.options.batch_axes)
         source.take(key)
         self._items[key] = item
@@ -212,7 +220,7 @@ class StageWorker:
         """Refuse at the door; the tensors of an attempt that still waits here stay."""
         key = Key(infer.request, infer.attempt)
         item = self._items.get(key)
-        if item is None or item.state is Work.AWAY:
+        if item is None or item.state is AWAY:
             self._out.append(Forget(key))
         if source.full:
             reason = f"gives {source.credits} credits on a link and this one had none left"
@@ -224,18 +232,20 @@ class StageWorker:
 
     def _returned(self, event: Received, now: Seconds) -> None:
         message: Answer | Failure = event.message  # type: ignore[assignment]
-        item = self._items.get(Key(message.request, message.attempt))
+        item = self._items.get((message.request, message.attempt))
         if item is None or item.next_link != event.link:
             self._late += 1
             return
         self._out.append(Relay(item.link, message))
-        self._failed += type(message) is Failure
-        self._done += type(message) is Answer
-        self._end(item, WorkStep.REPLY)
+        if type(message) is Answer:
+            self._done += 1
+        else:
+            self._failed += 1
+        self._end(item, REPLY)
 
     def _cancel(self, event: Received, now: Seconds) -> None:
         message: Cancel = event.message  # type: ignore[assignment]
-        item = self._items.get(Key(message.request, message.attempt))
+        item = self._items.get((message.request, message.attempt))
         if item is not None and item.link == event.link:
             self._drop(item)
 
@@ -253,11 +263,12 @@ class StageWorker:
         if not batch:
             return
         for item in batch:
-            item.state = step(WORK_LIFE, item.state, WorkStep.PICK)
+            item.state = step(WORK_LIFE, item.state, PICK)
         self._computing = batch
         self._pace.begin(now)
         self._batch += 1
-        self._out.append(Compute(self._batch, tuple([item.key for item in batch])))
+        keys = (batch[0].key,) if len(batch) == 1 else tuple([item.key for item in batch])
+        self._out.append(Compute(self._batch, keys))
 
     def _computed(self, event: Computed, now: Seconds) -> None:
         items, self._computing = self._computing, ()
@@ -266,17 +277,18 @@ class StageWorker:
         if self._queue:
             self._pick(now)
         run = (event.started, event.finished, len(items), event.cpu)
-        for item, result in zip(items, event.results, strict=True):
+        alone = len(items) == 1
+        for number, item in enumerate(items):
             item.run = run
-            self._finish(item, result, alone=len(items) == 1, now=now)
+            self._finish(item, event.results[number], alone, now)
 
-    def _finish(self, item: Item, result: Result, *, alone: bool, now: Seconds) -> None:
-        if item.state is Work.ABANDONED:
+    def _finish(self, item: Item, result: Result, alone: bool, now: Seconds) -> None:
+        if item.state is ABANDONED:
             self._out.append(Forget(item.key))
-            self._end(item, WorkStep.FINISH)
+            self._end(item, FINISH)
         elif result.fault is not None and not alone:
             # One bad request must not take its neighbours down: each is tried once more for itself.
-            item.state = step(WORK_LIFE, item.state, WorkStep.UNPICK)
+            item.state = step(WORK_LIFE, item.state, UNPICK)
             item.shape = None
             self._queue.appendleft(item)
         elif result.fault is not None:
@@ -284,45 +296,52 @@ class StageWorker:
         elif not item.infer.route:
             self._answer(item, result, now)
         else:
-            item.state = step(WORK_LIFE, item.state, WorkStep.FINISH)
+            item.state = step(WORK_LIFE, item.state, FINISH)
             item.result = result
             address = item.infer.route[0].address
             lane = self._lanes.get(address)
             if lane is None:
                 lane = self._lanes[address] = Lane(address)
                 self._out.append(Dial(address))
-            lane.ready[item.key] = None
-            self._hand_on(lane, now)
+            if lane.usable and not lane.ready:
+                self._send_on(item, lane, now)
+            else:
+                lane.ready[item.key] = None
 
     def _answer(self, item: Item, result: Result, now: Seconds) -> None:
-        trail = (*item.infer.trail, item.mark(self.stage, result, now))
-        self._out.append(Send(item.link, Answer(*item.key, item.infer.reply_packing, result.tensors, trail)))
+        infer = item.infer
+        trail = (*infer.trail, item.mark(self.stage, result, now))
+        answer = Answer(infer.request, infer.attempt, infer.reply_packing, result.tensors, trail)
+        self._out.append(Send(item.link, answer))
         self._done += 1
-        self._end(item, WorkStep.REPLY)
+        self._end(item, REPLY)
 
     def _hand_on(self, lane: Lane, now: Seconds) -> None:
         """Send what is ready, as far as the link's credit goes."""
         while lane.ready and lane.usable:
-            item = self._items[next(iter(lane.ready))]
-            infer, result = item.infer, item.result
-            assert result is not None
-            assert lane.link is not None
-            lane.send(item.key)
-            item.next_link = lane.link
-            item.state = step(WORK_LIFE, item.state, WorkStep.HAND_ON)
-            message = Infer(
-                *item.key,
-                max(item.deadline - now, 0.0),
-                infer.route[1:],
-                infer.reply_packing,
-                infer.route[0].packing,
-                result.tensors,
-                (*infer.trail, item.mark(self.stage, result, now)),
-            )
-            self._out.append(Send(lane.link, message))
-            source = self._sources[item.link]
-            source.leave(item.key)
-            self._grant(item.link, source, riding=False)
+            self._send_on(self._items[next(iter(lane.ready))], lane, now)
+
+    def _send_on(self, item: Item, lane: Lane, now: Seconds) -> None:
+        infer, result, link, left = item.infer, item.result, lane.link, item.deadline - now
+        assert result is not None
+        assert link is not None
+        lane.send(item.key)
+        item.next_link = link
+        item.state = step(WORK_LIFE, item.state, HAND_ON)
+        message = Infer(
+            infer.request,
+            infer.attempt,
+            left if left > 0.0 else 0.0,
+            infer.route[1:],
+            infer.reply_packing,
+            infer.route[0].packing,
+            result.tensors,
+            (*infer.trail, item.mark(self.stage, result, now)),
+        )
+        self._out.append(Send(link, message))
+        source = self._sources[item.link]
+        source.leave(item.key)
+        self._grant(item.link, source, riding=False)
 
     # Ends
 
@@ -330,7 +349,7 @@ class StageWorker:
         heap = self._deadlines
         while heap and heap[0][0] <= now:
             item = self._items.get(heappop(heap)[1])
-            if item is not None and item.state is not Work.ABANDONED:
+            if item is not None and item.state is not ABANDONED:
                 self._refuse(item, "DeadlineExceeded", f"no time left in {self.stage} ({item.state.value})")
         if self._pace.hangs(now):
             self._hang()
@@ -340,10 +359,10 @@ class StageWorker:
         reason = f"{self.stage} hangs: a batch of {len(self._computing)} usually takes {self._pace.usual:.3g} s"
         self._draining = self._stopped = True
         for item in self._computing:
-            if item.state is not Work.ABANDONED:
+            if item.state is not ABANDONED:
                 self._refuse(item, "WorkerLost", reason)
         for item in tuple(self._items.values()):
-            if item.state is not Work.ABANDONED:
+            if item.state is not ABANDONED:
                 self._refuse(item, "Refused", f"{reason}; this request was not in it")
         self._out.append(Die(f"{reason} and took over {self._pace.limit:.3g} s"))
 
@@ -374,19 +393,19 @@ class StageWorker:
 
     def _drop(self, item: Item) -> None:
         """Nobody waits for it any more."""
-        if item.state is not Work.ABANDONED:
-            self._leave(item, WorkStep.DROP)
+        if item.state is not ABANDONED:
+            self._leave(item, DROP)
 
-    def _leave(self, item: Item, taken: WorkStep = WorkStep.REPLY) -> None:
+    def _leave(self, item: Item, taken: WorkStep = REPLY) -> None:
         """Take it out of wherever it is; what computes right now can only be abandoned."""
-        if item.state is Work.COMPUTING and any(item is other for other in self._computing):
-            item.state = step(WORK_LIFE, item.state, WorkStep.DROP)
+        if item.state is COMPUTING and any(item is other for other in self._computing):
+            item.state = step(WORK_LIFE, item.state, DROP)
             return
-        if item.state is Work.QUEUED:
+        if item.state is QUEUED:
             self._queue.remove(item)
-        if item.state is Work.READY and (lane := self._lanes.get(item.infer.route[0].address)) is not None:
+        if item.state is READY and (lane := self._lanes.get(item.infer.route[0].address)) is not None:
             lane.ready.pop(item.key, None)
-        if item.state is Work.AWAY:
+        if item.state is AWAY:
             if item.next_link is not None:
                 self._out.append(Send(item.next_link, Cancel(*item.key)))
         else:
@@ -396,8 +415,8 @@ class StageWorker:
     def _end(self, item: Item, taken: WorkStep) -> None:
         item.state = step(WORK_LIFE, item.state, taken)
         del self._items[item.key]
-        if item.next_link is not None and item.next_link in self._lane_of:
-            self._lane_of[item.next_link].away.discard(item.key)
+        if item.next_link is not None and (lane := self._lane_of.get(item.next_link)) is not None:
+            lane.away.discard(item.key)
         if (source := self._sources.get(item.link)) is not None:
             source.end(item.key)
             self._grant(item.link, source, riding=True)
@@ -410,18 +429,19 @@ class StageWorker:
     def validate(self) -> None:
         """See `Machine.validate`."""
         for item in self._items.values():
-            assert item.state is not Work.GONE
-            assert item.link in self._sources or item.state is Work.ABANDONED
-        assert {item.key for item in self._queue} == {k for k, i in self._items.items() if i.state is Work.QUEUED}
+            assert item.state is not GONE
+            assert item.link in self._sources or item.state is ABANDONED
+        assert {item.key for item in self._queue} == {k for k, i in self._items.items() if i.state is QUEUED}
         for item in self._computing:
-            assert item.state in (Work.COMPUTING, Work.ABANDONED)
+            assert item.state in (COMPUTING, ABANDONED)
         for link, source in self._sources.items():
-            assert source.keys == {key for key, item in self._items.items() if item.link == link}
+            assert source.keys.keys() == {key for key, item in self._items.items() if item.link == link}
+            assert source.under_way == sum(source.keys.values())
             assert source.under_way + source.owed <= source.credits
         for lane in self._lanes.values():
             assert lane.credits >= 0
-            assert all(self._items[key].state is Work.READY for key in lane.ready)
-            assert all(self._items[key].state is Work.AWAY for key in lane.away)
+            assert all(self._items[key].state is READY for key in lane.ready)
+            assert all(self._items[key].state is AWAY for key in lane.away)
 
 
 _EVENTS: Mapping[type, Callable[[StageWorker, Any, Seconds], None]] = {

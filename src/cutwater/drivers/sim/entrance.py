@@ -1,7 +1,6 @@
 """Entrance: the hands of one model's Gateway machine in virtual time, and the clients that wait there."""
 
 from collections.abc import Callable
-from typing import Any
 
 from cutwater.drivers.sim.links import End, Links
 from cutwater.drivers.sim.outcomes import Asking
@@ -20,7 +19,6 @@ from cutwater.engine.vocabulary import (
     Lost,
     Opened,
     Paused,
-    Received,
     Rerouted,
     Resumed,
     Route,
@@ -64,8 +62,6 @@ class Entrance:
         """Asked and not answered."""
         self.told: Callable[[Asking], None] = lambda asking: None
         """Hears of every answer."""
-        self._arrived: Any = None
-        """The frame that has just come."""
         self._clock = process.clock
         self._links = links
         self._inputs = inputs
@@ -84,12 +80,13 @@ class Entrance:
             Stop: lambda command: None,
         }
         self.stepper = Stepper(machine, hands, process, who, trace)
+        self._tell = self.stepper.tell
 
     def ask(self, asking: Asking) -> None:
         """A client wants an answer; while the process's loop is at work."""
         assert asking.request not in self.open
         self.open[asking.request] = asking
-        self.stepper.tell(Asked(asking.request, asking.deadline - self._clock.now))
+        self._tell(Asked(asking.request, asking.deadline - self._clock.now))
 
     def reroute(self, routes: tuple[Route, ...]) -> None:
         """These are the ways from now on; while the process's loop is at work."""
@@ -101,11 +98,6 @@ class Entrance:
         """See `Owner.opened`."""
         self._ends[end.id] = end
         self.stepper.tell(Opened(end.id, end.credits, end.address))
-
-    def received(self, end: End, message: Any, nbytes: int) -> None:
-        """See `Owner.received`."""
-        self._arrived = message
-        self.stepper.tell(Received(end.id, message, nbytes))
 
     def lost(self, end: End, reason: str) -> None:
         """See `Owner.lost`."""
@@ -156,7 +148,8 @@ class Entrance:
 
     def _complete(self, command: Complete) -> None:
         asking = self.open.pop(command.request)
-        assert (self._arrived.request, self._arrived.attempt) == (asking.request, asking.attempt), "a late answer"
+        arrived = self.stepper.event.message
+        assert arrived.request == asking.request and arrived.attempt == asking.attempt, "a late answer"
         asking.degraded = command.degraded
         self._end(asking)
 

@@ -8,16 +8,30 @@ Much of a simulation's time is spent here; so a job is a list, and what would be
 """
 
 from heapq import heappop, heappush
-from itertools import count
-from typing import Any
+from typing import Any, Protocol
 
 from cutwater.drivers.sim.clock import Call, Clock
 from cutwater.units import Seconds
 
 Job = list[Any]
-"""Something that needs a core: [when it ends in the host's own time, number, call, arg, threads, taken off, when the
-clock will call for it]."""
+"""Something that needs a core: [when it ends in the host's own time, number, call, arg, whose it is, taken off, when
+the clock will call for it]."""
 _OFF, _ALARM = 5, 6
+
+
+class Thread(Protocol):
+    """Whose a job is; it has one at a time."""
+
+    threads: int
+    """How many cores it keeps busy."""
+    job: Job | None
+    """Until it ends."""
+
+    def go_on(self) -> None:
+        """Its job has ended, and what was to be called then was called."""
+        ...
+
+
 _SAME: Seconds = 1e-9
 """Times that lie no further apart are the same."""
 
@@ -32,10 +46,11 @@ class Host:
         self.busy: Seconds = 0.0
         """Seconds of core time spent so far."""
         self._clock = clock
+        self._due, self._number = clock.due, clock.number
+        self._ending = self._end
         self._contention = contention
         self._own = threads
         self._jobs: list[Job] = []
-        self._numbers = count()
         self._running = 0
         """Threads that want to run."""
         self._rates: list[float] = [1.0]
@@ -50,22 +65,22 @@ class Host:
         self._ringing = False
         """A job has just ended: what follows at once may start others, and the next alarm is set after that."""
 
-    def start(self, seconds: Seconds, call: Call, arg: Any = None, threads: int = 1) -> Job:
-        """Work that takes ``seconds`` alone on the host; then ``call(arg)``."""
-        running = self._running + threads
+    def start(self, seconds: Seconds, call: Call, arg: Any, whose: Thread) -> Job:
+        """Work that takes ``seconds`` alone on the host; then ``call(arg)``, and ``whose`` goes on."""
+        running = self._running + whose.threads
         if running <= self._roomy and not self._jobs:
-            number = next(self._numbers)
+            number = self._number()
             due = self._clock.now + seconds
-            job: Job = [seconds, number, call, arg, threads, False, due]
+            job: Job = [seconds, number, call, arg, whose, False, due]
             self._alone[number] = job
             self._running = running
-            heappush(self._clock.due, (due, next(self._clock.numbers), self._end, job))
+            heappush(self._due, (due, number, self._ending, job))
             return job
         if self._alone:
             self._crowd()
         if self._since != self._clock.now:
             self._pass()
-        job = [self._virtual + seconds, next(self._numbers), call, arg, threads, False, -1.0]
+        job = [self._virtual + seconds, self._number(), call, arg, whose, False, -1.0]
         heappush(self._jobs, job)
         self._running = running
         if self._ringing:
@@ -85,12 +100,12 @@ class Host:
         job[_OFF] = True
         if self._alone.pop(job[1], None) is not None:
             left: float = max(job[_ALARM] - self._clock.now, 0.0)
-            self._running -= job[4]
-            self.busy += (job[0] - left) * job[4]
+            self._running -= job[4].threads
+            self.busy += (job[0] - left) * job[4].threads
             return left
         self._pass()
         left = job[0] - self._virtual
-        self._running -= job[4]
+        self._running -= job[4].threads
         if not self._ringing:
             self._settle()
         return max(left, 0.0)
@@ -98,9 +113,13 @@ class Host:
     def _end(self, job: Job) -> None:
         """A job that had a core for itself is done; unless it was taken off, or others came."""
         if self._alone.pop(job[1], None) is not None:
-            self._running -= job[4]
-            self.busy += job[0] * job[4]
+            whose = job[4]
+            threads = whose.threads
+            self._running -= threads
+            self.busy += job[0] * threads
+            whose.job = None
             job[2](job[3])
+            whose.go_on()
 
     def _crowd(self) -> None:
         """From now on jobs share the cores: what each has left is reckoned in the host's own time."""
@@ -109,7 +128,7 @@ class Host:
         self._rate = 0.0  # no alarm stands yet
         for job in self._alone.values():
             left = max(job[_ALARM] - now, 0.0)
-            self.busy += (job[0] - left) * job[4]
+            self.busy += (job[0] - left) * job[4].threads
             job[0] = self._virtual + left
             job[_ALARM] = -1.0
             heappush(self._jobs, job)
@@ -168,9 +187,12 @@ class Host:
         self._since = now
         self._virtual = job[0]
         heappop(jobs)
-        self._running = running - job[4]
+        whose = job[4]
+        self._running = running - whose.threads
         self._ringing = True
+        whose.job = None
         job[2](job[3])
+        whose.go_on()
         self._ringing = False
         if jobs:
             self._settle()

@@ -17,7 +17,8 @@ import msgspec
 from cutwater.drivers.sim.clock import Clock
 from cutwater.drivers.sim.network import RTO, Network, Path
 from cutwater.drivers.sim.process import Process
-from cutwater.engine.vocabulary import LinkId
+from cutwater.drivers.sim.stepper import Stepper
+from cutwater.engine.vocabulary import LinkId, Received
 from cutwater.profile.profile import FrameCost
 from cutwater.units import Seconds
 from cutwater.wire.message import Address
@@ -48,8 +49,9 @@ class Owner(Protocol):
         """Both ends have greeted each other."""
         ...
 
-    def received(self, end: "End", message: Any, nbytes: int) -> None:
-        """A frame has come; ``nbytes`` of tensors came with it."""
+    @property
+    def stepper(self) -> Stepper:
+        """Is told of every frame that has come."""
         ...
 
     def lost(self, end: "End", reason: str) -> None:
@@ -64,6 +66,12 @@ class Owner(Protocol):
 class End:
     """One end of a link."""
 
+    __slots__ = (
+        "_arriving", "_bytes", "_clock", "_departing", "_due", "_handing", "_last", "_links", "_loop", "_number",
+        "_path", "_paused", "_receive_byte", "_receive_fixed", "_send_byte", "_send_fixed", "_silence", "_tell",
+        "_waiting", "address", "credits", "id", "open", "owner", "peer", "process",
+    )  # fmt: skip
+
     def __init__(self, links: "Links", owner: Owner, address: Address | None) -> None:
         self.id = LinkId(next(links.ids))
         self.owner = owner
@@ -76,8 +84,13 @@ class End:
         self.open = True
         self.peer: End
         self._links = links
-        self._clock = links.clock
+        self._clock = clock = links.clock
+        self._due, self._number = clock.due, clock.number
         self._path: Path
+        # Bound once: making a bound method takes about as long as a small method itself.
+        self._silence = links.options.silence
+        self._tell = owner.stepper.tell
+        self._departing, self._arriving, self._handing = self._depart, self._arrive, self._received
         self._last: Seconds = 0.0
         """When the newest frame will be there: frames do not overtake each other."""
         self._waiting: deque[tuple[Seconds, int]] = deque()
@@ -96,10 +109,11 @@ class End:
         """Have a frame leave as soon as the process gets to it."""
         if self.open:
             loop = self._loop
-            loop.leaving.append((self._depart, (message, nbytes)))
+            loop.leaving.append((self._departing, Received(self.peer.id, message, nbytes)))
             loop.cost += self._send_fixed + nbytes * self._send_byte
 
-    def _depart(self, frame: tuple[Any, int]) -> None:
+    def _depart(self, frame: Received) -> None:
+        """A frame on its way is what the machine at the other end will be told."""
         if not self.open:
             return
         now = self._clock.now
@@ -107,16 +121,17 @@ class End:
         if links.troubled and not links.network.reaches(self.process.node, self.peer.process.node):
             self._clock.after(RTO, self._depart, frame)
             return
-        left, there = self._path.carry(frame[1] + HEADER, now, links.rng)
+        nbytes = frame.nbytes + HEADER
+        left, there = self._path.carry(nbytes, now, links.rng)
         if there < self._last:
             there = self._last
         self._last = there
-        if there - now > links.options.silence:
+        if there - now > self._silence:
             # What was lost again and again holds everything behind it up, the peer's pings as well.
             links.listen_for(self.peer, deaf=True)
-        heappush(self._clock.due, (there, next(self._clock.numbers), self.peer._arrive, frame))
+        heappush(self._due, (there, self._number(), self.peer._arriving, frame))
         if left - now > 1e-3:
-            self._queue(left, frame[1] + HEADER)
+            self._queue(left, nbytes)
 
     def _queue(self, left: Seconds, nbytes: int) -> None:
         """Keep count of what waits to leave, and say when it is too much."""
@@ -145,13 +160,13 @@ class End:
         if self.open:
             self.owner.paused(self, False)
 
-    def _arrive(self, frame: tuple[Any, int]) -> None:
+    def _arrive(self, frame: Received) -> None:
         if self.open:
-            self._loop.add(self._receive_fixed + frame[1] * self._receive_byte, self._received, frame)
+            self._loop.add(self._receive_fixed + frame.nbytes * self._receive_byte, self._handing, frame)
 
-    def _received(self, frame: tuple[Any, int]) -> None:
+    def _received(self, frame: Received) -> None:
         if self.open:
-            self.owner.received(self, *frame)
+            self._tell(frame)
 
     def close(self, reason: str) -> None:
         """End it at this end, now; the other end hears of it, if anything reaches it."""

@@ -24,78 +24,65 @@ LEAVE: Call = _leave
 class Line:
     """Work of one thread, one item after the other."""
 
-    __slots__ = ("_arg", "_call", "_host", "_items", "_job", "_owner", "_threads", "busy", "cost", "leaving")
+    __slots__ = ("_items", "_owner", "_start", "_stop", "busy", "cost", "job", "leaving", "threads")
 
     def __init__(self, owner: "Process", threads: int) -> None:
+        self.threads = threads
         self._owner = owner
-        self._host = owner.host
-        self._threads = threads
+        self._start, self._stop = owner.host.start, owner.host.stop
         self._items: deque[tuple[Seconds, Call, Any]] = deque()
         """Seconds of work, and what to call when they are done."""
         self.leaving: list[tuple[Call, Any]] = []
         """Frames that were sent in one go leave in one go, before the line does anything else; once it has spent
         ``cost`` on them. Only what this line does may add to them."""
         self.cost: Seconds = 0.0
-        self._job: Job | None = None
-        self._call: Call = LEAVE
-        self._arg: Any = None
+        self.job: Job | None = None
+        """What it does now, unless that takes no time."""
         self.busy = False
 
     def add(self, seconds: Seconds, call: Call, arg: Any) -> None:
         """Do this after everything else."""
-        if self.busy or self._items or not self._owner.running:
+        if self.busy or not self._owner.running:
             self._items.append((seconds, call, arg))
         elif seconds > 0.0:
             self.busy = True
-            self._call, self._arg = call, arg
-            self._job = self._host.start(seconds * self._owner.slowdown, self._done, None, self._threads)
+            self.job = self._start(seconds * self._owner.slowdown, call, arg, self)
         else:
             self.busy = True
             call(arg)
-            if self.leaving or self._items:
-                self._go_on()
-            else:
-                self.busy = False
+            self.go_on()
 
-    def _go_on(self) -> None:
+    def go_on(self) -> None:
         """Until something takes time, or nothing is left."""
         owner, items = self._owner, self._items
-        while owner.running:
-            if self.leaving:
-                seconds, call, arg = self.cost, LEAVE, self.leaving
-                self.leaving, self.cost = [], 0.0
-            elif items:
-                seconds, call, arg = items.popleft()
-            else:
-                break
+        while (self.leaving or items) and owner.running:
             self.busy = True
+            if self.leaving:
+                seconds, self.cost = self.cost, 0.0
+                if len(self.leaving) == 1:
+                    call, arg = self.leaving.pop()
+                else:
+                    call, arg, self.leaving = LEAVE, self.leaving, []
+            else:
+                seconds, call, arg = items.popleft()
             if seconds > 0.0:
-                self._call, self._arg = call, arg
-                self._job = self._host.start(seconds * owner.slowdown, self._done, None, self._threads)
+                self.job = self._start(seconds * owner.slowdown, call, arg, self)
                 return
             call(arg)
         self.busy = False
 
-    def _done(self, _: None) -> None:
-        self._job = None
-        self._call(self._arg)
-        if self.leaving or self._items:
-            self._go_on()
-        else:
-            self.busy = False
-
     def pause(self) -> None:
         """Stop in the middle of it."""
-        if self._job is not None:
-            left = self._host.stop(self._job) / self._owner.slowdown
-            self._items.appendleft((left, self._call, self._arg))
-            self._job = None
+        job = self.job
+        if job is not None:
+            self._items.appendleft((self._stop(job) / self._owner.slowdown, job[2], job[3]))
+            self.job = None
             self.busy = False
 
     def resume(self) -> None:
         """Go on."""
         if not self.busy:
-            self._go_on()
+            self.go_on()
 
 
 class Process:

@@ -21,7 +21,7 @@ class Stepper:
 
     __slots__ = (
         "_alarm", "_clock", "_events", "_handle", "_hands", "_process", "_stepping", "_trace", "_wake_at", "_who",
-        "machine", "steps",
+        "event", "machine", "steps",
     )  # fmt: skip
 
     def __init__(
@@ -30,6 +30,8 @@ class Stepper:
         self.machine = machine
         self._handle, self._wake_at = machine.handle, machine.wake_at
         self.steps = 0
+        self.event: Any = None
+        """What the commands that are being obeyed follow from."""
         self._hands = hands
         self._process = process
         self._clock = process.clock
@@ -50,6 +52,7 @@ class Stepper:
         now, hands, handle = self._clock.now, self._hands, self._handle
         while True:
             self.steps += 1
+            self.event = event
             commands = handle(event, now)
             if self._trace is not None:
                 self._trace.append(now, self._who, event, commands)

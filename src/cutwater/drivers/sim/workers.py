@@ -23,7 +23,6 @@ from cutwater.engine.vocabulary import (
     Lost,
     Opened,
     Paused,
-    Received,
     Relay,
     Result,
     Resumed,
@@ -75,11 +74,12 @@ class SimWorker:
         self.on_stop: Callable[[], None] = lambda: None
         """Told when it ends by itself."""
         self._clock = process.clock
+        self._loop, self._computing = process.loop, process.computing
+        self._finishing = self._finished
         self._links = links
         self._rng: Random = links.rng
         self._token = token
         self._ends: dict[int, End] = {}
-        self._passing = 0
         self._nbytes = sum(spec.nbytes for spec in work.outputs)
         self._sigma = work.spread / work.seconds / NORMAL_QUARTILES if work.seconds else 0.0
         self._each = work.seconds + work.decode + work.encode
@@ -111,11 +111,6 @@ class SimWorker:
         self._ends[end.id] = end
         self.stepper.tell(Opened(end.id, end.credits, end.address))
 
-    def received(self, end: End, message: Any, nbytes: int) -> None:
-        """See `Owner.received`."""
-        self._passing = nbytes
-        self._tell(Received(end.id, message, nbytes))
-
     def lost(self, end: End, reason: str) -> None:
         """See `Owner.lost`."""
         del self._ends[end.id]
@@ -131,20 +126,21 @@ class SimWorker:
         seconds = self._each
         if self._sigma:
             seconds += self.work.seconds * (exp(self._rng.gauss(0.0, self._sigma)) - 1.0)
-        self.process.computing.add(seconds * len(command.keys), self._finished, (command, self._clock.now))
+        self._computing.add(seconds * len(command.keys), self._finishing, (command, self._clock.now))
 
     def _finished(self, what: tuple[Compute, Seconds]) -> None:
         command, given = what
-        now = self._clock.now
-        started = max(given, self._free) + self.work.decode
+        now, work, keys = self._clock.now, self.work, command.keys
+        started = (given if given > self._free else self._free) + work.decode
         self._free = now
         self.busy += now - started
-        self.served += len(command.keys)
-        work = self.work
-        results = tuple([Result(key, work.outputs, work.decode, work.encode) for key in command.keys])
-        cpu = work.seconds * len(command.keys)
-        computed = Computed(command.batch, started, now - work.encode, results, cpu)
-        self.process.loop.add(0.0, self._tell, computed)
+        self.served += len(keys)
+        if len(keys) == 1:
+            results: tuple[Result, ...] = (Result(keys[0], work.outputs, work.decode, work.encode),)
+        else:
+            results = tuple([Result(key, work.outputs, work.decode, work.encode) for key in keys])
+        computed = Computed(command.batch, started, now - work.encode, results, work.seconds * len(keys))
+        self._loop.add(0.0, self._tell, computed)
 
     def _send(self, command: Send) -> None:
         end = self._ends.get(command.link)
@@ -156,7 +152,7 @@ class SimWorker:
     def _relay(self, command: Relay) -> None:
         end = self._ends.get(command.link)
         if end is not None:
-            end.send(command.message, self._passing)
+            end.send(command.message, self.stepper.event.nbytes)
 
     def _dial(self, command: Dial) -> None:
         address = command.address
