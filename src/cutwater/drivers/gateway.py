@@ -32,12 +32,14 @@ from cutwater.engine.vocabulary import (
     Withdrawn,
     WorkerGone,
 )
-from cutwater.errors import CutwaterError, FrameError
+from cutwater.errors import BadTensor, CutwaterError, FrameError, WorkerLost
 from cutwater.units import RequestId, Seconds
 from cutwater.wire.codecs.base import Array, Buffer
 from cutwater.wire.message import Address, Answer, Credit, Failure, Hello, Infer, Mark, Message, TensorSpec
 
 Feeds = Mapping[str, Array]
+
+_BROKEN = "the part of the gateway that asks the stages broke; the request may be sent again"
 
 
 class Doors(Protocol):
@@ -85,6 +87,7 @@ class LiveGateway(LinkOwner):
         trace: Trace | None = None,
         memory: int = MEMORY,
         stand_in: Callable[[bool], Awaitable[None]] | None = None,
+        on_broken: Callable[[], None] = lambda: None,
     ) -> None:
         """Nothing is dialled before `reroute`.
 
@@ -96,10 +99,12 @@ class LiveGateway(LinkOwner):
             memory: as for `dial`.
             stand_in: brings the worker of the whole model up at the address of the degraded route (True) and returns
                 when it serves, or takes it down; told True again when the link to it was lost. May raise CutwaterError.
+            on_broken: told when this gateway can ask nobody any more, and all who waited have heard of it.
         """
         super().__init__(hello, tls, memory)
         self._machine = machine
         self._stand_in = stand_in
+        self._on_broken = on_broken
         self._standing: tuple[Address, asyncio.Task[None]] | None = None
         self._doors: Mapping[tuple[int, int], Doors] = {}
         self._hellos: dict[Address, Hello] = {}
@@ -120,7 +125,7 @@ class LiveGateway(LinkOwner):
             StandIn: self._stand,
             Stop: self._stop,
         }
-        self._live = Live(machine, hands, WHERE, trace)
+        self._live = Live(machine, hands, WHERE, trace, on_broken=self._broke)
 
     def reroute(
         self,
@@ -151,6 +156,8 @@ class LiveGateway(LinkOwner):
 
         ``request`` is its id; None: the next of this gateway's own, which has its workers for itself then.
         """
+        if self._live.broken:
+            raise WorkerLost(_BROKEN)
         request = RequestId(next(self._ids)) if request is None else request
         waiting = _Waiting(feeds, self._loop.create_future())
         self._waiting[request] = waiting
@@ -210,8 +217,9 @@ class LiveGateway(LinkOwner):
             link.send(
                 Infer(request, attempt, command.budget, hops[1:], route.reply_packing, first.packing, specs), buffers
             )
-        except CutwaterError as error:
-            self._live.tell(Received(link.id, Failure(request, attempt, error.kind, str(error), WHERE, False)))
+        except (CutwaterError, ValueError, TypeError, ArithmeticError) as error:  # arrays come as the client made them
+            kind = error.kind if isinstance(error, CutwaterError) else BadTensor.__name__
+            self._live.tell(Received(link.id, Failure(request, attempt, kind, str(error), WHERE, False)))
             self._live.tell(Received(link.id, Credit(1)))
 
     def _send(self, command: Send) -> None:
@@ -249,6 +257,13 @@ class LiveGateway(LinkOwner):
         if self._standing is not None and self._standing[0] == address:
             await asyncio.wait([self._standing[1]])
         await super()._try(address)
+
+    def _broke(self, error: Exception) -> None:
+        for waiting in self._waiting.values():
+            if not waiting.reply.done():
+                waiting.reply.set_exception(WorkerLost(_BROKEN))
+        self.drained.set()
+        self._on_broken()
 
     def _stop(self, command: Stop) -> None:
         self.drained.set()

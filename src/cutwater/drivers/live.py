@@ -1,6 +1,7 @@
 """Live: tells a machine what happens, at the real time, and has its commands obeyed."""
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -18,13 +19,28 @@ clock = time.monotonic
 """The live driver's time: one clock for all processes of a machine, in seconds."""
 _LEAST: Seconds = 1e-3
 """An alarm is set so far ahead at least."""
+_log = logging.getLogger(__name__)
 
 
 class Live:
-    """Steps one machine. What obeys a command may tell the next event: it is handled when this one is done."""
+    """Steps one machine. What obeys a command may tell the next event: it is handled when this one is done.
 
-    def __init__(self, machine: Machine[Any, Any, Any], hands: Hands, who: str, trace: Trace | None = None) -> None:
+    A machine that raises, or whose command could not be obeyed, is in a state that nobody knows: it has broken, and is
+    told nothing more. Whoever told it the event is not to blame and hears nothing of it; whoever made it does, once.
+    """
+
+    def __init__(
+        self,
+        machine: Machine[Any, Any, Any],
+        hands: Hands,
+        who: str,
+        trace: Trace | None = None,
+        *,
+        on_broken: Callable[[Exception], None],
+    ) -> None:
         self.machine = machine
+        self.broken = False
+        self._on_broken = on_broken
         self._hands = hands
         self._who = who
         self._trace = trace
@@ -38,6 +54,8 @@ class Live:
 
     def tell(self, event: Any) -> None:
         """Handle ``event`` and obey what follows from it."""
+        if self.broken:
+            return
         self._events.append(event)
         if self._stepping:
             return
@@ -48,17 +66,34 @@ class Live:
                 now = clock()
                 commands = self.machine.handle(event, now)
                 if self._trace is not None:
-                    self._trace.append(now, self._who, event, commands)
+                    self._record(now, event, commands)
                 for command in commands:
                     self._hands[type(command)](command)
+            self._arm()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the machine cannot go on
+            self._break(event, error)
         finally:
             self._stepping = False
-        self._arm()
 
     def close(self) -> None:
         """Wake the machine no more."""
         if self._alarm is not None:
             self._alarm.cancel()
+
+    def _record(self, now: Seconds, event: Any, commands: list[Any]) -> None:
+        assert self._trace is not None
+        try:
+            self._trace.append(now, self._who, event, commands)
+        except OSError as error:
+            _log.error("%s is recorded no more: %s", self._who, error)
+            self._trace = None
+
+    def _break(self, event: Any, error: Exception) -> None:
+        self.broken = True
+        self._events.clear()
+        self.close()
+        _log.error("the machine %s broke when it was told %s", self._who, type(event).__name__, exc_info=error)
+        self._on_broken(error)
 
     def _arm(self) -> None:
         """See that a Tick comes in time. An alarm that rings too early is cheaper than one reset for every event."""

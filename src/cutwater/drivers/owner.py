@@ -34,6 +34,10 @@ class LinkOwner(ABC):
         self._bare.set()
 
     @abstractmethod
+    def _broke(self, error: Exception) -> None:
+        """The machine broke: nobody decides here any more."""
+
+    @abstractmethod
     def received(self, link: Link, message: Message, buffers: list[memoryview]) -> None:
         """See `Owner.received`."""
 

@@ -67,6 +67,8 @@ class LiveStage(LinkOwner):
         """Set once there is nothing more to do."""
         self.hung: str | None = None
         """Why it has nothing more to do, if that is because a batch hangs."""
+        self.broken: Exception | None = None
+        """What broke its machine, if that is why it has nothing more to do."""
         self.refusals = Refusals()
         """Whom its listeners turn away."""
         hands: Hands = {
@@ -78,7 +80,7 @@ class LiveStage(LinkOwner):
             Die: self._die,
             Stop: self._stop,
         }
-        self._live = Live(machine, hands, self._stage, trace)
+        self._live = Live(machine, hands, self._stage, trace, on_broken=self._broke)
         self._thread = compute(self._computed)
 
     async def listen(self, address: Address) -> Address:
@@ -171,6 +173,10 @@ class LiveStage(LinkOwner):
 
     def _die(self, command: Die) -> None:
         self.hung = command.reason
+        self.drained.set()
+
+    def _broke(self, error: Exception) -> None:
+        self.broken = error
         self.drained.set()
 
     def _stop(self, command: Stop) -> None:

@@ -71,14 +71,7 @@ class HostedModel:
         """Requests that clients have asked, whatever became of them."""
         self._means = means
         self._hello = Hello(PROTOCOL, "", means.name, 0, means.max_frame)
-        options = GatewayOptions(admission=Admission(window=table.window), patience=means.patience, linger=means.linger)
-        self._live = LiveGateway(
-            Gateway(options),
-            self._hello,
-            tls=means.tls,
-            trace=means.trace(table.model),
-            stand_in=self._stand_in,
-        )
+        self._live = self._make(means.trace(table.model))
         self._lately = Lately(clock())
         self._asked_at = clock()
         self._refused = 0
@@ -87,7 +80,32 @@ class HostedModel:
         self.whole: WholeWorker | None = None
         """The uncut model, where there is room for it."""
         self._fetching: asyncio.Task[None] | None = None
+        self._closed = False
         self._apply(table)
+
+    def _make(self, trace: Trace | None) -> LiveGateway:
+        means = self._means
+        admission = Admission(window=self.table.window)
+        return LiveGateway(
+            Gateway(GatewayOptions(admission=admission, patience=means.patience, linger=means.linger)),
+            self._hello,
+            tls=means.tls,
+            trace=trace,
+            stand_in=self._stand_in,
+            on_broken=self._broke,
+        )
+
+    def _broke(self) -> None:
+        asyncio.get_running_loop().call_soon(self._begin_anew)
+
+    def _begin_anew(self) -> None:
+        """Another machine takes the place of one that broke. It is not recorded: that would end the record of why."""
+        self._live.close()
+        if not self._closed:
+            self._live = self._make(None)
+            self._reroute(self.table)
+            if self.table.removed:
+                self._live.drain()
 
     # Clients
 
@@ -271,6 +289,7 @@ class HostedModel:
 
     async def close(self) -> None:
         """End at once, the worker of the whole model included."""
+        self._closed = True
         for task in (self._fetching, self._candidate[1] if self._candidate is not None else None):
             if task is not None:
                 task.cancel()

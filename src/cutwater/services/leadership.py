@@ -113,7 +113,7 @@ class Leadership:
             Measure: lambda command: self._begin(self._measure(command)),
             Tell: self._tell,
         }
-        self._live = Live(Coordinator(means.options), self._hands, "coordinator", means.trace)
+        self._live = Live(Coordinator(means.options), self._hands, "coordinator", means.trace, on_broken=self._break)
         self._node_beats = decoder(NodeBeat)
         self._gateway_beats = decoder(GatewayBeat)
         self._known = known
@@ -133,6 +133,9 @@ class Leadership:
         """The term is over: decide and write nothing more."""
         if not self._over.done():
             self._over.set_result(why)
+
+    def _break(self, error: Exception) -> None:
+        self.end(f"its machine broke: {type(error).__name__}: {error}")
 
     async def run(self, stop: asyncio.Event) -> str:
         """Lead until `end` or ``stop``; why it is over. Raises FabricLost if it cannot begin."""

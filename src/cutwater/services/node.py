@@ -118,7 +118,7 @@ class NodeAgent:
             await lease.take_or_refuse()
             stack.push_async_callback(_quietly, lease.give_up)
             hands: Hands = {Fetch: self._crew.fetch, Start: self._crew.start, End: self._crew.end, Report: self._report}
-            self._live = Live(self._keeper, hands, self.node)
+            self._live = Live(self._keeper, hands, self.node, on_broken=self._break)
             stack.callback(self._live.close)
             stack.push_async_callback(self._crew.close)
             stack.callback(self._surveyor.close)
@@ -325,7 +325,11 @@ class NodeAgent:
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None and not self._over.done():
+        if not task.cancelled() and isinstance(error := task.exception(), Exception):
+            self._break(error)
+
+    def _break(self, error: Exception) -> None:
+        if not self._over.done():
             self._over.set_exception(error)
 
     def _cancel(self) -> None:

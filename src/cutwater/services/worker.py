@@ -80,6 +80,7 @@ async def serve(setup: WorkerSetup, session: Session, load: Seconds, first: Seco
 
     Raises:
         InputError: an address that cannot be read, or not be listened at.
+        Exception: what broke the stage's machine.
     """
     axes = {tensor.name: tensor.batch_axis for tensor in setup.inputs if tensor.batch_axis is not None}
     options = StageOptions(
@@ -107,6 +108,8 @@ async def serve(setup: WorkerSetup, session: Session, load: Seconds, first: Seco
     finally:
         loop.remove_reader(sys.stdin.fileno())
         await live.leave()
+    if live.broken is not None:
+        raise live.broken
     return live.hung
 
 
