@@ -124,3 +124,24 @@ async def test_an_error_that_nobody_can_read_is_an_error_of_ours(nats_bed: NatsB
         await connection.subscribe(name, cb=answer)
         with pytest.raises(FabricError, match=f"the error that {name} answered with cannot be read"):
             await fabric.request(name, b"")
+
+
+@pytest.mark.slow
+@story
+async def test_nobody_goes_on_on_a_line_that_nobody_keeps(nats_bed: NatsBed) -> None:
+    def trip(connected: bool) -> None:
+        raise ZeroDivisionError(f"connected: {connected}")
+
+    async def work() -> None:
+        async with nats_bed.fabric() as fabric:
+            fabric.on_change(trip)
+            ready.set()
+            await asyncio.Event().wait()
+
+    ready = asyncio.Event()
+    working = asyncio.create_task(work())
+    await ready.wait()
+    await nats_bed.crash()
+    with pytest.raises(ZeroDivisionError, match="connected: False"):
+        await working
+    await nats_bed.restart()

@@ -131,6 +131,8 @@ class NatsBlobs:
 
     async def _ready(self) -> None:
         async with self._opening:
+            if self._line.failure is not None:
+                await self.close()
             if not self._open:
                 await self._line.open()
                 try:

@@ -47,22 +47,35 @@ class NatsFabric:
     def __init__(self, options: NatsOptions) -> None:
         self._line = Line(options)
         self._line.on_connection.append(self._renew)
+        self._line.on_failure = self._end_owner
+        self._owner: asyncio.Task[object] | None = None
+        """Who entered this context. It is cancelled when the line is lost for good, and hears why at its end."""
         self._standing: list[_Standing] = []
         self.blobs = NatsBlobs(options)
 
     async def __aenter__(self) -> Self:
         """Connect. Raises FabricLost, Forbidden."""
         await self._line.open()
+        self._owner = asyncio.current_task()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Send what waits to leave, and disconnect."""
+        """Send what waits to leave, and disconnect. Raises what made the line be lost for good."""
+        owner, self._owner = self._owner, None
         for standing in tuple(self._standing):
             await standing.close()
         await self.blobs.close()
+        failure = self._line.failure
         await self._line.close()
+        if failure is not None and owner is not None and owner is asyncio.current_task():
+            owner.uncancel()
+            raise failure
+
+    def _end_owner(self) -> None:
+        if self._owner is not None:
+            self._owner.cancel()
 
     @property
     def connected(self) -> bool:

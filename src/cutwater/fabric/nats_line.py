@@ -220,16 +220,20 @@ class Line:
         self._usable = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
+        self.failure: BaseException | None = None
+        """What ended the keeping itself: there will be no other connection."""
+        self.on_failure: Callable[[], None] = lambda: None
         self.on_connection: list[Callable[[Connection], Awaitable[None]]] = []
         """Each sets up again, on a new connection, what was on the last one."""
         self.listeners: list[Callable[[bool], None]] = []
 
     async def open(self) -> None:
         """Connect. Raises FabricLost, Forbidden."""
-        self._closed = False
+        self._closed, self.failure = False, None
         self._connection = await self._dial()
         self._usable.set()
         self._task = asyncio.create_task(self._keep(), name=f"line {self._options.name}")
+        self._task.add_done_callback(self._kept)
 
     async def close(self) -> None:
         """Send what waits to leave, and hang up; harmless if closed."""
@@ -246,11 +250,12 @@ class Line:
     @property
     def connected(self) -> bool:
         """Whether there is a connection right now."""
-        return self._usable.is_set()
+        return self._usable.is_set() and self.failure is None
 
     @property
     def connection(self) -> Connection:
         """The connection of right now. Raises FabricLost."""
+        self._check()
         if not self._usable.is_set() or self._connection is None or not self._connection.is_connected:
             raise FabricLost(f"not connected to {', '.join(self._options.servers)}")
         return self._connection
@@ -261,9 +266,10 @@ class Line:
         return JetStreamContext(self.connection, timeout=TIMEOUT)
 
     async def back(self) -> Connection:
-        """The connection, as soon as there is one."""
+        """The connection, as soon as there is one. Raises FabricLost if there never will be."""
         while not self.connected:
             await self._usable.wait()
+            self._check()
         assert self._connection is not None
         return self._connection
 
@@ -291,6 +297,20 @@ class Line:
             if not self._closed and self._connection is not None:
                 self._usable.set()
                 self._tell(True)
+
+    def _check(self) -> None:
+        if self.failure is not None:
+            where = ", ".join(self._options.servers)
+            raise FabricLost(f"{where} is not dialled any more, because of {self.failure!r}; start this process again")
+
+    def _kept(self, task: "asyncio.Task[None]") -> None:
+        """Nobody waits for the task: an end that nobody wanted has to make itself heard."""
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        _log.critical("%s: the line is lost for good", self._options.name, exc_info=error)
+        self.failure = error
+        self._usable.set()  # whoever waits shall hear of it
+        self.on_failure()
 
     async def _redial(self) -> Connection | None:
         """The next connection; None once the line is closed."""
