@@ -28,8 +28,8 @@ def chain_plan(seconds: tuple[float, ...], *, nbytes: float = 200e3, latency: fl
         source=nodes[-1], target=SOURCE, codec="raw", nbytes=0, back_bytes=0, latency=0, back_latency=0, occupied=0
     )
     scores = [
-        StageScore(node=node, compute=each, encode=0, decode=0, transfer_cpu=200e-6, memory=0)
-        for node, each in zip(nodes, seconds, strict=True)
+        StageScore(node=node, compute=each, encode=0, decode=0, transfer_cpu=ends * 50e-6, memory=0)
+        for node, each, ends in zip(nodes, seconds, [4] * (len(nodes) - 1) + [2], strict=True)
     ]
     return Plan(
         model="net",

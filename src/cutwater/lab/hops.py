@@ -1,10 +1,20 @@
 """What a hop between two workers of this machine costs: how long a frame is on its way, and the CPU of both ends.
 
 Three stages that compute next to nothing are run as real workers at a small and at a large size, one request at a time
-and in the computing thread, as longer stages are. What their processes spend per request, beyond computing, is the cost
-of receiving a frame and sending one; a straight line through the two sizes gives the cost per frame and per byte.
+and in the computing thread, as longer stages are; a straight line through the two sizes gives costs per frame and byte.
+
+A request goes through them as six frames: there by three hops, and back by the same three.
+
+    gateway ==> stage 1 ==> stage 2 ==> stage 3
+            <==         <==         <==
+
+The first two stages are an end of four of them each, the last one of two: what the workers spend beyond computing, all
+together, is the cost of ten ends. The gateway has the other two, and theirs cost more: it packs requests and unpacks
+answers. From the end of computing to the start of the next a request waits for two ends and for the way between them.
 """
 
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
@@ -27,6 +37,12 @@ SIZES = (4 * 1024, 1024 * 1024)
 """Bytes of the two frames."""
 REQUESTS = (400, 150)
 """How many of each, one at a time."""
+STAGES = 3
+WORKERS_ENDS = 4 * STAGES - 2
+"""Ends of frames at the workers, per request."""
+GATEWAYS_ENDS = 2
+FASTEST = 1e-11
+"""Seconds per byte; where the way between two ends takes less, it is too short to be told from nothing."""
 
 
 @dataclass(frozen=True)
@@ -35,32 +51,67 @@ class HopCosts:
 
     send: FrameCost
     receive: FrameCost
+    entrance: FrameCost
     local: LocalHop
+
+
+@dataclass(frozen=True)
+class Passage:
+    """What requests of one size cost on their way through, in seconds per request."""
+
+    nbytes: int
+    workers: float
+    """CPU of all workers beyond computing."""
+    gateway: float
+    """CPU of the process that asks."""
+    between: float
+    """Median from the end of computing in one stage to its start in the next."""
 
 
 def measure_hops() -> HopCosts:
     """Measure hops between workers of this machine. Raises CutwaterError when workers cannot be started."""
     small, large = (run(_pass_through(size, n)) for size, n in zip(SIZES, REQUESTS, strict=True))
-    span = SIZES[1] - SIZES[0]
-    per_byte = max(large[0] - small[0], 0.0) / span
-    slope = max(large[1] - small[1], 1e-12) / span
-    # A worker in the middle receives one frame and sends one; nothing tells the two apart, so each counts half.
-    end = FrameCost(fixed=max(small[0] - per_byte * SIZES[0], 0.0) / 2, per_byte=per_byte / 2)
-    return HopCosts(send=end, receive=end, local=LocalHop(max(small[1] - slope * SIZES[0], 0.0), 1 / slope))
+    return hop_costs(small, large)
 
 
-async def _pass_through(nbytes: int, requests: int) -> tuple[float, float]:
-    """Seconds of CPU per request and worker beyond computing, and seconds a frame is on its way."""
+def hop_costs(small: Passage, large: Passage) -> HopCosts:
+    """The costs of one end and of one way, from those of whole requests of two sizes."""
+    sizes = (small.nbytes, large.nbytes)
+    # Nothing tells receiving from sending, so both count the same.
+    fixed, per_byte = _line(sizes, (small.workers / WORKERS_ENDS, large.workers / WORKERS_ENDS))
+    end = FrameCost(fixed=fixed, per_byte=per_byte)
+    fixed, per_byte = _line(sizes, (small.gateway / GATEWAYS_ENDS, large.gateway / GATEWAYS_ENDS))
+    ways = [each.between - 2 * (end.fixed + end.per_byte * each.nbytes) for each in (small, large)]
+    latency, slope = _line(sizes, ways)
+    return HopCosts(
+        send=end,
+        receive=end,
+        entrance=FrameCost(fixed=fixed, per_byte=per_byte),
+        local=LocalHop(latency, 1 / max(slope, FASTEST)),
+    )
+
+
+def _line(sizes: Sequence[int], seconds: Sequence[float]) -> tuple[float, float]:
+    """Seconds at no bytes, and per byte; neither is negative."""
+    slope = max(seconds[1] - seconds[0], 0.0) / (sizes[1] - sizes[0])
+    return max(seconds[0] - slope * sizes[0], 0.0), slope
+
+
+async def _pass_through(nbytes: int, requests: int) -> Passage:
     feeds = {"x": np.zeros((1, nbytes // 4), np.float32)}
     async with LocalPipeline(_stages(nbytes // 4), options=LocalOptions(handoff=0.0)) as pipeline:
         processes = [psutil.Process(worker.pid) for worker in pipeline.workers]
-        before = sum(_cpu(process) for process in processes)
+        before, gateway = sum(_cpu(process) for process in processes), time.process_time()
         outcomes = [outcome async for outcome in pipeline.stream([feeds] * requests, in_flight=1)]
-        spent = sum(_cpu(process) for process in processes) - before
+        spent, gateway = sum(_cpu(process) for process in processes) - before, time.process_time() - gateway
     trails = [outcome.trail for outcome in outcomes if isinstance(outcome, Outcome)]
-    computing = sum(mark.cpu for trail in trails for mark in trail)
-    on_the_way = [after.received - before.sent for trail in trails for before, after in pairwise(trail)]
-    return max(spent - computing, 0.0) / (requests * len(processes)), max(median(on_the_way), 0.0)
+    computing = sum(mark.cpu + mark.decode + mark.encode for trail in trails for mark in trail)
+    between = [
+        after.started - after.decode - before.encode - before.finished
+        for trail in trails
+        for before, after in pairwise(trail)
+    ]
+    return Passage(nbytes, max(spent - computing, 0.0) / requests, gateway / requests, median(between))
 
 
 def _cpu(process: psutil.Process) -> float:
@@ -69,11 +120,11 @@ def _cpu(process: psutil.Process) -> float:
 
 
 def _stages(count: int) -> list[Stage]:
-    """Three stages of one cheap op each over float32 [1, count]."""
+    """Stages of one cheap op each over float32 [1, count]."""
     shape = [1, count]
-    names = ("x", "a", "b", "y")
+    names = ("x", *(f"between_{k}" for k in range(1, STAGES)), "y")
     graph = helper.make_graph(
-        [helper.make_node("Neg", [names[k]], [names[k + 1]], name=f"neg_{k}") for k in range(3)],
+        [helper.make_node("Neg", [names[k]], [names[k + 1]], name=f"neg_{k}") for k in range(STAGES)],
         "pass-through",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],

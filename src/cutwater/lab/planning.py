@@ -1,7 +1,7 @@
 """From a model to a plan for workers on this machine, whose stage times were measured, not only predicted from ops."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -69,7 +69,11 @@ def plan_locally(task: LocalTask, folder: Path, progress: Progress = lambda what
 def fleet_here(profile: Profile, workers: int) -> Fleet:
     """So many workers on this machine, with the cores, threads and hops of a profile measured on it."""
     link = LOCAL_LINK if profile.local is None else Link(**msgspec.structs.asdict(profile.local))
-    return local_fleet(workers, profile.conditions.cores, threads=profile.conditions.threads, link=link)
+    fleet = local_fleet(workers, profile.conditions.cores, threads=profile.conditions.threads, link=link)
+    crew = [node.name for node in fleet.nodes if node.name != fleet.source]
+    there = [replace(link, source=fleet.source, target=name, send=profile.entrance) for name in crew]
+    back = [replace(link, source=name, target=fleet.source, receive=profile.entrance) for name in crew]
+    return replace(fleet, links=(*there, *back))
 
 
 def plan_and_measure(

@@ -46,7 +46,9 @@ def profile_for(
 def with_hops(profile: Profile) -> Profile:
     """The profile with the costs of a hop between two workers of this machine, measured now."""
     costs = measure_hops()
-    return msgspec.structs.replace(profile, send=costs.send, receive=costs.receive, local=costs.local)
+    return msgspec.structs.replace(
+        profile, send=costs.send, receive=costs.receive, entrance=costs.entrance, local=costs.local
+    )
 
 
 def _cached(path: Path, graph: Graph, codecs: Sequence[str], options: MeasureOptions) -> Profile | None:
@@ -62,6 +64,7 @@ def _cached(path: Path, graph: Graph, codecs: Sequence[str], options: MeasureOpt
         and profile.conditions.device == here.device
         and profile.conditions.versions == here.versions
         and profile.local is not None
+        and profile.entrance is not None  # older ones charged the ends of frames twice
         and set(codecs) <= {sample.codec for sample in profile.borders if sample.cut == INPUT}
     )
     return profile if same else None

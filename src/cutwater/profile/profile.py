@@ -72,7 +72,7 @@ class LocalHop(msgspec.Struct, frozen=True):
     """What a frame between two workers of one machine takes."""
 
     latency: float
-    """Seconds an empty frame is on its way."""
+    """Seconds an empty frame is on its way, beside what both ends spend on it."""
     bandwidth: float
     """Bytes per second."""
 
@@ -97,6 +97,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     send: FrameCost = FrameCost()
     """CPU of a worker that sends a frame; nothing where it was not measured."""
     receive: FrameCost = FrameCost()
+    entrance: FrameCost | None = None
+    """CPU of a gateway for a frame to or from the first stage, packing and unpacking included; None where it was not
+    measured."""
     local: LocalHop | None = None
     """Between two workers of this machine; None where it was not measured."""
     base_memory: int = 0

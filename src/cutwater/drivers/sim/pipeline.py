@@ -94,7 +94,7 @@ class SimPipeline:
             world.links,
             lambda route: entering,
             tokens=lambda address: TOKEN,
-            frame=costs.frame(plan.source),
+            frame=costs.entrance(),
             trace=self.options.trace,
         )
         world.watch(process, self.entrance.stepper)
@@ -201,8 +201,17 @@ class _Costs:
         """CPU of sending a frame and of receiving one."""
         if self.profile is not None:
             return _faster(self.profile.send, self.speed(node)), _faster(self.profile.receive, self.speed(node))
-        # A stage receives a request and its answer, and sends both on.
-        each = FrameCost(fixed=self.plan.score.stages[k].transfer_cpu / 4)
+        # A stage receives a request and its answer, and sends both on; the last one has only one end of each.
+        ends = 4 if k + 1 < len(self.plan.stages) else 2
+        each = FrameCost(fixed=self.plan.score.stages[k].transfer_cpu / ends)
+        return each, each
+
+    def entrance(self) -> tuple[FrameCost, FrameCost]:
+        """The same of the gateway."""
+        source = self.plan.source
+        if self.profile is None or self.profile.entrance is None:
+            return self.frame(source)
+        each = _faster(self.profile.entrance, self.speed(source))
         return each, each
 
     def network(self) -> NetworkOptions:
@@ -224,10 +233,6 @@ class _Costs:
             bandwidth = max(hop.nbytes, hop.back_bytes) / hop.occupied if hop.occupied else inf
             whole, nbytes = (hop.back_latency, hop.back_bytes) if back else (hop.latency, hop.nbytes)
             latency, medium = max(whole - nbytes / bandwidth, 0.0), None
-        if self.profile is not None and self._host_of(a)[0] == self._host_of(b)[0]:
-            # Between workers of one machine the time on the way was measured with what both ends spend on the frame.
-            spent = self.profile.send.fixed + self.profile.receive.fixed
-            latency = max(latency - spent, 0.0)
         return PathOptions(bandwidth=bandwidth, latency=latency, medium=medium)
 
 
