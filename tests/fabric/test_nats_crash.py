@@ -1,6 +1,8 @@
 """A NATS server that is killed in the middle of everything, and comes back on the same store."""
 
 import asyncio
+import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from nats.aio.msg import Msg
 
 from cutwater.errors import BadBlob, FabricError, FabricLost
 from cutwater.fabric.nats import FAULT
+from cutwater.fabric.server import ServerOptions
 
 
 @pytest.mark.slow
@@ -145,3 +148,26 @@ async def test_nobody_goes_on_on_a_line_that_nobody_keeps(nats_bed: NatsBed) -> 
     with pytest.raises(ZeroDivisionError, match="connected: False"):
         await working
     await nats_bed.restart()
+
+
+@pytest.mark.slow
+@story
+async def test_blobs_can_be_stored_again_after_the_whole_store_was_lost(name: str, tmp_path: Path) -> None:
+    bed = NatsBed(ServerOptions(home=tmp_path / "server"))
+    await bed.restart()
+    try:
+        async with bed.fabric() as fabric:
+            ref = await fabric.blobs.put(name.encode())
+            await bed.crash()
+            shutil.rmtree(tmp_path / "server" / "store")
+            await bed.restart()
+            while True:
+                try:
+                    assert await fabric.blobs.put(name.encode()) == ref
+                    break
+                except FabricLost:  # not there again yet
+                    await asyncio.sleep(0)
+            await fabric.blobs.fetch(ref.hash, tmp_path / "it")
+            assert (tmp_path / "it").read_bytes() == name.encode()
+    finally:
+        bed.end(signal.SIGTERM)

@@ -23,7 +23,7 @@ from cutwater.fabric.nats import NatsFabric
 from cutwater.fabric.nats_line import NatsOptions
 from cutwater.fabric.server import MAX_PAYLOAD, EmbeddedServer, ServerOptions
 from cutwater.services.facts import assign_key, decode, deployment_key, drain_key, encode, link_key, model_key, node_key
-from cutwater.services.state import Outbox, read_state
+from cutwater.services.state import Outbox, born, read_state
 from cutwater.units import NodeId
 
 RECORD = ModelRecord(name="m", hash="h", blob="b", nbytes=1, profile="p", speed=1.0)
@@ -144,3 +144,13 @@ async def test_what_the_fabric_does_not_take_holds_up_nothing_else(tmp_path: Pat
         await writer.box.written()
         assert set(await state.entries()) == {model_key("m"), model_key("huge")}
         writer.task.cancel()
+
+
+@story
+async def test_terms_grow_when_another_store_takes_the_place_of_one_that_was_lost() -> None:
+    async with MemoryFabric(MemoryServer()) as old, MemoryFabric(MemoryServer()) as new:
+        before = await old.keys("state")
+        last = await born(before) + await before.put("lease", b"")
+        assert await born(before) < last, "it is written down, not made anew by whoever asks"
+        after = await new.keys("state")
+        assert await born(after) + await after.put("lease", b"") > last

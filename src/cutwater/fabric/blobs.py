@@ -22,7 +22,7 @@ import msgspec
 import nats.js.errors
 from nats.js.api import DiscardPolicy, StorageType, StreamConfig
 
-from cutwater.errors import BadBlob, FabricError, FabricLost
+from cutwater.errors import BadBlob, FabricLost
 from cutwater.fabric.base import BlobRef, Progress
 from cutwater.fabric.nats_line import Line, NatsOptions, plainly
 from cutwater.fabric.nats_streams import ensure_stream
@@ -80,10 +80,13 @@ class NatsBlobs:
         self._line = Line(msgspec.structs.replace(options, name=f"{options.name} blobs"), PING)
         self._opening = asyncio.Lock()
         self._open = False
+        self._made = False
+        """Whether the stream was seen to be there on this connection: the next one may lead to an empty store."""
+        self._line.listeners.append(self._changed)
 
     async def close(self) -> None:
         """Hang up; harmless if nothing was opened."""
-        self._open = False
+        self._open = self._made = False
         await self._line.close()
 
     async def put(self, source: Path | bytes, progress: Progress | None = None) -> BlobRef:
@@ -135,12 +138,13 @@ class NatsBlobs:
                 await self.close()
             if not self._open:
                 await self._line.open()
-                try:
-                    await ensure_stream(self._line, _STREAM)
-                except FabricError:  # its server may not be ready yet; the next one who needs it begins anew
-                    await self._line.close()
-                    raise
                 self._open = True
+            if not self._made and self._line.connected:
+                await ensure_stream(self._line, _STREAM)  # its server may not be ready yet; the next one tries again
+                self._made = True
+
+    def _changed(self, connected: bool) -> None:
+        self._made = False
 
     async def _upload(self, file: BinaryIO, ref: BlobRef, progress: Progress | None) -> None:
         manifest = Manifest(ref.hash, ref.nbytes, CHUNK)
@@ -208,6 +212,7 @@ class NatsBlobs:
         """Do it, and again after a lost connection has come back. Raises FabricLost after OUTAGE without one."""
         while True:
             try:
+                await self._ready()
                 return await step()
             except FabricLost as error:
                 _log.info("a transfer waits: %s", error)

@@ -69,8 +69,8 @@ class NatsFabric:
         await self.blobs.close()
         failure = self._line.failure
         await self._line.close()
-        if failure is not None and owner is not None and owner is asyncio.current_task():
-            owner.uncancel()
+        if failure is not None and (task := asyncio.current_task()) is not None and task is owner:
+            task.uncancel()
             raise failure
 
     def _end_owner(self) -> None:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from cutwater.engine.cluster import LEASE
 from cutwater.engine.steering import CoordinatorOptions
 from cutwater.errors import FabricError
-from cutwater.fabric.base import Fabric
+from cutwater.fabric.base import Fabric, KeyValue
 from cutwater.services.access import fabric_of
 from cutwater.services.cache import BlobCache
 from cutwater.services.facts import COORDINATOR, LEASES, STATE
@@ -25,7 +25,7 @@ from cutwater.services.leadership import Leadership, Means
 from cutwater.services.lease import Holder, Lease
 from cutwater.services.planning import PlannerProcess
 from cutwater.services.standing import Say, stand
-from cutwater.services.state import read_state
+from cutwater.services.state import born, read_state
 from cutwater.services.tracing import TraceFolder
 from cutwater.settings.settings import CoordinatorSettings, Settings
 from cutwater.units import Seconds
@@ -53,8 +53,7 @@ class CoordinatorProcess:
 
     async def run(self, say: Say, stop: asyncio.Event) -> None:
         """Until ``stop``. Raises FabricLost if the fabric is not there at the start."""
-        leases = await self._fabric.keys(LEASES, LEASE)
-        state = await self._fabric.keys(STATE)
+        leases, state = await self._buckets()
         holder = Holder.here(self.name, secrets.token_hex(4))
         lease = Lease(leases, COORDINATOR, holder, self._lost)
         planner = PlannerProcess(self._cache.folder)
@@ -66,14 +65,21 @@ class CoordinatorProcess:
                 term = await _unless(stop, lease.take())
                 if term is None:
                     break
+                term += await born(state)
                 await self._lead(Leadership(means, term, await read_state(state)), lease, term, stop)
             except FabricError as error:
                 _log.warning("cannot lead: %s", error)
+                with contextlib.suppress(FabricError):  # its store may have been lost, and the buckets with it
+                    await self._buckets()
             finally:
                 self._traces.flush()
                 with contextlib.suppress(FabricError):
                     await lease.give_up()
             await _unless(stop, asyncio.sleep(AGAIN))  # another one may do better
+
+    async def _buckets(self) -> tuple[KeyValue, KeyValue]:
+        """The leases and the state, made if need be. Raises FabricLost."""
+        return await self._fabric.keys(LEASES, LEASE), await self._fabric.keys(STATE)
 
     async def _lead(self, leadership: Leadership, lease: Lease, term: int, stop: asyncio.Event) -> None:
         if not lease.held:

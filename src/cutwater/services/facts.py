@@ -22,6 +22,8 @@ ASK_COORDINATOR = "ask.coordinator"
 NOTES = "notes"
 STORED = "stored"
 """Key of the list of stage files."""
+BORN = "born"
+"""Key of the moment from which the store counts its terms."""
 NODE_BEATS = "beat.node.*"
 GATEWAY_BEATS = "beat.gateway.*"
 

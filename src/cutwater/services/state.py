@@ -6,6 +6,7 @@ know yet that it leads no more overwrites nothing its successor has written.
 
 import asyncio
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
@@ -15,7 +16,7 @@ import msgspec
 from cutwater.engine.cluster import Announcement, DeploymentRecord, MeasuredLink, ModelRecord
 from cutwater.errors import Conflict, FabricError, FabricLost
 from cutwater.fabric.base import Entry, KeyValue
-from cutwater.services.facts import STORED, encode, link_key, node_key, readable
+from cutwater.services.facts import BORN, STORED, encode, link_key, node_key, readable
 from cutwater.units import NodeId, Seconds
 
 T = TypeVar("T")
@@ -62,6 +63,20 @@ async def read_state(state: KeyValue) -> Known:
         stored=tuple(blob for _, stored in _all(entries, STORED, Stored) for blob in stored.blobs),
         revisions={key: entry.revision for key, entry in entries.items()},
     )
+
+
+async def born(state: KeyValue) -> int:
+    """When terms began to be counted in this store, in microseconds of the clock on the wall. Raises FabricError.
+
+    A term is this and the revision of its lease: so terms also grow where the store was lost and another one, whose
+    revisions begin at 1, took its place. (A store takes far less than one write in a microsecond.)
+    """
+    found = await state.get(BORN)
+    known = None if found is None else readable(found, int)
+    if known is None:
+        known = time.time_ns() // 1000
+        await state.put(BORN, encode(known))
+    return known
 
 
 def _all(entries: Mapping[str, Entry], prefix: str, kind: type[T]) -> Iterator[tuple[str, T]]:
