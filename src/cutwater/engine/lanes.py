@@ -47,11 +47,14 @@ class Lane:
 class Source:
     """Where requests come from: what the peer has here, and the credit owed to it."""
 
-    __slots__ = ("_lump", "_riding", "credits", "keys", "owed", "under_way")
+    __slots__ = ("credits", "keys", "lump", "owed", "riding", "under_way")
 
     def __init__(self, credits: int) -> None:
         self.credits = credits
-        self._lump, self._riding = max(1, credits // 2), max(1, credits // 4)
+        self.lump = max(1, credits // 2)
+        """So much owed credit is worth a frame of its own, which wakes the peer up."""
+        self.riding = max(1, credits // 4)
+        """So much is worth a frame that rides with an answer, and costs only its few bytes."""
         self.keys: dict[Key, bool] = {}
         """Not answered yet -> whether its tensors are here."""
         self.under_way = 0
@@ -81,15 +84,3 @@ class Source:
         if self.keys.pop(key, False):
             self.under_way -= 1
             self.owed += 1
-
-    def due(self, *, riding: bool) -> int:
-        """How much credit to give back now: all that is owed, or nothing yet.
-
-        A frame of its own wakes the peer up, and is worth it for half of the credit; one that rides with an answer
-        costs only its few bytes, and is sent from a quarter on.
-        """
-        owed = self.owed
-        if owed < (self._riding if riding else self._lump):
-            return 0
-        self.owed = 0
-        return owed

@@ -112,7 +112,8 @@ class StageWorker:
         """See `Machine.handle`."""
         out: list[StageCommand] = []
         self._out = out
-        _EVENTS[type(event)](self, event, now)
+        kind = type(event)
+        _EVENTS[type(event.message) if kind is Received else kind](self, event, now)  # type: ignore[union-attr]
         if self._queue and not self._computing:
             self._pick(now)
         heap = self._deadlines
@@ -198,9 +199,6 @@ class StageWorker:
 
     # Messages
 
-    def _received(self, event: Received, now: Seconds) -> None:
-        _MESSAGES[type(event.message)](self, event, now)
-
     def _infer(self, event: Received, now: Seconds) -> None:
         infer: Infer = event.message  # type: ignore[assignment]
         key = Key(infer.request, infer.attempt)
@@ -228,7 +226,8 @@ class StageWorker:
             source.owed += 1
             reason = "is draining" if self._draining else "already has this attempt"
         self._out.append(Send(link, self._failure(key, "Refused", f"{self.stage} {reason}", infer.trail)))
-        self._grant(link, source, riding=True)
+        if source.owed >= source.riding:
+            self._grant(link, source)
 
     def _returned(self, event: Received, now: Seconds) -> None:
         message: Answer | Failure = event.message  # type: ignore[assignment]
@@ -341,7 +340,8 @@ class StageWorker:
         self._out.append(Send(link, message))
         source = self._sources[item.link]
         source.leave(item.key)
-        self._grant(item.link, source, riding=False)
+        if source.owed >= source.lump:
+            self._grant(item.link, source)
 
     # Ends
 
@@ -419,12 +419,13 @@ class StageWorker:
             lane.away.discard(item.key)
         if (source := self._sources.get(item.link)) is not None:
             source.end(item.key)
-            self._grant(item.link, source, riding=True)
+            if source.owed >= source.riding:
+                self._grant(item.link, source)
 
-    def _grant(self, link: LinkId, source: Source, *, riding: bool) -> None:
-        """Give credit back in lumps, so that it costs a frame for several requests."""
-        if count := source.due(riding=riding):
-            self._out.append(Send(link, Credit(count)))
+    def _grant(self, link: LinkId, source: Source) -> None:
+        """Give credit back, in lumps, so that it costs a frame for several requests."""
+        self._out.append(Send(link, Credit(source.owed)))
+        source.owed = 0
 
     def validate(self) -> None:
         """See `Machine.validate`."""
@@ -446,7 +447,6 @@ class StageWorker:
 
 _EVENTS: Mapping[type, Callable[[StageWorker, Any, Seconds], None]] = {
     Opened: StageWorker._opened,
-    Received: StageWorker._received,
     Lost: StageWorker._lost,
     DialFailed: StageWorker._dial_failed,
     Paused: StageWorker._paused,
@@ -454,8 +454,6 @@ _EVENTS: Mapping[type, Callable[[StageWorker, Any, Seconds], None]] = {
     Computed: StageWorker._computed,
     Drain: StageWorker._drain,
     Tick: StageWorker._tick,
-}
-_MESSAGES: Mapping[type, Callable[[StageWorker, Received, Seconds], None]] = {
     Infer: StageWorker._infer,
     Answer: StageWorker._returned,
     Failure: StageWorker._returned,
