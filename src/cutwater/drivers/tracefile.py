@@ -43,6 +43,8 @@ class TraceFile(Trace):
         self._write(to_line(Step(now, who, event, commands)))
 
     def _write(self, line: bytes) -> None:
+        if self._file.closed:  # the machine ends after its trace, whose place another one's has taken
+            return
         self._file.write(line)
         self._nbytes += len(line)
         if self._nbytes > self._half:

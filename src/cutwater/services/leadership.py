@@ -11,6 +11,7 @@ from typing import Any
 
 from cutwater.drivers.live import Hands, Live, clock
 from cutwater.engine.cluster import (
+    LEASE,
     Announcement,
     DeploymentRecord,
     GatewayBeat,
@@ -39,7 +40,7 @@ from cutwater.engine.coordinator import Coordinator
 from cutwater.engine.fault import Fault
 from cutwater.engine.steering import CoordinatorOptions
 from cutwater.engine.trace import Trace
-from cutwater.errors import CutwaterError
+from cutwater.errors import CutwaterError, NoPlan
 from cutwater.fabric.base import Entry, Fabric, KeyValue, Message
 from cutwater.services.asking import (
     LinksMeasured,
@@ -51,6 +52,7 @@ from cutwater.services.desk import Desk, now_text
 from cutwater.services.facts import (
     ASK_COORDINATOR,
     GATEWAY_BEATS,
+    LEASES,
     NODE_BEATS,
     NOTES,
     assign_key,
@@ -67,6 +69,7 @@ from cutwater.services.facts import (
 from cutwater.services.planning import PlannerProcess
 from cutwater.services.shelf import Shelf, used_files
 from cutwater.services.state import Known, Outbox
+from cutwater.services.sweeping import Sweeper
 from cutwater.units import Seconds
 
 MEASURING: Seconds = 20.0
@@ -158,6 +161,8 @@ class Leadership:
             self._begin(self._outbox.run())
             self._begin(self._shelf.tend())
             self._begin(self._prepare())
+            leases = await self._means.fabric.keys(LEASES, LEASE)
+            self._begin(Sweeper(self._means.state, leases, self._outbox).tend())
             for pattern, told in (("node.*", self._node_entry), ("link.*.*", self._link_entry)):
                 entries = await stack.enter_async_context(self._means.state.watch(pattern))
                 self._begin(_follow(entries, told))
@@ -284,7 +289,9 @@ class Leadership:
                     stack.enter_context(self._shelf.keep(planned.blueprint))
                     await self._shelf.put(planned.blueprint)
             except CutwaterError as error:
-                planned = Planned(model=command.spec.model, ticket=command.ticket, fault=Fault.of(error, "planner"))
+                planned = _unplanned(command, Fault.of(error, "planner"))
+            except OSError as error:  # such as a full disk: this plan's trouble, not the cluster's
+                planned = _unplanned(command, Fault(NoPlan.__name__, f"its files cannot be kept: {error}", "planner"))
             if planned.fault is not None:
                 self._desk.problems[planned.model] = planned.fault.message
             _log.info("planned %s in %.2f s: %s", planned.model, clock() - began, _outcome(planned))
@@ -296,7 +303,7 @@ class Leadership:
         for record in [self._desk.models[name] for name in self._desk.deployments if name in self._desk.models]:
             try:
                 await self._fetch(record)
-            except CutwaterError as error:
+            except (CutwaterError, OSError) as error:
                 _log.warning("%s cannot be read in advance: %s", record.name, error)
             else:
                 await self._means.planner.prepare(record)
@@ -311,6 +318,10 @@ class Leadership:
         with cache.hold(record.blob, record.profile):
             await self._fetch(record)
             return await self._means.planner.plan(command)
+
+
+def _unplanned(command: MakePlan, fault: Fault) -> Planned:
+    return Planned(model=command.spec.model, ticket=command.ticket, fault=fault)
 
 
 async def _follow(entries: Any, told: Any) -> None:

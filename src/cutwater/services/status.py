@@ -23,6 +23,9 @@ from cutwater.services.asking import (
 )
 from cutwater.units import GatewayId, NodeId, Seconds, WorkerId
 
+MISSED: Seconds = 600.0
+"""How long a gateway that is silent is still told of: whoever ends one for good need not tell anybody."""
+
 
 class Sightings:
     """Who was heard when, and what it said."""
@@ -62,7 +65,8 @@ class Sightings:
         return tuple(found)
 
     def gateways(self, now: Seconds) -> tuple[GatewayStatus, ...]:
-        """All gateways that were heard, by name."""
+        """All gateways that were heard of late, by name."""
+        self._gateways = {name: seen for name, seen in self._gateways.items() if now - seen[1] < MISSED}
         return tuple(
             GatewayStatus(beat=beat, age=now - at, alive=now - at < LEASE)
             for _, (beat, at) in sorted(self._gateways.items())

@@ -24,6 +24,8 @@ class TraceFolder:
         """A new trace of the machine for ``model``; what an earlier one wrote there is gone. None: none is wanted."""
         if self._folder is None:
             return None
+        if (before := self._open.pop(model, None)) is not None:
+            before.close()
         self._open[model] = trace = TraceFile(self._folder / f"{self._who}.{model}.jsonl")
         return trace
 
