@@ -88,6 +88,7 @@ class LiveGateway(LinkOwner):
         memory: int = MEMORY,
         stand_in: Callable[[bool], Awaitable[None]] | None = None,
         on_broken: Callable[[], None] = lambda: None,
+        on_step: Callable[[], None] | None = None,
     ) -> None:
         """Nothing is dialled before `reroute`.
 
@@ -100,6 +101,7 @@ class LiveGateway(LinkOwner):
             stand_in: brings the worker of the whole model up at the address of the degraded route (True) and returns
                 when it serves, or takes it down; told True again when the link to it was lost. May raise CutwaterError.
             on_broken: told when this gateway can ask nobody any more, and all who waited have heard of it.
+            on_step: told whenever `snapshot` may say something else than before.
         """
         super().__init__(hello, tls, memory)
         self._machine = machine
@@ -125,7 +127,7 @@ class LiveGateway(LinkOwner):
             StandIn: self._stand,
             Stop: self._stop,
         }
-        self._live = Live(machine, hands, WHERE, trace, on_broken=self._broke)
+        self._live = Live(machine, hands, WHERE, trace, on_broken=self._broke, on_step=on_step)
 
     def reroute(
         self,

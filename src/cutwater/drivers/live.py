@@ -37,10 +37,13 @@ class Live:
         trace: Trace | None = None,
         *,
         on_broken: Callable[[Exception], None],
+        on_step: Callable[[], None] | None = None,
     ) -> None:
+        """``on_step`` is told whenever the machine may hold something else than before."""
         self.machine = machine
         self.broken = False
         self._on_broken = on_broken
+        self._on_step = on_step
         self._hands = hands
         self._who = who
         self._trace = trace
@@ -70,6 +73,8 @@ class Live:
                 for command in commands:
                     self._hands[type(command)](command)
             self._arm()
+            if self._on_step is not None:
+                self._on_step()
         except Exception as error:  # noqa: BLE001 - whatever it is, the machine cannot go on
             self._break(event, error)
         finally:

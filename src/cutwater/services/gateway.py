@@ -34,8 +34,8 @@ from cutwater.settings.settings import Settings
 from cutwater.units import GatewayId, NodeId, Seconds
 from cutwater.wire.message import Address
 
-LOOK: Seconds = 0.05
-"""How often to look whether something has changed that is worth a beat."""
+REST: Seconds = 0.05
+"""Least time between two beats; under load something changes with every request."""
 AGAIN: Seconds = 0.5
 """After how long something that the fabric did not do is tried again."""
 FAREWELL: Seconds = 10.0
@@ -63,6 +63,8 @@ class GatewayProcess:
         self.clients: tuple[Address, ...] = ()
         self._settings, self._fabric = settings, fabric
         self._tls = tls_of(settings.fabric)
+        self._changed = asyncio.Event()
+        """There may be something to beat of."""
         self._traces = TraceFolder(gateway.trace, self.gateway)
         self._node = NodeId(gateway.node or socket.gethostname())
         self._means = Means(
@@ -78,6 +80,7 @@ class GatewayProcess:
             linger=gateway.linger,
             tls=self._tls,
             trace=self._traces.open,
+            on_change=self._changed.set,
         )
         self._sockets = home.sockets
         self._host = host_id()
@@ -145,6 +148,7 @@ class GatewayProcess:
             _log.info("ignoring a table of %s from a coordinator that leads no more", table.model)
             return
         self._term = table.term
+        self._changed.set()
         host = self.hosts.get(table.model)
         if host is not None:
             host.apply(table)
@@ -159,6 +163,7 @@ class GatewayProcess:
         if host is not None:
             _log.info("%s is deployed no more", model)
             self._leaving[model] = host
+            self._changed.set()
             self._spawn(self._let_go(model, host))
 
     async def _let_go(self, model: str, host: HostedModel) -> None:
@@ -176,13 +181,17 @@ class GatewayProcess:
         said: object = None
         beat_at = clock()
         while True:
-            changed = self._notable()
-            if changed != said or clock() >= beat_at:
-                said, beat_at = changed, clock() + BEAT
+            self._changed.clear()
+            notable = self._notable()
+            if notable != said or clock() >= beat_at:
+                said, beat_at = notable, clock() + BEAT
                 with suppress(FabricError):  # the next one says the same and more
                     await self._fabric.publish(gateway_beat(self.gateway), encode(self.beat()))
                 self._traces.flush()
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(REST)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(beat_at - clock(), 0.0)):
+                    await self._changed.wait()
 
     def _notable(self) -> object:
         """What is worth a beat when it changes."""

@@ -60,6 +60,8 @@ class Means:
     tls: TlsFiles | None = None
     trace: Callable[[str], Trace | None] = lambda model: None
     """Model -> where its machine's steps are recorded."""
+    on_change: Callable[[], None] = lambda: None
+    """Told when a model may have something else to say than before."""
 
 
 class HostedModel:
@@ -93,6 +95,7 @@ class HostedModel:
             trace=trace,
             stand_in=self._stand_in,
             on_broken=self._broke,
+            on_step=means.on_change,
         )
 
     def _broke(self) -> None:
@@ -178,9 +181,11 @@ class HostedModel:
             except CutwaterError as error:
                 self._probed[epoch] = f"{error.kind}: {error}"
                 _log.warning("%s: epoch %d does not answer: %s", model, epoch, self._probed[epoch])
+                self._means.on_change()
             else:
                 self._probed[epoch] = ""
                 _log.info("%s: epoch %d answers", model, epoch)
+                self._means.on_change()
                 return
             await asyncio.sleep(AGAIN)
 
