@@ -22,16 +22,12 @@ from cutwater.fabric.server import ServerOptions
 from cutwater.services.asking import (
     Deploy,
     DrainNode,
-    GetReport,
-    GetWords,
     LinksMeasured,
     MeasureLinks,
-    NodeReport,
     Undeploy,
-    Words,
     ask_a_node,
 )
-from cutwater.units import NodeId, WorkerId
+from cutwater.units import NodeId
 
 pytestmark = pytest.mark.slow
 NODES = ("n1", "n2", "n3")
@@ -189,9 +185,6 @@ async def test_a_worker_that_dies_is_started_again(nursery, watcher, model, serv
     again = await watcher.until(lambda: (found := watcher.workers().get(worker)) and found.restarts and found)
     assert again.pid != state.pid
     assert again.restarts == 1
-    [node] = [node for node, beat in watcher.beats.items() if beat.workers]
-    words = await ask_a_node(watcher.fabric, node, GetWords(WorkerId(worker)), Words)
-    assert words.lines == ()
 
 
 @story
@@ -231,8 +224,9 @@ async def test_one_name_is_one_node(nursery, watcher, model, server) -> None:
 @story
 async def test_a_node_measures_the_links_to_its_peers(nursery, watcher, model, server) -> None:
     await three(nursery, watcher)
-    report = await ask_a_node(watcher.fabric, NodeId("n2"), GetReport(), NodeReport)
-    peers = MeasureLinks(((NodeId("n2"), report.announcement.address), (NodeId("n9"), "tcp:127.0.0.1:1")))
+    seen = await watcher.status(lambda seen: len(seen.nodes) == 3)
+    [n2] = [each.announcement for each in seen.nodes if each.announcement.node == "n2"]
+    peers = MeasureLinks(((n2.node, n2.address), (NodeId("n9"), "tcp:127.0.0.1:1")))
     found = await ask_a_node(watcher.fabric, NodeId("n1"), peers, LinksMeasured, 20.0)
     [link] = found.links
     assert (link.source, link.target) == ("n1", "n2")

@@ -5,6 +5,10 @@ from cutwater.fabric.nats import NatsFabric
 from cutwater.fabric.nats_line import NatsOptions
 from cutwater.fabric.permissions import inbox_of_file
 from cutwater.settings.settings import FabricSettings
+from cutwater.units import Seconds
+
+FABRIC_RETRY: Seconds = 0.5
+"""After how long a node or a gateway tries again what the fabric did not do."""
 
 
 def fabric_of(settings: FabricSettings, name: str) -> NatsFabric:

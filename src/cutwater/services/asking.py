@@ -161,40 +161,12 @@ class MeasureLinks(msgspec.Struct, frozen=True, tag=True):
     peers: tuple[tuple[NodeId, Address], ...]
 
 
-class GetWords(msgspec.Struct, frozen=True, tag=True):
-    """What a worker said last on stderr. Answered with `Words`."""
-
-    worker: WorkerId
-
-
-class GetReport(msgspec.Struct, frozen=True, tag=True):
-    """Answered with `NodeReport`."""
-
-
-NodeRequest = MeasureLinks | GetWords | GetReport
-
-
 class LinksMeasured(msgspec.Struct, frozen=True, tag=True):
     """The links that could be measured."""
 
     links: tuple[MeasuredLink, ...]
     failed: dict[NodeId, str] = {}
     """Peer -> why its link could not be."""
-
-
-class Words(msgspec.Struct, frozen=True, tag=True):
-    """The end of a worker's stderr."""
-
-    lines: tuple[str, ...]
-
-
-class NodeReport(msgspec.Struct, frozen=True, tag=True, kw_only=True):
-    """A node in detail."""
-
-    announcement: Announcement
-    beat: NodeBeat
-    cached: int
-    """Bytes of stage files kept."""
 
 
 Reply = TypeVar("Reply", bound=msgspec.Struct)
@@ -218,7 +190,7 @@ async def ask_coordinator(
 async def ask_a_node(
     fabric: Fabric,
     node: NodeId,
-    request: NodeRequest,
+    request: MeasureLinks,
     kind: type[Reply],
     timeout: Seconds = TIMEOUT,  # noqa: ASYNC109
 ) -> Reply:

@@ -21,7 +21,7 @@ from cutwater.services.access import fabric_of
 from cutwater.services.cache import BlobCache
 from cutwater.services.facts import COORDINATOR, LEASES, STATE
 from cutwater.services.home import Home
-from cutwater.services.leadership import Leadership, Means
+from cutwater.services.leadership import CoordinatorMeans, Leadership
 from cutwater.services.lease import Holder, Lease
 from cutwater.services.planning import PlannerProcess
 from cutwater.services.standing import Say, stand
@@ -32,8 +32,8 @@ from cutwater.units import Seconds
 
 CACHE_LIMIT = 8 * 2**30
 """Bytes of models and stages a coordinator keeps on disk."""
-AGAIN: Seconds = 0.5
-"""After how long something the fabric did not do is tried again."""
+TERM_PAUSE: Seconds = 0.5
+"""Between a term that ended, or did not begin, and the next try."""
 
 T = TypeVar("T")
 _log = logging.getLogger("cutwater.services.coordinator")
@@ -58,7 +58,7 @@ class CoordinatorProcess:
         lease = Lease(leases, COORDINATOR, holder, self._lost)
         planner = PlannerProcess(self._cache.folder)
         trace = self._traces.open("cluster")
-        means = Means(self.name, self._fabric, state, self._cache, planner, self._options, trace)
+        means = CoordinatorMeans(self.name, self._fabric, state, self._cache, planner, self._options, trace)
         say({"name": self.name})
         while not stop.is_set():
             try:
@@ -75,7 +75,7 @@ class CoordinatorProcess:
                 self._traces.flush()
                 with contextlib.suppress(FabricError):
                     await lease.give_up()
-            await _unless(stop, asyncio.sleep(AGAIN))  # another one may do better
+            await _unless(stop, asyncio.sleep(TERM_PAUSE))  # another one may do better
 
     async def _buckets(self) -> tuple[KeyValue, KeyValue]:
         """The leases and the state, made if need be. Raises FabricLost."""
@@ -99,7 +99,7 @@ class CoordinatorProcess:
 
 def options_of(settings: CoordinatorSettings) -> CoordinatorOptions:
     """How the machine steers under these settings."""
-    return CoordinatorOptions(gain=1.0 + settings.gain, interval=settings.calm)
+    return CoordinatorOptions(gain=1.0 + settings.gain, interval=settings.interval)
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:

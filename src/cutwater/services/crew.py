@@ -18,7 +18,7 @@ from cutwater.drivers.tls import TlsFiles
 from cutwater.engine.cluster import WorkerSpec, WorkerState
 from cutwater.engine.control import End, Ended, Fetch, Fetched, KeeperEvent, Start, Started
 from cutwater.engine.fault import Fault
-from cutwater.errors import BadBlob, CutwaterError, NotFound
+from cutwater.errors import BadBlob, CutwaterError
 from cutwater.frameworks.base import EngineOptions
 from cutwater.services.cache import BlobCache
 from cutwater.services.process import WorkerProcess
@@ -68,8 +68,6 @@ class Crew:
         self._charges: dict[WorkerId, _Charge] = {}
         self.refused: Counter[str] = Counter()
         """Reason -> how often, since the start."""
-        self._words: dict[WorkerId, tuple[str, ...]] = {}
-        """Last words of those that have ended; of the newest process of each."""
         self._tasks: set[asyncio.Task[None]] = set()
         for stale in sockets.glob(f"{self.mark}.*"):
             stale.unlink(missing_ok=True)
@@ -114,15 +112,6 @@ class Crew:
             waited=pulse.waited,
         )
 
-    def words(self, worker: WorkerId) -> tuple[str, ...]:
-        """The end of a worker's stderr, also of one that has ended. Raises NotFound."""
-        charge = self._charges.get(worker)
-        if charge is not None:
-            return charge.process.words
-        if worker not in self._words:
-            raise NotFound(f"{self._node} runs no worker {worker!r}")
-        return self._words[worker]
-
     async def close(self) -> None:
         """End all at once."""
         for task in self._tasks:
@@ -164,9 +153,6 @@ class Crew:
         _log.info("%s has ended: %s", spec.worker, fault.message)
         if self._charges.get(spec.worker) is charge:
             del self._charges[spec.worker]
-        self._words[spec.worker] = process.words
-        while len(self._words) > 100:
-            del self._words[next(iter(self._words))]
         self._tell(Ended(spec.worker, fault))
 
     async def _finish(self, charge: _Charge, grace: Seconds) -> None:

@@ -19,12 +19,12 @@ from cutwater.drivers.tls import TlsFiles
 from cutwater.engine.cluster import BEAT, LEASE, GatewayBeat, ModelTally, RouteTable
 from cutwater.errors import BadSetting, FabricError
 from cutwater.fabric.base import Fabric, KeyValue
-from cutwater.services.access import fabric_of, tls_of
+from cutwater.services.access import FABRIC_RETRY, fabric_of, tls_of
 from cutwater.services.cache import BlobCache
 from cutwater.services.facts import LEASES, STATE, encode, gateway_beat, gateway_lease, readable, routes_key
 from cutwater.services.hardware import host_id
 from cutwater.services.home import Home
-from cutwater.services.hosted import HostedModel, Means
+from cutwater.services.hosted import GatewayMeans, HostedModel
 from cutwater.services.lease import Holder, Lease
 from cutwater.services.reception import Reception, ReceptionOptions
 from cutwater.services.revocations import follow_revocations
@@ -36,8 +36,6 @@ from cutwater.wire.message import Address
 
 REST: Seconds = 0.05
 """Least time between two beats; under load something changes with every request."""
-AGAIN: Seconds = 0.5
-"""After how long something that the fabric did not do is tried again."""
 FAREWELL: Seconds = 10.0
 """How long beats still tell of a model that was undeployed, so that the coordinator hears that its workers are free."""
 CACHE_LIMIT = 8 * 2**30
@@ -67,7 +65,7 @@ class GatewayProcess:
         """There may be something to beat of."""
         self._traces = TraceFolder(gateway.trace, self.gateway)
         self._node = NodeId(gateway.node or socket.gethostname())
-        self._means = Means(
+        self._means = GatewayMeans(
             name=self.gateway,
             node=self._node,
             # Ids of another start, or of another gateway that has the same workers, are others.
@@ -141,7 +139,7 @@ class GatewayProcess:
                             self._see(table)
             except FabricError as error:
                 _log.warning("cannot watch the route tables: %s", error)
-            await asyncio.sleep(AGAIN)
+            await asyncio.sleep(FABRIC_RETRY)
 
     def _see(self, table: RouteTable) -> None:
         if table.term < self._term:
@@ -230,7 +228,7 @@ class GatewayProcess:
                 await lease.take()
                 self._lost.clear()
             except FabricError:
-                await asyncio.sleep(AGAIN)
+                await asyncio.sleep(FABRIC_RETRY)
 
     async def _drain(self) -> None:
         self.reception.draining = True

@@ -31,14 +31,14 @@ from cutwater.wire.message import PROTOCOL, Address, Hello
 
 PROBE_LIMIT: Seconds = 10.0
 """Time for one request of a probe, dialling included."""
-AGAIN: Seconds = 2.0
+MODEL_RETRY: Seconds = 2.0
 """After how long a probe, or the fetching of a model, that failed is tried again."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Means:
+class GatewayMeans:
     """What all models of one gateway share."""
 
     name: str
@@ -67,7 +67,7 @@ class Means:
 class HostedModel:
     """A `Host` of one model's clients; obeys its route tables."""
 
-    def __init__(self, table: RouteTable, means: Means) -> None:
+    def __init__(self, table: RouteTable, means: GatewayMeans) -> None:
         self.table = table
         self.seen = 0
         """Requests that clients have asked, whatever became of them."""
@@ -187,7 +187,7 @@ class HostedModel:
                 _log.info("%s: epoch %d answers", model, epoch)
                 self._means.on_change()
                 return
-            await asyncio.sleep(AGAIN)
+            await asyncio.sleep(MODEL_RETRY)
 
     # The whole model
 
@@ -221,7 +221,7 @@ class HostedModel:
                 await worker.fetch()
             except CutwaterError as error:
                 _log.warning("%s: the whole model cannot be had: %s", self.table.model, error)
-                await asyncio.sleep(AGAIN)
+                await asyncio.sleep(MODEL_RETRY)
             else:
                 self._fetching = None
                 self._reroute(self.table)

@@ -85,7 +85,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Means:
+class CoordinatorMeans:
     """What a coordinator has, whether it leads or stands by."""
 
     name: str
@@ -100,7 +100,7 @@ class Means:
 class Leadership:
     """From taking the lease to losing it."""
 
-    def __init__(self, means: Means, term: int, known: Known) -> None:
+    def __init__(self, means: CoordinatorMeans, term: int, known: Known) -> None:
         self._means = means
         self._term = term
         self._over: asyncio.Future[str] = asyncio.get_running_loop().create_future()

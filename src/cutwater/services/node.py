@@ -24,8 +24,8 @@ from cutwater.engine.control import Assigned, End, Fetch, Report, Start
 from cutwater.engine.keeper import Keeper, KeeperOptions
 from cutwater.errors import BadFile, BadSetting, CutwaterError, FabricError, Refused
 from cutwater.fabric.base import Entry, Fabric, KeyValue, Message
-from cutwater.services.access import fabric_of, tls_of
-from cutwater.services.asking import GetReport, GetWords, LinksMeasured, MeasureLinks, NodeReport, NodeRequest, Words
+from cutwater.services.access import FABRIC_RETRY, fabric_of, tls_of
+from cutwater.services.asking import LinksMeasured, MeasureLinks
 from cutwater.services.cache import BlobCache
 from cutwater.services.crew import Crew
 from cutwater.services.facts import (
@@ -51,8 +51,6 @@ from cutwater.settings.settings import NodeSettings, Settings
 from cutwater.units import NodeId, Seconds, check_name
 from cutwater.zoo.packages import default_cache
 
-AGAIN: Seconds = 0.5
-"""After how long something the fabric did not do is tried again."""
 HANDING_OVER: Seconds = 4.0
 """How long one who leaves waits for a coordinator to put its work elsewhere."""
 ANYWHERE = ("0.0.0.0", "::")
@@ -164,7 +162,7 @@ class NodeAgent:
                         self._assigned(entry)
             except FabricError as error:
                 _log.warning("cannot see what is assigned: %s", error)
-                await asyncio.sleep(AGAIN)
+                await asyncio.sleep(FABRIC_RETRY)
 
     def _assigned(self, entry: Entry) -> None:
         if entry.value is None:
@@ -229,7 +227,7 @@ class NodeAgent:
                 break
             except FabricError as error:  # its store may need a moment longer than the server itself
                 _log.warning("cannot announce this node: %s", error)
-                await asyncio.sleep(AGAIN)
+                await asyncio.sleep(FABRIC_RETRY)
         self._beat_now.set()
 
     def _lose(self, why: str) -> None:
@@ -247,23 +245,14 @@ class NodeAgent:
                     self._over.set_exception(error)
                     return
                 except FabricError:
-                    await asyncio.sleep(AGAIN)
+                    await asyncio.sleep(FABRIC_RETRY)
 
     # Being asked
 
     def _answer(self, state: KeyValue) -> Any:
         async def answer(message: Message) -> bytes:
-            request: NodeRequest = decode(message.data, NodeRequest)  # type: ignore[arg-type]
-            match request:
-                case MeasureLinks(peers):
-                    return encode(await self._measure_links(state, peers))
-                case GetWords(worker):
-                    return encode(Words(self._crew.words(worker)))
-                case GetReport():
-                    report = NodeReport(
-                        announcement=self._announcement, beat=self._measure(), cached=self._cache.nbytes()
-                    )
-                    return encode(report)
+            request = decode(message.data, MeasureLinks)
+            return encode(await self._measure_links(state, request.peers))
 
         return answer
 

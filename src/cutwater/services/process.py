@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable
 
 import msgspec
 
@@ -25,15 +24,13 @@ FAREWELL: Seconds = 2.0
 class WorkerProcess:
     """One worker process on this machine."""
 
-    def __init__(self, setup: WorkerSetup, node: NodeId, on_pulse: Callable[[Pulse], None] | None = None) -> None:
+    def __init__(self, setup: WorkerSetup, node: NodeId) -> None:
         self.setup = setup
         self.node = node
         self.ready: Ready | None = None
         """What it said when it began to serve."""
         self.pulse = Pulse()
         """What it said last."""
-        self.on_pulse = on_pulse
-        """Told on the event loop, at most every `PULSE` seconds."""
         self._process: asyncio.subprocess.Process | None = None
         self._words: deque[str] = deque(maxlen=LAST_WORDS)
         self._listening: asyncio.Task[None] | None = None
@@ -44,11 +41,6 @@ class WorkerProcess:
         """Its process id."""
         assert self._process is not None, "the worker was not started"
         return self._process.pid
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """The end of what it wrote to stderr so far."""
-        return tuple(self._words)
 
     async def start(self) -> Ready:
         """Start it and wait until it serves.
@@ -139,8 +131,6 @@ class WorkerProcess:
         assert self._process is not None and self._process.stdout is not None
         while line := await self._process.stdout.readline():
             self.pulse = msgspec.json.decode(line, type=Pulse)
-            if self.on_pulse is not None:
-                self.on_pulse(self.pulse)
 
 
 def _signal(number: int) -> str:

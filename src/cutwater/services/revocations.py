@@ -12,7 +12,7 @@ from cutwater.fabric.permissions import REVOCATIONS
 from cutwater.settings.settings import FabricSettings
 from cutwater.units import Seconds
 
-AGAIN: Seconds = 1.0
+LIST_RETRY: Seconds = 1.0
 """After how long the list is looked for again when the fabric did not give it."""
 _log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ async def follow_revocations(state: KeyValue, settings: FabricSettings) -> None:
                         _take(authority, entry.value, settings)
         except FabricError as error:
             _log.info("cannot see who is revoked: %s", error)
-        await asyncio.sleep(AGAIN)
+        await asyncio.sleep(LIST_RETRY)
 
 
 def _take(authority: x509.Certificate, data: bytes, settings: FabricSettings) -> None:

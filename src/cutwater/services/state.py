@@ -21,7 +21,7 @@ from cutwater.units import NodeId, Seconds
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
-_AGAIN: Seconds = 0.2
+_WRITE_RETRY: Seconds = 0.2
 """Until a write is tried again that the fabric did not take."""
 
 
@@ -133,11 +133,11 @@ class Outbox:
                     self._on_overtaken(str(error))
                     return
                 except FabricLost:
-                    await asyncio.sleep(_AGAIN)
+                    await asyncio.sleep(_WRITE_RETRY)
                     continue
                 except FabricError as error:  # such as one that is too large: the others must not wait for it
                     self._put_off(key, value, error)
-                    await asyncio.sleep(_AGAIN)
+                    await asyncio.sleep(_WRITE_RETRY)
                     continue
                 self._refused.pop(key, None)
                 if self._waiting.get(key) is value:  # nothing newer has come meanwhile

@@ -55,7 +55,7 @@ class CoordinatorSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How it is called; empty: after the machine."""
     gain: Share = 0.2
     """By how much a new plan must be better than the one that runs before it replaces it."""
-    calm: Duration = 60.0
+    interval: Duration = 60.0
     """Least time between two changes of a plan whose nodes are all alive."""
     trace: File | None = None
     """Folder in which what the coordinator is told and decides is recorded; none: nothing is."""

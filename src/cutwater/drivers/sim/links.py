@@ -219,10 +219,6 @@ class Links:
         """Who listens there."""
         return self._doors.get(address)
 
-    def ends_of(self, process: Process) -> list[End]:
-        """The open ends of a process."""
-        return list(self._ends.get(process, {}).values())
-
     def keep(self, end: End) -> None:
         """Remember an open end."""
         process = end.process

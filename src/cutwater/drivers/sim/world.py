@@ -118,10 +118,6 @@ class World:
         """What came of all requests so far."""
         return figures(self.askings)
 
-    def utilisation(self, seconds: Seconds) -> dict[str, float]:
-        """Share of each host's cores that was busy over the last ``seconds`` of a run that lasted so long."""
-        return {name: host.busy / (host.cores * seconds) for name, host in self.hosts.items()}
-
     @property
     def steps(self) -> int:
         """Steps of all watched machines."""

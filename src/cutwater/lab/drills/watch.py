@@ -13,7 +13,7 @@ from cutwater.services.facts import COORDINATOR, GATEWAY_BEATS, LEASES, NODE_BEA
 from cutwater.services.lease import Holder
 from cutwater.units import NodeId, Seconds, WorkerId
 
-AGAIN: Seconds = 0.5
+WATCH_RETRY: Seconds = 0.5
 """After how long a watch that the fabric has ended is begun anew."""
 
 
@@ -135,7 +135,7 @@ class Watch:
                         self.leader = decode(entry.value, Holder) if entry.value is not None else None
                         self._tell("")
             except FabricError:
-                await asyncio.sleep(AGAIN)
+                await asyncio.sleep(WATCH_RETRY)
 
     def _tell(self, who: str) -> None:
         self.heard[who] = clock()
