@@ -41,13 +41,6 @@ def test_jobs_that_end_at_the_same_time_all_end():
     assert finish_times(Host(clock, "h", 4), clock, [(0.0, 0.3), (0.1, 0.2), (0.2, 0.1), (0.1 + 0.1, 0.1)]) == [0.3] * 4
 
 
-def test_utilisation_counts_cores_not_jobs():
-    clock = Clock()
-    host = Host(clock, "h", 2)
-    finish_times(host, clock, [(0.0, 1.0), (0.0, 1.0), (0.0, 1.0)])
-    assert round(host.busy, 9) == 3.0
-
-
 def test_a_stopped_process_goes_on_where_it_was():
     clock = Clock()
     process = Process(clock, Host(clock, "h", 1), NodeId("n"), "p")
@@ -80,4 +73,3 @@ def test_jobs_that_had_a_core_each_still_end_when_others_crowd_in_again_and_agai
     # Each time one is alone, then joined by a longer one: the shared rate is the same as the time before.
     starts = [(0.0, 1.0), (0.5, 2.0), (10.0, 1.0), (10.5, 2.0)]
     assert finish_times(host, clock, starts) == [1.5, 3.0, 11.5, 13.0]
-    assert round(host.busy, 9) == 6.0

@@ -43,8 +43,6 @@ class Host:
         """``contention``: time with all other cores busy over time alone; ``threads``: of one worker's computing."""
         self.name = name
         self.cores = cores
-        self.busy: Seconds = 0.0
-        """Seconds of core time spent so far."""
         self._clock = clock
         self._due, self._number = clock.due, clock.number
         self._ending = self._end
@@ -101,7 +99,6 @@ class Host:
         if self._alone.pop(job[1], None) is not None:
             left: float = max(job[_ALARM] - self._clock.now, 0.0)
             self._running -= job[4].threads
-            self.busy += (job[0] - left) * job[4].threads
             return left
         self._pass()
         left = job[0] - self._virtual
@@ -114,9 +111,7 @@ class Host:
         """A job that had a core for itself is done; unless it was taken off, or others came."""
         if self._alone.pop(job[1], None) is not None:
             whose = job[4]
-            threads = whose.threads
-            self._running -= threads
-            self.busy += job[0] * threads
+            self._running -= whose.threads
             whose.job = None
             job[2](job[3])
             whose.go_on()
@@ -127,9 +122,7 @@ class Host:
         self._since = now
         self._rate = 0.0  # no alarm stands yet
         for job in self._alone.values():
-            left = max(job[_ALARM] - now, 0.0)
-            self.busy += (job[0] - left) * job[4].threads
-            job[0] = self._virtual + left
+            job[0] = self._virtual + max(job[_ALARM] - now, 0.0)
             job[_ALARM] = -1.0
             heappush(self._jobs, job)
         self._alone.clear()
@@ -137,11 +130,8 @@ class Host:
     def _pass(self) -> None:
         """Bring the host's own time up to now."""
         now = self._clock.now
-        running = self._running
-        if running:
-            passed = now - self._since
-            self._virtual += passed * self._rate
-            self.busy += passed * (running if running < self.cores else self.cores)
+        if self._running:
+            self._virtual += (now - self._since) * self._rate
         self._since = now
 
     def _rate_of(self, running: int) -> float:
@@ -181,14 +171,11 @@ class Host:
         now = self._clock.now
         if not jobs or jobs[0] is not job or not -_SAME < now - job[_ALARM] < _SAME:
             return
-        running = self._running
-        passed = now - self._since
-        self.busy += passed * (running if running < self.cores else self.cores)
         self._since = now
         self._virtual = job[0]
         heappop(jobs)
         whose = job[4]
-        self._running = running - whose.threads
+        self._running -= whose.threads
         self._ringing = True
         whose.job = None
         job[2](job[3])
