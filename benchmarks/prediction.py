@@ -22,7 +22,8 @@ from cutwater.frameworks.open import open_graph
 from cutwater.lab.inputs import InputOptions, good_feeds, open_inputs
 from cutwater.lab.machine import measure_machine
 from cutwater.lab.planning import LocalTask, plan_locally
-from cutwater.lab.trial import Trial, plan_stages, run_trial
+from cutwater.lab.trial import Trial, run_trial
+from cutwater.services.stages import plan_stages
 from cutwater.zoo.packages import default_cache
 from cutwater.zoo.registry import MODELS, build
 
