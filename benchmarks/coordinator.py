@@ -20,11 +20,11 @@ from cutwater.drivers.loop import run
 from cutwater.engine.cluster import BEAT, LEASE, Announcement, Hardware, NodeBeat
 from cutwater.fabric.base import Fabric, KeyValue
 from cutwater.services.asking import ClusterStatus, GetStatus, ask_coordinator
-from cutwater.services.cluster import LocalCluster
+from cutwater.services.cluster.cluster import LocalCluster
+from cutwater.services.cluster.overview import reached
 from cutwater.services.facts import LEASES, STATE, encode, node_beat, node_key
 from cutwater.services.home import Home, Wishes
 from cutwater.services.lease import RENEWAL, Holder
-from cutwater.services.overview import reached
 from cutwater.settings.settings import ClusterSettings, Settings
 from cutwater.units import NodeId
 

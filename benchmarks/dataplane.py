@@ -36,7 +36,7 @@ from cutwater.cut.stage import Stage
 from cutwater.drivers.loop import run
 from cutwater.drivers.shared import MEMORY
 from cutwater.graph.graph import Tensor
-from cutwater.services.local import LocalOptions, LocalPipeline
+from cutwater.services.workers.local import LocalOptions, LocalPipeline
 
 SIZES = {"4 KB": 4096, "784 KB": 784 * 1024}
 STAGES = 3

@@ -28,7 +28,7 @@ from cutwater.frameworks.open import open_graph
 from cutwater.graph.graph import Graph
 from cutwater.lab.activations import Activations
 from cutwater.lab.timing import MeasureOptions
-from cutwater.services.local import LocalOptions, LocalPipeline
+from cutwater.services.workers.local import LocalOptions, LocalPipeline
 from cutwater.zoo.packages import default_cache
 from cutwater.zoo.registry import MODELS, build
 

@@ -28,7 +28,7 @@ MODELS = ("mobilenet-v2", "efficientnet-lite0")
 UNWANTED = ("torch", "onnx", "PIL")
 IMPORTED = """
 import sys
-import cutwater.services.worker
+import cutwater.services.workers.worker
 print(*sorted({name.partition('.')[0] for name in sys.modules} - set(sys.stdlib_module_names)), flush=True)
 sys.stdin.read()
 """

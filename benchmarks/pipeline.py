@@ -27,7 +27,7 @@ from halves import PINNED, Halves, Peer, bare, bare_stages, cut_in_halves, pipel
 from interleave import Rounds, Turn, conditions, interleave, ratio, undisturbed
 
 from cutwater.drivers.loop import run
-from cutwater.services.local import LocalPipeline
+from cutwater.services.workers.local import LocalPipeline
 
 MODELS = ("efficientnet-lite0", "resnet50", "yolov8n")
 BOTH = (0, 1)

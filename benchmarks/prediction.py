@@ -23,7 +23,7 @@ from cutwater.lab.inputs import InputOptions, good_feeds, open_inputs
 from cutwater.lab.machine import measure_machine
 from cutwater.lab.planning import LocalTask, plan_locally
 from cutwater.lab.trial import Trial, run_trial
-from cutwater.services.stages import plan_stages
+from cutwater.services.workers.stages import plan_stages
 from cutwater.zoo.packages import default_cache
 from cutwater.zoo.registry import MODELS, build
 

@@ -28,8 +28,8 @@ from cutwater.lab.planning import LocalTask, fleet_here, plan_locally
 from cutwater.plan.objective import Objective
 from cutwater.plan.plan import Plan
 from cutwater.profile.profile import Profile
-from cutwater.services.local import Feeds, LocalPipeline
-from cutwater.services.stages import plan_stages
+from cutwater.services.workers.local import Feeds, LocalPipeline
+from cutwater.services.workers.stages import plan_stages
 from cutwater.units import RequestId, format_seconds
 from cutwater.zoo.packages import default_cache
 from cutwater.zoo.registry import MODELS, build

@@ -28,7 +28,7 @@ from cutwater.lab.adding import Addition, prepare
 from cutwater.lab.drills.pids import signal_to
 from cutwater.lab.drills.scene import Scene, scene
 from cutwater.lab.drills.watch import Member
-from cutwater.services.cluster import GATEWAY, LocalCluster
+from cutwater.services.cluster.cluster import GATEWAY, LocalCluster
 from cutwater.services.home import Home
 from cutwater.settings.settings import ClusterSettings, GatewaySettings, Settings
 from cutwater.units import RequestId, Seconds

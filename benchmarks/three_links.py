@@ -37,7 +37,7 @@ from cutwater.lab.contest import (
 )
 from cutwater.lab.inputs import InputOptions
 from cutwater.lab.load import Case
-from cutwater.services.overview import reached
+from cutwater.services.cluster.overview import reached
 from cutwater.settings.settings import FabricSettings
 from cutwater.units import NodeId, Seconds, format_bytes, format_seconds
 from cutwater.vision.attach import Preparation

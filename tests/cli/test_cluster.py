@@ -174,7 +174,7 @@ def test_two_at_once_start_one_cluster(cluster: Cluster) -> None:
         first, second = both.map(lambda _: cluster.ask("up", "--nodes", 1), range(2))
     started = [[name for name, each in up["processes"].items() if each["started"]] for up in (first, second)]
     assert sorted(map(len, started)) == [0, 4]
-    assert len([each for each in marked(cluster.home / "run") if "cutwater.services.node" in each.cmdline()]) == 1
+    assert len([each for each in marked(cluster.home / "run") if "cutwater.services.node.node" in each.cmdline()]) == 1
 
 
 def test_an_interrupt_during_the_start_ends_what_was_started(cluster: Cluster) -> None:

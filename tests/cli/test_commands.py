@@ -170,7 +170,11 @@ def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
     for line in process.stderr:
         if "streaming" in line:
             break
-    return [child for child in psutil.Process(process.pid).children() if "cutwater.services.worker" in child.cmdline()]
+    return [
+        child
+        for child in psutil.Process(process.pid).children()
+        if "cutwater.services.workers.worker" in child.cmdline()
+    ]
 
 
 def test_ctrl_c_leaves_no_process_behind(endless: subprocess.Popen[str]) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from cutwater.drivers.tracefile import TraceFile, older, read_trace
-from cutwater.engine.gateway import Gateway
+from cutwater.engine.gateway.gateway import Gateway
 from cutwater.engine.replay import replay
 from cutwater.engine.trace import Birth, Step
 from cutwater.engine.vocabulary import Asked

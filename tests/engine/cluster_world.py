@@ -34,9 +34,9 @@ from cutwater.engine.control import (
     MakePlan,
     Planned,
 )
-from cutwater.engine.coordinator import Coordinator
+from cutwater.engine.coordinator.coordinator import Coordinator
+from cutwater.engine.coordinator.steering import CoordinatorOptions
 from cutwater.engine.fault import Fault
-from cutwater.engine.steering import CoordinatorOptions
 from cutwater.plan.plan import CutRef, Plan, PlanStage, Score
 from cutwater.units import GatewayId, NodeId, StageId, WorkerId
 

@@ -1,7 +1,7 @@
 """What stories about the gateway are told with."""
 
-from cutwater.engine.admission import Admission
-from cutwater.engine.gateway import Gateway, GatewayOptions
+from cutwater.engine.gateway.admission import Admission
+from cutwater.engine.gateway.gateway import Gateway, GatewayOptions
 from cutwater.engine.vocabulary import Asked, GatewayCommand, GatewayEvent, Key, Launch, LinkId, Opened, Rerouted, Route
 from cutwater.units import RequestId, StageId
 from cutwater.wire.message import Answer, Failure, Hop, Mark, TensorSpec

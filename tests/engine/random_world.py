@@ -43,10 +43,10 @@ from cutwater.engine.control import (
     Started,
     UndeployAsked,
 )
-from cutwater.engine.coordinator import Coordinator
+from cutwater.engine.coordinator.coordinator import Coordinator
+from cutwater.engine.coordinator.steering import CoordinatorOptions
 from cutwater.engine.fault import Fault
 from cutwater.engine.keeper import Keeper, KeeperOptions
-from cutwater.engine.steering import CoordinatorOptions
 from cutwater.engine.vocabulary import Tick
 from cutwater.units import GatewayId, NodeId, WorkerId
 

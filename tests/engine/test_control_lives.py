@@ -6,9 +6,9 @@ from itertools import product
 import pytest
 
 from cutwater.engine.cluster import EpochPhase, Phase
+from cutwater.engine.coordinator.rollout import EPOCH_LIFE, EpochStep
 from cutwater.engine.keeper import WORKER_LIFE, WorkerStep
 from cutwater.engine.lives import step
-from cutwater.engine.rollout import EPOCH_LIFE, EpochStep
 
 LIVES = [(EPOCH_LIFE, EpochPhase, EpochStep), (WORKER_LIFE, Phase, WorkerStep)]
 MEETINGS = [(life, state, taken) for life, states, steps in LIVES for state, taken in product(states, steps)]

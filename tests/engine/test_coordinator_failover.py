@@ -14,9 +14,9 @@ from cutwater.engine.control import (
     Planned,
     Tell,
 )
+from cutwater.engine.coordinator.rollout import token_of
+from cutwater.engine.coordinator.steering import CoordinatorOptions
 from cutwater.engine.fault import Fault
-from cutwater.engine.rollout import token_of
-from cutwater.engine.steering import CoordinatorOptions
 from cutwater.units import NodeId
 
 QUICK = CoordinatorOptions(survey_patience=0.0)

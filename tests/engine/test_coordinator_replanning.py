@@ -4,8 +4,8 @@ from cluster_world import GIB, Story, announcement, blueprint, spec
 
 from cutwater.engine.cluster import DeploySpec, EpochPhase, MeasuredLink
 from cutwater.engine.control import Announced, DeployAsked, LinkMeasured, MakePlan, Planned, Tell
+from cutwater.engine.coordinator.steering import CoordinatorOptions
 from cutwater.engine.fault import Fault
-from cutwater.engine.steering import CoordinatorOptions
 from cutwater.units import NodeId
 
 QUICK = CoordinatorOptions(survey_patience=0.0, consider=2.0)

@@ -25,10 +25,10 @@ from cutwater.engine.control import (
     Tell,
     UndeployAsked,
 )
-from cutwater.engine.coordinator import CoordinatorSnapshot
+from cutwater.engine.coordinator.coordinator import CoordinatorSnapshot
+from cutwater.engine.coordinator.rollout import Epoch, token_of
+from cutwater.engine.coordinator.steering import CoordinatorOptions
 from cutwater.engine.fault import Fault
-from cutwater.engine.rollout import Epoch, token_of
-from cutwater.engine.steering import CoordinatorOptions
 from cutwater.engine.vocabulary import Route
 from cutwater.units import GatewayId, NodeId
 from cutwater.wire.message import Hop

@@ -3,7 +3,7 @@
 from gateway_story import L1, L2, R1, R2, R3, R4, VIA_A, VIA_C, A, B, D, Story, answer, launch, lost
 
 from cutwater.engine.fault import Fault
-from cutwater.engine.retries import Quarantine
+from cutwater.engine.gateway.retries import Quarantine
 from cutwater.engine.vocabulary import (
     Complete,
     Dial,

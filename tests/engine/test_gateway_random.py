@@ -5,9 +5,9 @@ from random import Random
 
 import pytest
 
-from cutwater.engine.admission import Admission
 from cutwater.engine.fault import Fault
-from cutwater.engine.gateway import Gateway, GatewayOptions
+from cutwater.engine.gateway.admission import Admission
+from cutwater.engine.gateway.gateway import Gateway, GatewayOptions
 from cutwater.engine.vocabulary import (
     Asked,
     Complete,

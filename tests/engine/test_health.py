@@ -1,7 +1,7 @@
 """Leases and paces: who is alive, and who is slower than the fleet."""
 
-from cutwater.engine.health import Leases, Paces, Work
-from cutwater.engine.steering import CoordinatorOptions
+from cutwater.engine.coordinator.health import Leases, Paces, Work
+from cutwater.engine.coordinator.steering import CoordinatorOptions
 from cutwater.units import NodeId
 
 A, B, C, D, E = map(NodeId, "abcde")

@@ -3,9 +3,9 @@
 from cluster_world import chain
 
 from cutwater.engine.cluster import Blueprint, EpochPhase, EpochRecord, Phase, Placement, WorkerState
-from cutwater.engine.rollout import Epoch
-from cutwater.engine.routes import closest, epoch_table
-from cutwater.engine.steering import CoordinatorOptions
+from cutwater.engine.coordinator.rollout import Epoch
+from cutwater.engine.coordinator.routes import closest, epoch_table
+from cutwater.engine.coordinator.steering import CoordinatorOptions
 from cutwater.units import NodeId, WorkerId
 
 HOSTS = {"a": "one", "b": "one", "c": "two"}

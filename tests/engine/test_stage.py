@@ -1,8 +1,8 @@
 """A stage worker's decisions, told as stories: what it hears, when, and exactly what it asks for."""
 
-from cutwater.engine.batching import Batching
 from cutwater.engine.fault import Fault
-from cutwater.engine.stage import StageOptions, StageSnapshot, StageWorker
+from cutwater.engine.stage.batching import Batching
+from cutwater.engine.stage.stage import StageOptions, StageSnapshot, StageWorker
 from cutwater.engine.vocabulary import (
     Compute,
     Computed,

@@ -6,9 +6,9 @@ from cluster_world import announcement
 
 from cutwater.engine.cluster import MeasuredLink, NodeBeat
 from cutwater.engine.control import Measure
-from cutwater.engine.members import Member, Members, Standing
-from cutwater.engine.steering import CoordinatorOptions
-from cutwater.engine.survey import Survey
+from cutwater.engine.coordinator.members import Member, Members, Standing
+from cutwater.engine.coordinator.steering import CoordinatorOptions
+from cutwater.engine.coordinator.survey import Survey
 from cutwater.units import NodeId
 
 OPTIONS = CoordinatorOptions()

@@ -1,7 +1,7 @@
 """A trace is written, read again, and folded."""
 
 from cutwater.engine.fault import Fault
-from cutwater.engine.gateway import Gateway
+from cutwater.engine.gateway.gateway import Gateway
 from cutwater.engine.trace import Trace, from_lines, story, timeline, to_lines
 from cutwater.engine.vocabulary import Asked, Complete, LinkId, Opened, Received, Rerouted, Route
 from cutwater.errors import LinkLost, StageFailed

@@ -12,7 +12,7 @@ from cutwater.lab.adding import Addition, prepare
 from cutwater.lab.bed import SWITCH, Bed, Device
 from cutwater.lab.bed_cluster import BedCluster
 from cutwater.lab.contest import compete, enter, measured_links, questions, unchanged, uses_measured
-from cutwater.services.overview import reached
+from cutwater.services.cluster.overview import reached
 from cutwater.settings.settings import FabricSettings
 from cutwater.units import NodeId
 

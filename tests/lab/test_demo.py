@@ -11,7 +11,7 @@ from cutwater.lab.demo.leftovers import births, leftovers
 from cutwater.lab.demo.stream import Answer, longest_silence
 from cutwater.services.background import MARK
 from cutwater.services.home import Home
-from cutwater.services.outcome import Outcome
+from cutwater.services.workers.outcome import Outcome
 
 
 def answers(*moments: float) -> list[Answer]:

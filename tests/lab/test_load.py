@@ -7,7 +7,7 @@ import numpy as np
 
 from cutwater.errors import DeadlineExceeded, LinkLost, Refused
 from cutwater.lab.load import Case, Load, Result
-from cutwater.services.outcome import Feeds, Outcome
+from cutwater.services.workers.outcome import Feeds, Outcome
 
 QUESTION = {"x": np.zeros(1, np.float32)}
 ANSWER = {"y": np.array([1.0, -100.0], np.float32)}

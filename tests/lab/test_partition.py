@@ -17,8 +17,8 @@ from cutwater.lab.bed_cluster import BedCluster
 from cutwater.lab.contest import enter, questions
 from cutwater.lab.drills.watch import Watch
 from cutwater.lab.load import Load, Result
-from cutwater.services.client import NativeClient
-from cutwater.services.overview import reached
+from cutwater.services.cluster.overview import reached
+from cutwater.services.gateway.client import NativeClient
 from cutwater.settings.settings import FabricSettings
 from cutwater.units import Seconds
 

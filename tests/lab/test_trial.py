@@ -16,8 +16,8 @@ from cutwater.lab.planning import LocalTask, plan_locally
 from cutwater.lab.timing import MeasureOptions
 from cutwater.lab.trial import run_trial
 from cutwater.plan.plan import Plan
-from cutwater.services.outcome import Outcome
-from cutwater.services.stages import plan_cuts, plan_stages
+from cutwater.services.workers.outcome import Outcome
+from cutwater.services.workers.stages import plan_cuts, plan_stages
 
 pytestmark = pytest.mark.slow
 

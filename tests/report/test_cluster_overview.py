@@ -7,7 +7,7 @@ from rich.console import Console
 from cutwater.engine.cluster import DeploySpec
 from cutwater.report.cluster import overview_parts
 from cutwater.services.asking import ClusterStatus, DeploymentStatus
-from cutwater.services.overview import Overview
+from cutwater.services.cluster.overview import Overview
 
 
 def shown(problem: str) -> list[str]:

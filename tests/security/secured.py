@@ -18,12 +18,12 @@ from cutwater.engine.cluster import Assignment
 from cutwater.fabric.base import Message
 from cutwater.fabric.nats import NatsFabric
 from cutwater.services.access import fabric_of
-from cutwater.services.client import NativeClient
+from cutwater.services.cluster.inviting import FABRIC
+from cutwater.services.cluster.membership import OPERATOR, Membership
+from cutwater.services.cluster.overview import Overview, look
 from cutwater.services.facts import NODE_BEATS, STATE, assign_key, decode, encode
+from cutwater.services.gateway.client import NativeClient
 from cutwater.services.home import Home
-from cutwater.services.inviting import FABRIC
-from cutwater.services.membership import OPERATOR, Membership
-from cutwater.services.overview import Overview, look
 from cutwater.settings.settings import FabricSettings, Settings
 from cutwater.units import NodeId
 

@@ -21,11 +21,11 @@ from cutwater.errors import BadBlob, BadInvitation, FabricLost, Forbidden, Frame
 from cutwater.fabric.authority import Authority, Role, new_serial
 from cutwater.fabric.invitation import read_invitation, write_invitation
 from cutwater.fabric.permissions import new_seed
-from cutwater.services import joining
 from cutwater.services.access import fabric_of, tls_of
-from cutwater.services.client import NativeClient
+from cutwater.services.cluster import joining
+from cutwater.services.cluster.joining import knock, settle
+from cutwater.services.gateway.client import NativeClient
 from cutwater.services.home import Home
-from cutwater.services.joining import knock, settle
 from cutwater.settings.settings import FabricSettings
 from cutwater.units import RequestId, check_name
 from cutwater.wire.frames import encode

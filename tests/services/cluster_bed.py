@@ -27,10 +27,10 @@ from cutwater.engine.cluster import (
 from cutwater.errors import CutwaterError, FabricError
 from cutwater.fabric.base import Fabric, Message
 from cutwater.services.asking import AddModel, ClusterStatus, Deploy, Done, GetStatus, ask_coordinator
-from cutwater.services.coordinator import CoordinatorProcess
+from cutwater.services.coordinator.coordinator import CoordinatorProcess
 from cutwater.services.facts import GATEWAY_BEATS, NODE_BEATS, STATE, decode, encode, gateway_beat
 from cutwater.services.home import Home
-from cutwater.services.node import NodeAgent
+from cutwater.services.node.node import NodeAgent
 from cutwater.settings.handover import write_handover
 from cutwater.settings.settings import CoordinatorSettings, FabricSettings, NodeSettings, Settings
 from cutwater.units import GatewayId, NodeId

@@ -31,13 +31,13 @@ from cutwater.fabric.nats_line import NatsOptions
 from cutwater.frameworks.base import Array
 from cutwater.frameworks.onnx import OnnxRuntime
 from cutwater.services.background import python
-from cutwater.services.client import NativeClient
 from cutwater.services.facts import LEASES, STATE, decode, encode, gateway_beat, gateway_lease, routes_key
-from cutwater.services.gateway import GatewayProcess
+from cutwater.services.gateway.client import NativeClient
+from cutwater.services.gateway.gateway import GatewayProcess
 from cutwater.services.home import Home
-from cutwater.services.process import WorkerProcess
-from cutwater.services.setup import WorkerSetup
 from cutwater.services.words import Serving, Unable
+from cutwater.services.workers.process import WorkerProcess
+from cutwater.services.workers.setup import WorkerSetup
 from cutwater.settings.handover import write_handover
 from cutwater.settings.settings import FabricSettings, GatewaySettings, Settings
 from cutwater.units import GatewayId, NodeId, StageId
@@ -161,7 +161,7 @@ class Bed:
         handover = self.home.handover(GATEWAY)
         write_handover(handover, self.settings)
         process = await asyncio.create_subprocess_exec(
-            *python("cutwater.services.gateway", str(handover)), stdout=asyncio.subprocess.PIPE
+            *python("cutwater.services.gateway.gateway", str(handover)), stdout=asyncio.subprocess.PIPE
         )
         assert process.stdout is not None
         said = msgspec.json.decode(await process.stdout.readline(), type=Serving | Unable)

@@ -3,7 +3,7 @@
 import pytest
 
 from cutwater.engine.cluster import LEASE
-from cutwater.services.node import until_next_lull
+from cutwater.services.node.node import until_next_lull
 
 
 @pytest.mark.parametrize("now", [0.0, 0.1, 7.5, 7.74])

@@ -8,8 +8,8 @@ import numpy as np
 
 from cutwater.drivers.cork import Cork
 from cutwater.drivers.links import Link, listen
-from cutwater.services.client import NativeClient
-from cutwater.services.outcome import Outcome
+from cutwater.services.gateway.client import NativeClient
+from cutwater.services.workers.outcome import Outcome
 from cutwater.units import RequestId
 from cutwater.wire.message import PROTOCOL, Answer, Cancel, Hello, Infer, Message
 from cutwater.wire.tensors import pack

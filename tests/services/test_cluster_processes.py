@@ -1,6 +1,6 @@
 """Which processes a cluster's settings ask for on this machine."""
 
-from cutwater.services.cluster import wanted_processes
+from cutwater.services.cluster.cluster import wanted_processes
 from cutwater.settings.settings import ClusterSettings, Settings
 
 

@@ -11,7 +11,7 @@ from cutwater.engine.cluster import WorkerSpec
 from cutwater.engine.control import Ended, Fetch, Fetched, KeeperEvent, Start
 from cutwater.fabric.memory import MemoryFabric, MemoryServer
 from cutwater.services.cache import BlobCache
-from cutwater.services.crew import Crew
+from cutwater.services.node.crew import Crew
 from cutwater.units import NodeId, StageId, WorkerId
 
 

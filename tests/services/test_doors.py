@@ -9,7 +9,7 @@ from cutwater.cut.form_ops import travelling
 from cutwater.cut.stage import Stage
 from cutwater.errors import BadTensor
 from cutwater.graph.graph import Tensor
-from cutwater.services.doors import Entry, Exit
+from cutwater.services.workers.doors import Entry, Exit
 from cutwater.units import RequestId
 from cutwater.wire.codecs.registry import CODEC_NAMES, get_codec
 from cutwater.wire.message import Answer

@@ -16,7 +16,7 @@ from cutwater.drivers.live import clock
 from cutwater.engine.cluster import RouteTable
 from cutwater.errors import CutwaterError, FrameError, LinkLost, NotFound, Refused
 from cutwater.fabric.server import ServerOptions, answering, prepare
-from cutwater.services.outcome import Outcome
+from cutwater.services.workers.outcome import Outcome
 
 pytestmark = pytest.mark.slow
 
@@ -98,7 +98,7 @@ def test_a_stream_goes_on_while_another_cut_takes_over(tmp_path: Path, vit_latti
 def test_a_candidate_that_does_not_answer_is_reported_and_nothing_else_changes(
     tmp_path: Path, vit_lattice: Lattice, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cutwater.services.hosted.PROBE_LIMIT", 0.5)
+    monkeypatch.setattr("cutwater.services.gateway.hosted.PROBE_LIMIT", 0.5)
 
     async def story() -> None:
         async with with_gateway(tmp_path, vit_lattice, url) as bed:

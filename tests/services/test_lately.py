@@ -2,7 +2,7 @@
 
 import pytest
 
-from cutwater.services.lately import SPAN, Lately
+from cutwater.services.gateway.lately import SPAN, Lately
 
 
 def test_a_steady_stream_has_its_rate_and_its_latencies() -> None:

@@ -17,8 +17,8 @@ from onnx import NodeProto, TensorProto, helper
 
 from cutwater.drivers.loop import run
 from cutwater.drivers.measure import measure_link
-from cutwater.engine.admission import Admission
-from cutwater.engine.batching import Batching
+from cutwater.engine.gateway.admission import Admission
+from cutwater.engine.stage.batching import Batching
 from cutwater.engine.trace import timeline
 from cutwater.errors import (
     BadModel,
@@ -30,8 +30,8 @@ from cutwater.errors import (
     StageFailed,
     WorkerLost,
 )
-from cutwater.services.local import LocalOptions, LocalPipeline
-from cutwater.services.outcome import Outcome
+from cutwater.services.workers.local import LocalOptions, LocalPipeline
+from cutwater.services.workers.outcome import Outcome
 
 pytestmark = pytest.mark.slow
 
@@ -322,7 +322,7 @@ def test_whatever_ends_the_parent_nothing_of_it_stays(make_stage, tmp_path: Path
         from cutwater.cut.stage import Stage
         from cutwater.drivers.loop import run
         from cutwater.graph.graph import Tensor
-        from cutwater.services.local import LocalPipeline
+        from cutwater.services.workers.local import LocalPipeline
         x, y = (Tensor(name, "float32", (1, 4), 16, 0) for name in ("t0", "t1"))
         begin, end = (Cut(i, (t.name,), 16, 0, 0, t.name) for i, t in enumerate((x, y)))
         onnx = Path({str(tmp_path / "stage.onnx")!r}).read_bytes()

@@ -20,10 +20,10 @@ from cutwater.drivers.measure import measure_link
 from cutwater.engine.fault import Fault
 from cutwater.engine.vocabulary import Complete
 from cutwater.errors import DeadlineExceeded
-from cutwater.services.local import LOCAL, LocalOptions, LocalPipeline
-from cutwater.services.outcome import Outcome
-from cutwater.services.process import WorkerProcess
-from cutwater.services.setup import WorkerSetup
+from cutwater.services.workers.local import LOCAL, LocalOptions, LocalPipeline
+from cutwater.services.workers.outcome import Outcome
+from cutwater.services.workers.process import WorkerProcess
+from cutwater.services.workers.setup import WorkerSetup
 from cutwater.units import StageId
 
 pytestmark = pytest.mark.slow
@@ -202,9 +202,9 @@ import asyncio, os, signal, sys
 import msgspec
 from cutwater.drivers.loop import run
 from cutwater.errors import DeadlineExceeded
-from cutwater.services.local import LOCAL
-from cutwater.services.process import WorkerProcess
-from cutwater.services.setup import WorkerSetup
+from cutwater.services.workers.local import LOCAL
+from cutwater.services.workers.process import WorkerProcess
+from cutwater.services.workers.setup import WorkerSetup
 
 async def main():
     setup = msgspec.json.decode(sys.stdin.readline(), type=WorkerSetup)

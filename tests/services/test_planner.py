@@ -12,9 +12,9 @@ from cutwater.engine.cluster import Announcement, Blueprint, DeploySpec, Hardwar
 from cutwater.engine.control import MakePlan, NodeView, Planned
 from cutwater.frameworks.onnx import OnnxRuntime
 from cutwater.profile.profile import Conditions, Profile, Sample
-from cutwater.services.fleet import fleet_of
-from cutwater.services.library import Library
-from cutwater.services.planner import answer
+from cutwater.services.coordinator.fleet import fleet_of
+from cutwater.services.coordinator.library import Library
+from cutwater.services.coordinator.planner import answer
 from cutwater.units import NodeId
 
 GIB = 2**30

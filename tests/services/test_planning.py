@@ -13,10 +13,10 @@ from cutwater.drivers.loop import run
 from cutwater.engine.cluster import Announcement, DeploySpec, Hardware, ModelRecord
 from cutwater.engine.control import MakePlan, NodeView, Planned
 from cutwater.errors import BadFile
+from cutwater.services.coordinator.library import Library
+from cutwater.services.coordinator.planner import answer
+from cutwater.services.coordinator.planning import PlannerProcess, Prepare, serve
 from cutwater.services.facts import decode, encode
-from cutwater.services.library import Library
-from cutwater.services.planner import answer
-from cutwater.services.planning import PlannerProcess, Prepare, serve
 from cutwater.units import NodeId
 
 pytestmark = pytest.mark.slow

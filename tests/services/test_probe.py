@@ -3,7 +3,7 @@
 from itertools import product
 
 from cutwater.engine.vocabulary import Route
-from cutwater.services.probe import covering
+from cutwater.services.gateway.probe import covering
 from cutwater.wire.message import Hop
 
 

@@ -9,10 +9,10 @@ import pytest
 
 from cutwater.drivers.loop import run
 from cutwater.drivers.refusals import Refusals
-from cutwater.engine.stage import StageSnapshot
-from cutwater.services import pulse
-from cutwater.services.pulse import Pulses
-from cutwater.services.setup import Pulse
+from cutwater.engine.stage.stage import StageSnapshot
+from cutwater.services.workers import pulse
+from cutwater.services.workers.pulse import Pulses
+from cutwater.services.workers.setup import Pulse
 
 NOTHING = StageSnapshot(queued=0, computing=0, ready=0, away=0, done=0, failed=0, late=0)
 

@@ -18,10 +18,10 @@ from cutwater.errors import (
     Refused,
     StageFailed,
 )
-from cutwater.services import client
-from cutwater.services.client import NativeClient
-from cutwater.services.outcome import Feeds, Outcome
-from cutwater.services.reception import Reception, ReceptionOptions, Reply
+from cutwater.services.gateway import client
+from cutwater.services.gateway.client import NativeClient
+from cutwater.services.gateway.reception import Reception, ReceptionOptions, Reply
+from cutwater.services.workers.outcome import Feeds, Outcome
 from cutwater.units import RequestId, Seconds
 
 OPTIONS = ReceptionOptions(name="gateway-1", credits=3, max_frame=100_000)

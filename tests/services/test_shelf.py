@@ -23,8 +23,8 @@ from cutwater.fabric.base import Blobs, KeyValue
 from cutwater.fabric.memory import MemoryFabric, MemoryServer
 from cutwater.plan.plan import Plan, Score
 from cutwater.services.cache import BlobCache
-from cutwater.services.shelf import GRACE, Shelf, used_files
-from cutwater.services.state import Outbox, read_state
+from cutwater.services.coordinator.shelf import GRACE, Shelf, used_files
+from cutwater.services.coordinator.state import Outbox, read_state
 from cutwater.units import NodeId, StageId
 
 ONE, TWO = (sha256(name).hexdigest() for name in (b"one", b"two"))

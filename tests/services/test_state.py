@@ -22,8 +22,8 @@ from cutwater.fabric.memory import MemoryFabric, MemoryServer
 from cutwater.fabric.nats import NatsFabric
 from cutwater.fabric.nats_line import NatsOptions
 from cutwater.fabric.server import MAX_PAYLOAD, EmbeddedServer, ServerOptions
+from cutwater.services.coordinator.state import Outbox, born, read_state
 from cutwater.services.facts import assign_key, decode, deployment_key, drain_key, encode, link_key, model_key, node_key
-from cutwater.services.state import Outbox, born, read_state
 from cutwater.units import NodeId
 
 RECORD = ModelRecord(name="m", hash="h", blob="b", nbytes=1, profile="p", speed=1.0)

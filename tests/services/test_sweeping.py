@@ -8,10 +8,10 @@ from fabric_bed import story
 from cutwater.drivers.tracefile import TraceFile
 from cutwater.engine.cluster import GatewayBeat
 from cutwater.fabric.memory import MemoryFabric, MemoryServer
+from cutwater.services.coordinator.state import Outbox, read_state
+from cutwater.services.coordinator.status import MISSED, Sightings
+from cutwater.services.coordinator.sweeping import ABSENCE, Sweeper
 from cutwater.services.facts import assign_key, gateway_lease, link_key, node_key, routes_key
-from cutwater.services.state import Outbox, read_state
-from cutwater.services.status import MISSED, Sightings
-from cutwater.services.sweeping import ABSENCE, Sweeper
 from cutwater.services.tracing import TraceFolder
 from cutwater.units import GatewayId, NodeId
 

@@ -12,13 +12,13 @@ from cutwater.cut.stage import Stage
 from cutwater.drivers.gateway import LiveGateway
 from cutwater.drivers.loop import run
 from cutwater.engine.cluster import Door, EpochTable
-from cutwater.engine.gateway import Gateway
+from cutwater.engine.gateway.gateway import Gateway
 from cutwater.engine.vocabulary import Route
 from cutwater.errors import BadTensor, DeadlineExceeded
-from cutwater.services.doors import Doors, Entry, Exit, doors_of
-from cutwater.services.local import LOCAL
-from cutwater.services.process import WorkerProcess
-from cutwater.services.setup import WorkerSetup
+from cutwater.services.workers.doors import Doors, Entry, Exit, doors_of
+from cutwater.services.workers.local import LOCAL
+from cutwater.services.workers.process import WorkerProcess
+from cutwater.services.workers.setup import WorkerSetup
 from cutwater.units import StageId
 from cutwater.wire.message import PROTOCOL, Hello, Hop
 

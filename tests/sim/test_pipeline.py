@@ -10,7 +10,7 @@ from cutwater.drivers.sim.pipeline import PipelineOptions, SimPipeline
 from cutwater.drivers.sim.plan_faults import parse_fault, suffer
 from cutwater.drivers.sim.workload import bursty, parse_arrivals, poisson, uniform
 from cutwater.drivers.sim.world import WorldOptions
-from cutwater.engine.admission import Admission
+from cutwater.engine.gateway.admission import Admission
 from cutwater.errors import BadQuantity, InputError
 
 

@@ -14,10 +14,10 @@ from cutwater.engine.cluster import DeploySpec, EpochPhase, Phase
 from cutwater.plan.objective import parse_objective
 from cutwater.report.cluster import stages_table
 from cutwater.services.asking import DeploymentStatus, Done, Undeploy, ask_coordinator
-from cutwater.services.deploying import deploy as ask_deploy
-from cutwater.services.deploying import live_epoch, until_live
+from cutwater.services.cluster.deploying import deploy as ask_deploy
+from cutwater.services.cluster.deploying import live_epoch, until_live
+from cutwater.services.cluster.overview import reached
 from cutwater.services.home import Home
-from cutwater.services.overview import reached
 from cutwater.settings.resolve import Resolved
 from cutwater.units import NodeId, Seconds, format_seconds, parse_seconds
 

@@ -4,7 +4,7 @@ from cutwater.cli.console import messages, print_json, results
 from cutwater.cli.flags import with_settings
 from cutwater.cli.options import Json
 from cutwater.drivers.loop import run
-from cutwater.services.cluster import LocalCluster
+from cutwater.services.cluster.cluster import LocalCluster
 from cutwater.services.home import Home
 from cutwater.settings.resolve import Resolved
 

@@ -24,10 +24,10 @@ from cutwater.lab.adding import known_as
 from cutwater.lab.inputs import InputOptions, Item, open_inputs
 from cutwater.services.access import tls_of
 from cutwater.services.asking import ClusterStatus, GetStatus, ask_coordinator
-from cutwater.services.client import NativeClient
+from cutwater.services.cluster.overview import reached
+from cutwater.services.gateway.client import NativeClient
 from cutwater.services.home import Home
-from cutwater.services.outcome import Feeds, Outcome
-from cutwater.services.overview import reached
+from cutwater.services.workers.outcome import Feeds, Outcome
 from cutwater.settings.resolve import Resolved
 from cutwater.units import Seconds, format_seconds, parse_seconds
 from cutwater.vision.attach import Preparation

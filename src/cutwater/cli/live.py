@@ -13,7 +13,7 @@ from rich.text import Text
 from cutwater.cli.console import messages
 from cutwater.plan.plan import Plan
 from cutwater.report.table import table
-from cutwater.services.tally import PipelineSnapshot, StageTally
+from cutwater.services.workers.tally import PipelineSnapshot, StageTally
 from cutwater.units import Seconds, format_bytes, format_seconds
 
 PERIOD: Seconds = 0.25

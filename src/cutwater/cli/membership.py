@@ -15,7 +15,7 @@ from cutwater.drivers.loop import run
 from cutwater.errors import InputError, NoReply
 from cutwater.fabric.authority import Role
 from cutwater.fabric.invitation import Invitation, read_invitation, write_invitation
-from cutwater.services import inviting, joining
+from cutwater.services.cluster import inviting, joining
 from cutwater.services.home import Home
 from cutwater.settings.resolve import Resolved, default_home
 

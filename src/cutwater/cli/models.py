@@ -16,8 +16,8 @@ from cutwater.errors import InputError
 from cutwater.lab.adding import LOSSLESS, Added, Addition, add_model, prepare
 from cutwater.report.table import table
 from cutwater.services.asking import ClusterStatus, DeploymentStatus, Done, GetStatus, RemoveModel, ask_coordinator
+from cutwater.services.cluster.overview import reached
 from cutwater.services.home import Home
-from cutwater.services.overview import reached
 from cutwater.settings.resolve import Resolved
 from cutwater.units import format_bytes
 from cutwater.vision.attach import Preparation

@@ -13,8 +13,8 @@ from cutwater.drivers.loop import run
 from cutwater.errors import NotFound, did_you_mean
 from cutwater.report.cluster import nodes_table
 from cutwater.services.asking import ClusterStatus, Done, DrainNode, GetStatus, ask_coordinator
+from cutwater.services.cluster.overview import look, reached
 from cutwater.services.home import Home
-from cutwater.services.overview import look, reached
 from cutwater.settings.resolve import Resolved
 from cutwater.units import NodeId
 

@@ -26,7 +26,7 @@ from cutwater.cli.options import (
 )
 from cutwater.cut.lattice import Lattice, build_lattice, find_cut
 from cutwater.drivers.loop import run as run_loop
-from cutwater.engine.batching import Batching
+from cutwater.engine.stage.batching import Batching
 from cutwater.errors import CutwaterError, InputError
 from cutwater.frameworks.base import EngineOptions
 from cutwater.frameworks.open import open_graph
@@ -40,9 +40,9 @@ from cutwater.plan.objective import parse_objective
 from cutwater.plan.plan import Plan
 from cutwater.report.tables import plan_summary, trial_tables
 from cutwater.report.trial_page import trial_page
-from cutwater.services.local import LocalOptions
-from cutwater.services.outcome import Outcome
-from cutwater.services.stages import plan_stages
+from cutwater.services.workers.local import LocalOptions
+from cutwater.services.workers.outcome import Outcome
+from cutwater.services.workers.stages import plan_stages
 from cutwater.units import parse_seconds
 from cutwater.zoo.packages import default_cache
 

@@ -15,7 +15,7 @@ from cutwater.drivers.sim.pipeline import PipelineOptions, SimPipeline
 from cutwater.drivers.sim.plan_faults import parse_fault, suffer
 from cutwater.drivers.sim.workload import parse_arrivals
 from cutwater.drivers.sim.world import WorldOptions
-from cutwater.engine.admission import Admission
+from cutwater.engine.gateway.admission import Admission
 from cutwater.errors import InputError
 from cutwater.plan.files import load_plan
 from cutwater.plan.fleet import load_fleet

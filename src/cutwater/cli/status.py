@@ -16,8 +16,8 @@ from cutwater.cli.options import Json
 from cutwater.drivers.loop import run
 from cutwater.errors import FabricError
 from cutwater.report.cluster import overview_parts
+from cutwater.services.cluster.overview import Overview, look, look_through, processes, reached
 from cutwater.services.home import Home
-from cutwater.services.overview import Overview, look, look_through, processes, reached
 from cutwater.settings.resolve import Resolved
 from cutwater.units import Seconds
 

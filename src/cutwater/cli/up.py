@@ -5,7 +5,7 @@ from cutwater.cli.flags import with_settings
 from cutwater.cli.options import Json
 from cutwater.drivers.loop import run
 from cutwater.report.table import filled
-from cutwater.services.cluster import Brought, LocalCluster
+from cutwater.services.cluster.cluster import Brought, LocalCluster
 from cutwater.services.home import Home, Wishes
 from cutwater.settings.resolve import Resolved
 

@@ -13,7 +13,7 @@ from cutwater.drivers.owner import LinkOwner
 from cutwater.drivers.shared import MEMORY
 from cutwater.drivers.tls import TlsFiles
 from cutwater.engine.fault import Fault
-from cutwater.engine.gateway import WHERE, Gateway, GatewaySnapshot
+from cutwater.engine.gateway.gateway import WHERE, Gateway, GatewaySnapshot
 from cutwater.engine.trace import Trace
 from cutwater.engine.vocabulary import (
     Asked,

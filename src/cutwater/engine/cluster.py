@@ -26,8 +26,8 @@ from typing import Annotated
 
 import msgspec
 
-from cutwater.engine.batching import Batching
 from cutwater.engine.fault import Fault
+from cutwater.engine.stage.batching import Batching
 from cutwater.engine.vocabulary import Route
 from cutwater.graph.graph import Tensor
 from cutwater.plan.plan import Plan

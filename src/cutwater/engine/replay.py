@@ -5,12 +5,12 @@ from typing import Any
 
 import msgspec
 
-from cutwater.engine.coordinator import Coordinator
-from cutwater.engine.gateway import Gateway, GatewayOptions
+from cutwater.engine.coordinator.coordinator import Coordinator
+from cutwater.engine.coordinator.steering import CoordinatorOptions
+from cutwater.engine.gateway.gateway import Gateway, GatewayOptions
 from cutwater.engine.keeper import Keeper, KeeperOptions
 from cutwater.engine.machine import Machine
-from cutwater.engine.stage import StageOptions, StageWorker
-from cutwater.engine.steering import CoordinatorOptions
+from cutwater.engine.stage.stage import StageOptions, StageWorker
 from cutwater.engine.trace import Birth, Line, Step
 from cutwater.errors import BadFile
 from cutwater.units import NodeId, StageId

@@ -17,7 +17,7 @@ from typing import Self
 
 from cutwater.errors import ProcessLost
 from cutwater.lab.bed import SWITCH, Bed
-from cutwater.services.cluster import GATEWAY, role_of
+from cutwater.services.cluster.cluster import GATEWAY, role_of
 from cutwater.services.home import Home
 from cutwater.wire.message import Address
 

@@ -25,10 +25,10 @@ from cutwater.lab.inputs import InputOptions, good_feeds, open_inputs
 from cutwater.lab.load import Case
 from cutwater.plan.plan import HopScore, Plan
 from cutwater.services.asking import ClusterStatus, Done, GetStatus, Undeploy, ask_coordinator
-from cutwater.services.client import NativeClient
-from cutwater.services.deploying import deploy, live_epoch, until_live
+from cutwater.services.cluster.deploying import deploy, live_epoch, until_live
 from cutwater.services.facts import STATE, decode, deployment_key
-from cutwater.services.outcome import Outcome
+from cutwater.services.gateway.client import NativeClient
+from cutwater.services.workers.outcome import Outcome
 from cutwater.units import NodeId, Seconds
 from cutwater.wire.message import Address
 

@@ -30,8 +30,8 @@ from cutwater.drivers.loop import run
 from cutwater.graph.model import model_from_bytes
 from cutwater.graph.read import build_graph
 from cutwater.profile.profile import FrameCost, LocalHop
-from cutwater.services.local import LocalOptions, LocalPipeline
-from cutwater.services.outcome import Outcome
+from cutwater.services.workers.local import LocalOptions, LocalPipeline
+from cutwater.services.workers.outcome import Outcome
 
 SIZES = (4 * 1024, 1024 * 1024)
 """Bytes of the two frames."""

@@ -16,7 +16,7 @@ import numpy as np
 from cutwater.drivers.live import clock
 from cutwater.errors import CutwaterError, DeadlineExceeded, LinkLost, Refused
 from cutwater.frameworks.base import Array
-from cutwater.services.outcome import Feeds, Outcome
+from cutwater.services.workers.outcome import Feeds, Outcome
 from cutwater.units import Seconds
 
 TOLERANCE = 1e-5

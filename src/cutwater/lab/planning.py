@@ -21,7 +21,7 @@ from cutwater.plan.plan import Plan
 from cutwater.plan.problem import Limits
 from cutwater.plan.solve import make_plan
 from cutwater.profile.profile import Profile
-from cutwater.services.stages import plan_cuts
+from cutwater.services.workers.stages import plan_cuts
 
 ROUNDS = 4
 """How often to plan anew, at most, after the chosen stages were measured."""

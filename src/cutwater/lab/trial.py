@@ -20,9 +20,9 @@ from cutwater.lab.inputs import Item
 from cutwater.lab.timing import sample
 from cutwater.plan.plan import Plan
 from cutwater.profile.profile import Sample
-from cutwater.services.local import LocalOptions, LocalPipeline
-from cutwater.services.outcome import Outcome
-from cutwater.services.tally import PipelineSnapshot
+from cutwater.services.workers.local import LocalOptions, LocalPipeline
+from cutwater.services.workers.outcome import Outcome
+from cutwater.services.workers.tally import PipelineSnapshot
 from cutwater.units import NodeId, RequestId, Seconds
 from cutwater.wire.message import Mark
 
@@ -120,7 +120,7 @@ async def run_trial(
     """Run a plan on this machine.
 
     Args:
-        stages: of the plan, see `cutwater.services.stages`.
+        stages: of the plan, see `cutwater.services.workers.stages`.
         plan: what is run.
         inputs: what is asked; read only as fast as it is answered.
         options: of the pipeline; its cores and engine.

@@ -17,7 +17,7 @@ from cutwater.services.asking import (
     NodeStatus,
     WorkerStatus,
 )
-from cutwater.services.overview import Overview
+from cutwater.services.cluster.overview import Overview
 from cutwater.units import Seconds, format_bytes, format_seconds
 
 _COLOURS = {

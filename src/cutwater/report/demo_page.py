@@ -26,7 +26,7 @@ from cutwater.report.tables import (
 )
 from cutwater.report.throughput import Level, Moment, Series, draw_throughput
 from cutwater.report.timeline import draw_timeline
-from cutwater.services.stages import plan_cuts
+from cutwater.services.workers.stages import plan_cuts
 from cutwater.units import Seconds, format_seconds
 from cutwater.vision.labels import IMAGENET, labels
 

@@ -15,7 +15,7 @@ from cutwater.report.tables import (
     whole_rows,
 )
 from cutwater.report.timeline import draw_timeline
-from cutwater.services.stages import plan_cuts
+from cutwater.services.workers.stages import plan_cuts
 from cutwater.units import format_seconds
 
 

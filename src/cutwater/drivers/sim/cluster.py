@@ -19,8 +19,8 @@ from cutwater.drivers.sim.workers import SimWorker, Work
 from cutwater.drivers.sim.world import Arrival, World, WorldOptions
 from cutwater.engine.cluster import Announcement, DeploySpec, Hardware, WorkerSpec
 from cutwater.engine.control import CoordinatorEvent, DeployAsked, ModelAdded
-from cutwater.engine.stage import StageOptions, StageWorker
-from cutwater.engine.steering import CoordinatorOptions
+from cutwater.engine.coordinator.steering import CoordinatorOptions
+from cutwater.engine.stage.stage import StageOptions, StageWorker
 from cutwater.engine.trace import Trace
 from cutwater.engine.vocabulary import StandIn
 from cutwater.graph.graph import Tensor

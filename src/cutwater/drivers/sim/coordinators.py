@@ -24,8 +24,8 @@ from cutwater.engine.control import (
     Save,
     Tell,
 )
-from cutwater.engine.coordinator import Coordinator
-from cutwater.engine.steering import CoordinatorOptions
+from cutwater.engine.coordinator.coordinator import Coordinator
+from cutwater.engine.coordinator.steering import CoordinatorOptions
 from cutwater.engine.trace import Trace
 from cutwater.units import Seconds
 

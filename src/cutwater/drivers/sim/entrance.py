@@ -6,7 +6,7 @@ from cutwater.drivers.sim.links import End, Links
 from cutwater.drivers.sim.outcomes import Asking
 from cutwater.drivers.sim.process import Process
 from cutwater.drivers.sim.stepper import Hands, Stepper
-from cutwater.engine.gateway import Gateway
+from cutwater.engine.gateway.gateway import Gateway
 from cutwater.engine.trace import Trace
 from cutwater.engine.vocabulary import (
     Asked,

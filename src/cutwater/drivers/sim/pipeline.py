@@ -10,10 +10,10 @@ from cutwater.drivers.sim.network import NetworkOptions, PathOptions
 from cutwater.drivers.sim.outcomes import Asking
 from cutwater.drivers.sim.workers import SimWorker, Work
 from cutwater.drivers.sim.world import World, WorldOptions
-from cutwater.engine.admission import Admission
-from cutwater.engine.batching import Batching
-from cutwater.engine.gateway import Gateway, GatewayOptions
-from cutwater.engine.stage import StageOptions, StageWorker
+from cutwater.engine.gateway.admission import Admission
+from cutwater.engine.gateway.gateway import Gateway, GatewayOptions
+from cutwater.engine.stage.batching import Batching
+from cutwater.engine.stage.stage import StageOptions, StageWorker
 from cutwater.engine.trace import Trace
 from cutwater.engine.vocabulary import Route
 from cutwater.plan.fleet import LOCAL_SOURCE, Fleet

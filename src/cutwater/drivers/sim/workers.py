@@ -10,7 +10,7 @@ import msgspec
 from cutwater.drivers.sim.links import End, Links
 from cutwater.drivers.sim.process import Process
 from cutwater.drivers.sim.stepper import Hands, Stepper
-from cutwater.engine.stage import StageWorker
+from cutwater.engine.stage.stage import StageWorker
 from cutwater.engine.trace import Trace
 from cutwater.engine.vocabulary import (
     Compute,

@@ -14,7 +14,7 @@ from cutwater.frameworks.open import open_graph
 from cutwater.graph.graph import Graph
 from cutwater.lab.inputs import InputOptions, Item, open_inputs
 from cutwater.lab.load import TOLERANCE
-from cutwater.services.outcome import Outcome
+from cutwater.services.workers.outcome import Outcome
 from cutwater.vision.attach import Preparation
 from cutwater.vision.classify import Guess, best_guesses
 from cutwater.zoo.efficientnet_lite0 import MEAN, STD

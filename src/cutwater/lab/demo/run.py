@@ -11,11 +11,11 @@ from cutwater.lab.demo.exam import MODEL, Exam
 from cutwater.lab.demo.leftovers import leftovers
 from cutwater.lab.demo.scene import LIMIT, Audience, Scene, Streamed, live_plan
 from cutwater.lab.demo.stream import Stream
-from cutwater.services.client import NativeClient
-from cutwater.services.cluster import GATEWAY, LocalCluster
-from cutwater.services.deploying import deploy, until_live
+from cutwater.services.cluster.cluster import GATEWAY, LocalCluster
+from cutwater.services.cluster.deploying import deploy, until_live
+from cutwater.services.cluster.overview import reached
+from cutwater.services.gateway.client import NativeClient
 from cutwater.services.home import Home, Wishes
-from cutwater.services.overview import reached
 from cutwater.settings.settings import ClusterSettings, Settings
 from cutwater.units import Seconds
 

@@ -20,10 +20,10 @@ from cutwater.lab.measure import Progress
 from cutwater.lab.trial import ALONE, Failed, Phase, Trial, fold
 from cutwater.plan.plan import Plan
 from cutwater.services.asking import ClusterStatus, GetStatus, ask_coordinator
-from cutwater.services.cluster import FABRIC
+from cutwater.services.cluster.cluster import FABRIC
+from cutwater.services.coordinator.state import read_state
 from cutwater.services.facts import NOTES, STATE, decode
 from cutwater.services.home import Home
-from cutwater.services.state import read_state
 from cutwater.units import NodeId, Seconds
 
 IN_FLIGHT = 16

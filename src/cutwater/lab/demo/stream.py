@@ -11,8 +11,8 @@ from cutwater.drivers.live import clock
 from cutwater.errors import CutwaterError, LinkLost
 from cutwater.lab.inputs import Item
 from cutwater.lab.trial import Failed, Phase
-from cutwater.services.client import NativeClient
-from cutwater.services.outcome import Outcome
+from cutwater.services.gateway.client import NativeClient
+from cutwater.services.workers.outcome import Outcome
 from cutwater.units import Seconds
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from cutwater.errors import Unprivileged
 from cutwater.lab.bed import SWITCH, Bed, Device
-from cutwater.services.cluster import Place
+from cutwater.services.cluster.cluster import Place
 from cutwater.settings.settings import Settings
 
 _NETWORK = 0x40000000

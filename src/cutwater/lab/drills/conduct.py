@@ -18,7 +18,7 @@ from cutwater.lab.drills.apart import apart, nodes_apart, places
 from cutwater.lab.drills.hands import Hands
 from cutwater.lab.drills.scene import Say, Scene, scene
 from cutwater.lab.load import GOOD
-from cutwater.services.cluster import LocalCluster
+from cutwater.services.cluster.cluster import LocalCluster
 from cutwater.services.home import Home
 from cutwater.settings.settings import Settings
 from cutwater.units import Seconds

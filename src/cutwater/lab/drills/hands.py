@@ -19,7 +19,7 @@ from cutwater.lab.drills.watch import Member
 from cutwater.lab.quota import Quota
 from cutwater.services.asking import ClusterStatus, GetStatus, ask_coordinator
 from cutwater.services.background import birth
-from cutwater.services.cluster import FABRIC
+from cutwater.services.cluster.cluster import FABRIC
 from cutwater.units import NodeId, Seconds
 
 PATIENCE: Seconds = 10.0

@@ -6,7 +6,7 @@ import psutil
 
 from cutwater.lab.drills.scene import Scene
 from cutwater.lab.soak import Sample
-from cutwater.services.cluster import GATEWAY
+from cutwater.services.cluster.cluster import GATEWAY
 from cutwater.units import Seconds
 
 

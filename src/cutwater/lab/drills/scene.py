@@ -20,11 +20,11 @@ from cutwater.lab.inputs import good_feeds, open_inputs
 from cutwater.lab.load import Case, Load
 from cutwater.services.asking import Deploy, Done, ask_coordinator
 from cutwater.services.background import marked
-from cutwater.services.client import NativeClient
-from cutwater.services.cluster import GATEWAY, LocalCluster
-from cutwater.services.deploying import deploy, until_live
+from cutwater.services.cluster.cluster import GATEWAY, LocalCluster
+from cutwater.services.cluster.deploying import deploy, until_live
+from cutwater.services.cluster.overview import reached
+from cutwater.services.gateway.client import NativeClient
 from cutwater.services.home import Home, Wishes
-from cutwater.services.overview import reached
 from cutwater.settings.settings import Settings
 from cutwater.units import NodeId, Seconds
 

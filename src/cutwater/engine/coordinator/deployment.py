@@ -1,0 +1,108 @@
+"""Deployment: one model that is wanted, with its epochs and what is planned, awaited and avoided for it."""
+
+from collections.abc import Iterable
+
+from cutwater.engine.cluster import DeploymentRecord, DeploySpec, EpochPhase
+from cutwater.engine.coordinator.replanning import Trial
+from cutwater.engine.coordinator.rollout import Epoch
+from cutwater.units import NodeId, Seconds
+
+ROLLING = (EpochPhase.STARTING, EpochPhase.PROBING)
+PLANNED_FOR = ("objective", "stages", "nodes", "chains", "replicas", "spares")
+"""The wishes that another plan is needed for; the others take effect at once."""
+
+
+class Ask:
+    """A plan that is being made."""
+
+    __slots__ = ("at", "nodes", "ticket", "voluntary", "why")
+
+    def __init__(self, ticket: int, why: str, voluntary: bool, nodes: frozenset[NodeId], at: Seconds) -> None:
+        self.ticket = ticket
+        self.why = why
+        self.voluntary = voluntary
+        self.nodes = nodes
+        """That may be used."""
+        self.at = at
+
+
+class Deployment:
+    """Changed only by the `Coordinator`."""
+
+    __slots__ = (
+        "asked", "avoid_until", "considered_at", "due", "ending", "epochs", "failures", "next_epoch", "parked",
+        "removed", "renew", "retry_at", "saved", "spec", "switched_at", "trial", "unfit", "used_at", "wish",
+    )  # fmt: skip
+
+    def __init__(self, record: DeploymentRecord, now: Seconds) -> None:
+        self.spec = record.spec
+        self.next_epoch = record.next_epoch
+        self.parked = record.parked
+        self.removed = record.removed
+        self.renew = record.renew
+        self.epochs: list[Epoch] = []
+        """Those that are not GONE, oldest first."""
+        self.ending: list[Epoch] = []
+        """GONE, but some of their workers still show in beats."""
+        self.asked: Ask | None = None
+        self.failures = 0
+        """Plans and roll-outs in a row that came to nothing."""
+        self.retry_at = now
+        self.unfit: dict[NodeId, Seconds] = {}
+        """Nodes on which its workers end again and again, and until when they are left out."""
+        self.wish: str | None = None
+        """Why another plan might pay."""
+        self.considered_at: Seconds | None = None
+        self.switched_at: Seconds | None = None
+        """When it was last switched for the gain alone."""
+        self.avoid_until = now
+        self.trial: Trial | None = None
+        self.used_at = now
+        self.due: Seconds | None = None
+        """When to look at it again."""
+        self.saved: tuple[object, ...] | None = None
+
+    @property
+    def live(self) -> Epoch | None:
+        """The epoch the gateways use."""
+        return next((epoch for epoch in self.epochs if epoch.phase is EpochPhase.LIVE), None)
+
+    @property
+    def rolling(self) -> Epoch | None:
+        """The epoch that is being brought up."""
+        return next((epoch for epoch in self.epochs if epoch.phase in ROLLING), None)
+
+    @property
+    def settled(self) -> bool:
+        """Whether it has one live epoch and nothing else going on."""
+        return len(self.epochs) == 1 and self.live is not None and not self.removed and self.asked is None
+
+    def epoch(self, number: int) -> Epoch | None:
+        """The epoch of this number, if it is not GONE."""
+        return next((epoch for epoch in self.epochs if epoch.number == number), None)
+
+    def change(self, spec: DeploySpec) -> bool:
+        """Want ``spec`` from now on. Whether that needs another plan."""
+        before, self.spec = self.spec, spec
+        return any(getattr(spec, name) != getattr(before, name) for name in PLANNED_FOR)
+
+    def record(self) -> DeploymentRecord:
+        """What a successor needs to know."""
+        return DeploymentRecord(
+            spec=self.spec,
+            epochs=tuple(epoch.record() for epoch in self.epochs),
+            next_epoch=self.next_epoch,
+            parked=self.parked,
+            removed=self.removed,
+            renew=self.renew,
+        )
+
+    def mark(self) -> tuple[object, ...]:
+        """Differs where `record` does; blueprints never change, so they need not be compared."""
+        phases = tuple((epoch.number, epoch.phase) for epoch in self.epochs)
+        return (self.spec, self.next_epoch, self.parked, self.removed, self.renew, phases)
+
+
+def soonest(times: Iterable[Seconds | None]) -> Seconds | None:
+    """The first of these, as far as there are any."""
+    return min((at for at in times if at is not None), default=None)

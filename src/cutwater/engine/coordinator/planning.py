@@ -1,0 +1,239 @@
+"""Planning: asks for plans that are needed and for plans that might pay, and acts on the answers."""
+
+from heapq import heappush
+
+import msgspec
+
+from cutwater.engine.cluster import Blueprint, DeploySpec, EpochPhase
+from cutwater.engine.control import MakePlan, NodeView, Planned
+from cutwater.engine.coordinator.books import Books
+from cutwater.engine.coordinator.conduct import Conduct
+from cutwater.engine.coordinator.deployment import Ask, Deployment, soonest
+from cutwater.engine.coordinator.replanning import Shortfall, fit, gains, lost, pause
+from cutwater.engine.coordinator.rollout import EpochStep
+from cutwater.engine.coordinator.room import fits, least_used, nodes_of
+from cutwater.engine.fault import Fault
+from cutwater.errors import did_you_mean
+from cutwater.units import NodeId, Seconds
+
+
+class Planning:
+    """Between the planner and the conduct of epochs."""
+
+    def __init__(self, books: Books, conduct: Conduct) -> None:
+        self._books = books
+        self._options = books.options
+        self._conduct = conduct
+
+    def plan(self, deployment: Deployment, now: Seconds) -> None:
+        """Ask for a plan if one is needed, or queue up for one that might pay; and look again when it is time."""
+        self._see(deployment, now)
+        self._arm(deployment, now)
+
+    def _see(self, deployment: Deployment, now: Seconds) -> None:
+        asked = deployment.asked
+        if asked is not None and now - asked.at >= self._options.plan_timeout:
+            deployment.asked = None
+        closed = deployment.removed or deployment.parked or deployment.asked or deployment.rolling
+        if closed or self._books.settling or deployment.spec.model not in self._books.models:
+            return
+        why = self._needed(deployment, now)
+        if why:
+            if now >= deployment.retry_at and self._may_start(deployment, now):
+                self._ask(deployment, why, voluntary=False, now=now)
+        elif deployment.wish is not None and now >= self._wish_at(deployment, now):
+            self._books.wishing[deployment.spec.model] = None
+
+    def _needed(self, deployment: Deployment, now: Seconds) -> str:
+        """Why there has to be another epoch; "" where the live one is good."""
+        deployment.unfit = fit(deployment.unfit, now)
+        live = deployment.live
+        if live is None:
+            return "deployed"
+        if deployment.renew:
+            return "what is live is not what is wanted"
+        failing = sorted(live.nodes & deployment.unfit.keys())
+        return lost(live, self._books.usable) or (f"workers fail on {', '.join(failing)}" if failing else "")
+
+    def _may_start(self, deployment: Deployment, now: Seconds) -> bool:
+        """Whether there is anything to plan with, and the first plan need not wait for links being measured."""
+        if not any(member.usable for member in self._books.nodes.values()):
+            return False
+        first = deployment.live is None and not deployment.failures
+        return not (first and self._books.survey.busy and now < deployment.retry_at + self._options.survey_patience)
+
+    def _wish_at(self, deployment: Deployment, now: Seconds) -> Seconds:
+        """When a plan that might pay may be asked for."""
+        at = max(deployment.avoid_until, now)
+        if deployment.trial is not None:
+            at = max(at, deployment.trial.until)
+        if deployment.switched_at is not None:
+            at = max(at, deployment.switched_at + self._options.interval)
+        if deployment.considered_at is not None:
+            at = max(at, deployment.considered_at + self._options.consider)
+        return at
+
+    def consider(self, now: Seconds) -> None:
+        """Ask for plans that might pay, a few at a time."""
+        if not self._books.wishing:
+            return
+        under_way = sum(d.asked is not None and d.asked.voluntary for d in self._books.deployments.values())
+        while self._books.wishing and under_way < self._options.voluntary_plans:
+            model = next(iter(self._books.wishing))
+            del self._books.wishing[model]
+            deployment = self._books.deployments.get(model)
+            if deployment is None or not deployment.settled or deployment.wish is None or deployment.trial:
+                continue
+            under_way += 1
+            self._ask(deployment, deployment.wish, voluntary=True, now=now)
+            self._arm(deployment, now)
+
+    def _ask(self, deployment: Deployment, why: str, *, voluntary: bool, now: Seconds) -> None:
+        """Show the planner the nodes as they are."""
+        self._books.tickets += 1
+        deployment.wish = None
+        deployment.considered_at = now
+        spec, model = deployment.spec, deployment.spec.model
+        allowed = set(spec.nodes) or self._books.nodes.keys()
+        views = [
+            NodeView(
+                announcement=member.announcement,
+                free=member.free,
+                slowdown=self._books.paces.slowdown(node),
+                load=member.load(model),
+            )
+            for node, member in sorted(self._books.nodes.items())
+            if node in allowed and self._books.usable(node) and node not in deployment.unfit
+        ]
+        if not views:
+            fault = Fault("NoPlan", self._nobody(spec), "coordinator")
+            self._unplanned(deployment, Planned(model=model, ticket=self._books.tickets, fault=fault), now)
+            return
+        nodes = frozenset(view.announcement.node for view in views)
+        deployment.asked = Ask(self._books.tickets, why, voluntary, nodes, now)
+        live = deployment.live
+        source, host = self._source()
+        self._books.asks.append(
+            MakePlan(
+                ticket=self._books.tickets,
+                spec=spec,
+                record=self._books.models[model],
+                nodes=tuple(views),
+                links=tuple(self._books.links.values()),
+                source=source,
+                source_host=host,
+                live=None if live is None else live.blueprint,
+            )
+        )
+
+    def _nobody(self, spec: DeploySpec) -> str:
+        """Why there is no node to plan with."""
+        if not spec.nodes:
+            return "no node can be used now"
+        strangers = [node for node in spec.nodes if node not in self._books.nodes]
+        hint = did_you_mean(strangers[0], sorted(self._books.nodes)) if strangers else ""
+        return f"of the nodes it may run on ({', '.join(spec.nodes)}), none can be used now{hint}"
+
+    def _source(self) -> tuple[NodeId, str]:
+        """Where requests are born: at the first gateway; as long as there is none, at the first node."""
+        if self._books.gateways:
+            beat = self._books.gateways[min(self._books.gateways)].beat
+            return beat.node, beat.host
+        node = min(node for node, member in self._books.nodes.items() if member.usable)
+        return node, self._books.nodes[node].announcement.host
+
+    def planned(self, event: Planned, now: Seconds) -> None:
+        """The planner has answered."""
+        deployment = self._books.deployments.get(event.model)
+        if deployment is None or deployment.asked is None or deployment.asked.ticket != event.ticket:
+            return
+        asked, deployment.asked = deployment.asked, None
+        self._books.touch(deployment)
+        needed = self._needed(deployment, now)
+        blueprint = event.blueprint
+        if blueprint is None:
+            if needed:
+                self._unplanned(deployment, event, now)
+        elif not asked.nodes.issuperset(used := nodes_of(blueprint)):
+            stranger = ", ".join(sorted(used - asked.nodes))
+            fault = Fault("NoPlan", f"the plan uses {stranger}, which was not offered", "coordinator")
+            self._unplanned(deployment, msgspec.structs.replace(event, fault=fault, short=False), now)
+        elif not all(map(self._books.usable, used)):
+            # Lost while the plan was made: another one is asked for at once.
+            deployment.wish = None if needed else asked.why
+        elif needed:
+            if fits(blueprint, self._books.nodes):
+                self._conduct.begin(deployment, blueprint, asked.why, voluntary=False, now=now)
+            else:
+                self._unplanned(deployment, msgspec.structs.replace(event, blueprint=None, short=True), now)
+        elif asked.voluntary and fits(blueprint, self._books.nodes):
+            nearer = self._nearer(deployment, blueprint)
+            # What a person asked for need not show that it pays.
+            if nearer > 0 or (nearer == 0 and self._pays(deployment, blueprint, event)):
+                self._conduct.begin(deployment, blueprint, asked.why, voluntary=nearer == 0, now=now)
+
+    def _nearer(self, deployment: Deployment, blueprint: Blueprint) -> int:
+        """1: nearer to what a person wants than what is live; -1: farther from it; 0: neither."""
+        if deployment.live is None:
+            return 0
+        new = Shortfall.of(blueprint, deployment.spec)
+        old = Shortfall.of(deployment.live.blueprint, deployment.spec)
+        return (new < old) - (new > old)
+
+    def _pays(self, deployment: Deployment, blueprint: Blueprint, event: Planned) -> bool:
+        """Whether a switch is worth its trouble."""
+        live = deployment.live
+        if live is None or blueprint.chains == live.blueprint.chains:
+            return False
+        return gains(event, deployment.spec.objective, self._options.gain)
+
+    def _unplanned(self, deployment: Deployment, event: Planned, now: Seconds) -> None:
+        """There is no plan, and one is needed: make room, or try again later."""
+        if event.short and self._make_room(deployment, now):
+            deployment.retry_at = now + self._options.retry
+            return
+        deployment.failures += 1
+        deployment.retry_at = now + pause(deployment.failures, self._options)
+        said = event.fault.message if event.fault is not None else "memory is short"
+        self._books.tell("unplanned", deployment.spec.model, said)
+
+    def _make_room(self, deployment: Deployment, now: Seconds) -> bool:
+        """Free memory for ``deployment``, the cheapest first. Whether there is hope."""
+        others = [d for d in self._books.deployments.values() if d is not deployment]
+        held = [d for d in self._books.deployments.values() if d.trial is not None]
+        for on_trial in held:
+            self._conduct.end_trial(on_trial)
+        if held or any(d.ending or any(e.phase is EpochPhase.DRAINING for e in d.epochs) for d in others):
+            return True
+        if deployment.ending or any(epoch.phase is EpochPhase.DRAINING for epoch in deployment.epochs):
+            return True
+        live = deployment.live
+        if live is not None and not live.serves:
+            live.take(EpochStep.RETIRE, now)
+            return True
+        least = least_used(others, now - self._options.park_after)
+        if least is None:
+            return False
+        least.parked = True
+        self._conduct.take_down(least, "parked", f"makes room for {deployment.spec.model}", now)
+        return True
+
+    def _arm(self, deployment: Deployment, now: Seconds) -> None:
+        """Look at the deployment again when something of it is due."""
+        options = self._options
+        limits = {
+            EpochPhase.STARTING: options.start_timeout,
+            EpochPhase.PROBING: options.probe_timeout,
+            EpochPhase.DRAINING: options.drain_timeout,
+        }
+        times: list[Seconds | None] = [e.since + limits[e.phase] for e in deployment.epochs if e.phase in limits]
+        times.append(deployment.retry_at)
+        times.append(deployment.retry_at + options.survey_patience)
+        times.append(deployment.asked.at + options.plan_timeout if deployment.asked is not None else None)
+        times.append(deployment.trial.until if deployment.trial is not None else None)
+        times.append(self._wish_at(deployment, now) if deployment.wish is not None else None)
+        times += deployment.unfit.values()
+        due = soonest(at for at in times if at is not None and at > now)
+        if due is not None and due != deployment.due:
+            deployment.due = due
+            heappush(self._books.alarms, (due, deployment.spec.model))

@@ -1,0 +1,179 @@
+"""Roll-out: the life of an epoch as a table, and which of its workers are wanted in each phase."""
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from hashlib import sha256
+
+from cutwater.engine.cluster import Chain, EpochPhase, EpochRecord, Phase, Placement, WorkerSpec, WorkerState
+from cutwater.engine.coordinator.steering import CoordinatorOptions
+from cutwater.engine.lives import step
+from cutwater.engine.stage.batching import Batching
+from cutwater.units import NodeId, Seconds, WorkerId
+
+
+class EpochStep(StrEnum):
+    """What can happen to an epoch."""
+
+    READY = "ready"
+    """All its workers serve."""
+    PROVE = "prove"
+    """Every gateway has had an answer through every chain."""
+    GIVE_UP = "give-up"
+    """It cannot be brought up, or is not wanted any more; nobody has used it yet."""
+    RETIRE = "retire"
+    """The gateways are told to use another, or none."""
+    REVIVE = "revive"
+    """The switch away from it is undone."""
+    EMPTY = "empty"
+    """No gateway has anything under way on it, or the time for that is over."""
+
+
+EPOCH_LIFE: Mapping[EpochPhase, Mapping[EpochStep, EpochPhase]] = {
+    EpochPhase.STARTING: {EpochStep.READY: EpochPhase.PROBING, EpochStep.GIVE_UP: EpochPhase.GONE},
+    EpochPhase.PROBING: {EpochStep.PROVE: EpochPhase.LIVE, EpochStep.GIVE_UP: EpochPhase.GONE},
+    EpochPhase.LIVE: {EpochStep.RETIRE: EpochPhase.DRAINING},
+    EpochPhase.DRAINING: {EpochStep.REVIVE: EpochPhase.LIVE, EpochStep.EMPTY: EpochPhase.GONE},
+    EpochPhase.GONE: {},
+}
+
+
+class Worker:
+    """One worker of an epoch: as it is wanted, and as its node last said it is."""
+
+    __slots__ = ("chain", "crashes", "epoch", "node", "spare", "spec", "stage", "state")
+
+    def __init__(self, epoch: "Epoch", spec: WorkerSpec, node: NodeId, chain: int, stage: int, spare: bool) -> None:
+        self.epoch = epoch
+        self.spec = spec
+        self.node = node
+        self.chain = chain
+        self.stage = stage
+        self.spare = spare
+        self.state: WorkerState | None = None
+        self.crashes: deque[Seconds] = deque()
+        """When it was seen to have ended by itself."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it serves, as far as known."""
+        return self.state is not None and self.state.phase is Phase.READY
+
+    @property
+    def wanted(self) -> bool:
+        """Whether its node shall run it now."""
+        phase = self.epoch.phase
+        if phase is EpochPhase.STARTING:
+            return self.stage >= self.epoch.frontier[self.chain]
+        return phase is not EpochPhase.GONE
+
+    @property
+    def coming(self) -> bool:
+        """Whether its node shall run it later."""
+        return self.epoch.phase is EpochPhase.STARTING and not self.wanted
+
+
+class Epoch:
+    """One blueprint being brought up, in use, or on its way out; changed only by the `Coordinator`."""
+
+    __slots__ = (
+        "blueprint", "frontier", "held", "model", "nodes", "number", "phase", "since", "token", "voluntary", "why",
+        "workers",
+    )  # fmt: skip
+
+    def __init__(self, model: str, record: EpochRecord, now: Seconds, options: CoordinatorOptions) -> None:
+        self.model = model
+        self.number = record.epoch
+        self.token = record.token
+        self.phase = record.phase
+        self.blueprint = record.blueprint
+        self.why = record.why
+        self.since = now
+        """When it came to its phase, or this coordinator to it."""
+        self.voluntary = False
+        """Made for the gain alone."""
+        self.held = False
+        """On trial's account kept warm, though it is DRAINING."""
+        self.workers: dict[WorkerId, Worker] = {w.spec.worker: w for w in self._make_workers(options)}
+        self.nodes = frozenset(worker.node for worker in self.workers.values())
+        self.frontier = [len(chain.parts) - 1 for chain in self.blueprint.chains]
+        """The earliest stage of each chain that is wanted, while STARTING: the last one comes first."""
+
+    def take(self, taken: EpochStep, now: Seconds) -> None:
+        """Go to the phase that follows ``taken``."""
+        self.phase = step(EPOCH_LIFE, self.phase, taken)
+        self.since = now
+
+    def record(self) -> EpochRecord:
+        """What a successor needs to know."""
+        return EpochRecord(
+            epoch=self.number, token=self.token, phase=self.phase, blueprint=self.blueprint, why=self.why
+        )
+
+    def adopt(self, worker: Worker) -> bool:
+        """``worker`` runs, so its stage must have been wanted before this coordinator came. Whether that was news."""
+        if self.phase is not EpochPhase.STARTING or worker.wanted:
+            return False
+        self.frontier[worker.chain] = worker.stage
+        return True
+
+    def advance(self) -> bool:
+        """While STARTING: want the stage before, wherever all after it are ready. Whether one more is wanted."""
+        moved = False
+        for chain in range(len(self.frontier)):
+            while self.frontier[chain] > 0 and self._ready(chain):
+                self.frontier[chain] -= 1
+                moved = True
+        return moved
+
+    @property
+    def ready(self) -> bool:
+        """Whether all workers serve."""
+        return all(worker.ready for worker in self.workers.values())
+
+    @property
+    def serves(self) -> bool:
+        """Whether at least one chain has a worker that serves at each of its stages."""
+        ready: set[tuple[int, int]] = {(w.chain, w.stage) for w in self.workers.values() if w.ready}
+        return any(
+            all((c, stage) in ready for stage in range(len(chain.parts)))
+            for c, chain in enumerate(self.blueprint.chains)
+        )
+
+    def _ready(self, chain: int) -> bool:
+        frontier = self.frontier[chain]
+        return all(w.ready for w in self.workers.values() if w.chain == chain and w.stage >= frontier)
+
+    def _make_workers(self, options: CoordinatorOptions) -> Iterator[Worker]:
+        for c, chain in enumerate(self.blueprint.chains):
+            replicas = [0] * len(chain.parts)
+            for placement in chain.placements:
+                replica = replicas[placement.stage]
+                replicas[placement.stage] += 1
+                name = WorkerId(f"{self.model}.{self.number}.{c}.{placement.stage}.{replica}")
+                spec = self._spec(name, chain, placement, options)
+                yield Worker(self, spec, placement.node, c, placement.stage, placement.spare)
+
+    def _spec(self, name: WorkerId, chain: Chain, placement: Placement, options: CoordinatorOptions) -> WorkerSpec:
+        part = chain.parts[placement.stage]
+        return WorkerSpec(
+            worker=name,
+            model=self.model,
+            epoch=self.number,
+            stage=part.stage,
+            blob=part.blob,
+            nbytes=part.nbytes,
+            inputs=part.inputs,
+            outputs=part.outputs,
+            token=self.token,
+            batching=options.batching if part.batchable else Batching(),
+            credits=options.credits,
+            max_frame=options.max_frame,
+            memory=placement.memory,
+            seconds=placement.seconds,
+        )
+
+
+def token_of(secret: str, model: str, epoch: int) -> str:
+    """What opens the links of this epoch: nobody who does not know ``secret`` can guess it from another one."""
+    return sha256(f"{secret}/{model}/{epoch}".encode()).hexdigest()

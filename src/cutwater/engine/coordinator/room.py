@@ -1,0 +1,28 @@
+"""Room: whether a blueprint fits into the nodes' memory, and which deployment makes room when one does not."""
+
+from collections.abc import Iterable
+
+from cutwater.engine.cluster import Blueprint
+from cutwater.engine.coordinator.deployment import Deployment
+from cutwater.engine.coordinator.members import Members
+from cutwater.units import NodeId, Seconds
+
+
+def nodes_of(blueprint: Blueprint) -> frozenset[NodeId]:
+    """All nodes that run something of it."""
+    return frozenset(placement.node for chain in blueprint.chains for placement in chain.placements)
+
+
+def fits(blueprint: Blueprint, members: Members) -> bool:
+    """Whether every node has memory left for its share; what was planned at the same time may have taken it."""
+    asked: dict[NodeId, int] = {}
+    for chain in blueprint.chains:
+        for placement in chain.placements:
+            asked[placement.node] = asked.get(placement.node, 0) + placement.memory
+    return all(nbytes <= members[node].free for node, nbytes in asked.items())
+
+
+def least_used(deployments: Iterable[Deployment], unused_since: Seconds) -> Deployment | None:
+    """The deployment to park: live, not in the middle of a change, unused for longest; None where all are in use."""
+    idle = [d for d in deployments if d.settled and d.used_at <= unused_since]
+    return min(idle, key=lambda d: (d.used_at, d.spec.model), default=None)

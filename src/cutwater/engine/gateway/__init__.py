@@ -1,0 +1,1 @@
+"""What decides at the entrance: requests' lives, ways, trust, retries."""

@@ -1,0 +1,417 @@
+"""Gateway: takes requests in and owns each one until it is answered, a result or a typed error, by its deadline.
+
+A request whose attempt ends without an answer flies again by another way; answers to earlier attempts are dropped. The
+deadline always wins. Everything that happens to a request happens in this file; which way it takes is decided in
+ways.py, whether a link is dialled in reach.py, whether the gateway answers by itself in fallback.py.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from cutwater.engine.alarms import Alarms
+from cutwater.engine.fault import Fault
+from cutwater.engine.gateway.admission import Admission
+from cutwater.engine.gateway.fallback import Fallback
+from cutwater.engine.gateway.flights import Flights, Record
+from cutwater.engine.gateway.reach import Reach
+from cutwater.engine.gateway.retries import KEPT, STRIKES, Quarantine, strikes
+from cutwater.engine.gateway.trust import Worker
+from cutwater.engine.gateway.ways import Ways
+from cutwater.engine.lives import Flight, FlightStep, Trust
+from cutwater.engine.vocabulary import (
+    Asked,
+    Complete,
+    Dial,
+    DialFailed,
+    Drain,
+    Fail,
+    GatewayCommand,
+    GatewayEvent,
+    Launch,
+    Lost,
+    Opened,
+    Paused,
+    Received,
+    Rerouted,
+    Resumed,
+    Send,
+    StandIn,
+    Stop,
+    Tick,
+    Withdrawn,
+    WorkerGone,
+)
+from cutwater.units import Seconds
+from cutwater.wire.message import Address, Answer, Cancel, Credit, Failure
+
+WHERE = "gateway"
+FLYING, ANSWER = Flight.FLYING, FlightStep.ANSWER  # looking a member up takes long
+
+
+class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How the gateway behaves."""
+
+    admission: Admission = Admission()
+    patience: Seconds = 1.0
+    """How long requests wait for another way before the gateway answers by itself."""
+    linger: Seconds = 10.0
+    """How long another way must be open before its own copy of the model is taken down again."""
+
+
+class GatewaySnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """The gateway in figures; counts are since it started."""
+
+    queued: int = 0
+    flying: int = 0
+    epochs: dict[int, int] = {}
+    """Epoch -> flights on its routes."""
+    accepted: int = 0
+    answered: int = 0
+    degraded: int = 0
+    """Of those answered, how many by the gateway's own copy of the model."""
+    failed: int = 0
+    refused: int = 0
+    withdrawn: int = 0
+    retried: int = 0
+    """Attempts that ended without an answer and were followed by another."""
+    late: int = 0
+    """Answers to earlier attempts, or to requests that had ended; dropped."""
+    quarantined: int = 0
+    quarantine: tuple[Quarantine, ...] = ()
+    """The newest of them, oldest first."""
+    suspects: tuple[Address, ...] = ()
+    """Workers no answer can be had from."""
+    open: bool = False
+    """A way other than the gateway's own can be taken."""
+
+
+class Gateway:
+    """The machine at the entrance; see `cutwater.engine.machine.Machine`. Its ways come by `Rerouted`."""
+
+    def __init__(self, options: GatewayOptions = GatewayOptions()) -> None:  # noqa: B008
+        self.options = options
+        self._admission = options.admission
+        self._widest = options.admission.window
+        self._alarms = Alarms()
+        self._flights = Flights()
+        self._ways = Ways()
+        self._reach = Reach(self._alarms)
+        self._fallback = Fallback(self._alarms, options.patience, options.linger)
+        self._end: Fault | None = None
+        """Why the last way went for good."""
+        self._standing: Address | None = None
+        """Where the gateway's own copy of the model serves, or is to serve."""
+        self._draining = self._stopped = False
+        self._accepted = self._answered = self._degraded = self._failed = self._refused = 0
+        self._withdrawals = self._retried = self._late = self._quarantined = 0
+        self._quarantine: deque[Quarantine] = deque(maxlen=KEPT)
+        self._out: list[GatewayCommand] = []
+
+    def handle(self, event: GatewayEvent, now: Seconds) -> list[GatewayCommand]:
+        """See `Machine.handle`."""
+        out: list[GatewayCommand] = []
+        self._out = out
+        _EVENTS[type(event)](self, event, now)
+        ways, flights = self._ways, self._flights
+        if ways.changed or ways.dark or self._standing is not None or self._reach.due:
+            self._look(now)
+        if flights.waiting:
+            self._launch(now)
+        flights.sweep()
+        if self._draining and not flights and not self._stopped:
+            self._stopped = True
+            out.append(Stop())
+        return out
+
+    def wake_at(self) -> Seconds | None:
+        """See `Machine.wake_at`."""
+        deadline, alarm = self._flights.wake_at(), self._alarms.wake_at()
+        if deadline is None or alarm is None:
+            return alarm if deadline is None else deadline
+        return deadline if deadline < alarm else alarm
+
+    def snapshot(self) -> GatewaySnapshot:
+        """See `Machine.snapshot`."""
+        epochs: dict[int, int] = {}
+        for record in self._flights:
+            if record.way is not None:
+                epoch = record.way.route.epoch
+                epochs[epoch] = epochs.get(epoch, 0) + 1
+        return GatewaySnapshot(
+            queued=self._flights.waiting,
+            flying=self._flights.flying,
+            epochs=epochs,
+            accepted=self._accepted,
+            answered=self._answered,
+            degraded=self._degraded,
+            failed=self._failed,
+            refused=self._refused,
+            withdrawn=self._withdrawals,
+            retried=self._retried,
+            late=self._late,
+            quarantined=self._quarantined,
+            quarantine=tuple(self._quarantine),
+            suspects=self._ways.suspects(),
+            open=not self._ways.dark,
+        )
+
+    # Clients
+
+    def _asked(self, event: Asked, now: Seconds) -> None:
+        waiting = self._flights.waiting
+        if self._end is not None:
+            self._refuse(event, self._end)
+        elif self._draining:
+            self._refuse(event, Fault("Refused", "the gateway is draining", WHERE, True))
+        elif event.timeout <= 0:
+            self._refuse(event, Fault("DeadlineExceeded", "the request had no time left when it was asked", WHERE))
+        elif not self._admission.admits(waiting):
+            full = f"{waiting} requests are already waiting; ask again later or more slowly"
+            self._refuse(event, Fault("Refused", full, WHERE, True))
+        else:
+            assert self._flights.get(event.request) is None, f"request id {event.request} is already in use"
+            self._accepted += 1
+            self._flights.accept(Record(event.request, event.timeout, now))
+
+    def _refuse(self, event: Asked, fault: Fault) -> None:
+        self._refused += 1
+        self._out.append(Fail(event.request, fault))
+
+    def _withdrawn(self, event: Withdrawn, now: Seconds) -> None:
+        record = self._flights.get(event.request)
+        if record is not None:
+            self._withdrawals += 1
+            self._cancel(record)
+            self._leave_link(record)
+            self._flights.end(record, FlightStep.FAIL)
+
+    # Launching
+
+    def _launch(self, now: Seconds) -> None:
+        """Send what waits, as far as the window, the ways and the links' credit go."""
+        flights, launches = self._flights, self._admission.launches
+        while (record := flights.first()) is not None and launches(flights.flying):
+            left = record.deadline - now
+            way = self._ways.choose(now, left)
+            if way is None:
+                return
+            link = way.lane.link
+            assert link is not None
+            flights.launch(record, way, link)
+            self._out.append(Launch(link, record.key, way.route, left if left > 0.0 else 0.0))
+
+    # Ways
+
+    def _rerouted(self, event: Rerouted, now: Seconds) -> None:
+        self._end = None
+        self._ways.reroute(event.routes, self._reach.lane)
+        if event.window is not None:
+            self._admission = msgspec.structs.replace(self._admission, window=event.window)
+            self._widest = max(self._widest, event.window)
+
+    def _worker_gone(self, event: WorkerGone, now: Seconds) -> None:
+        """No way leads over it any more. What was there flies again; if no way is left at all, everything ends."""
+        routes = [way.route for way in self._ways]
+        left = [route for route in routes if all(hop.address != event.address for hop in route.hops)]
+        if len(left) < len(routes):
+            self._ways.reroute(left, self._reach.lane)
+        for record in reversed(tuple(self._flights)):
+            if record.way is not None and any(worker.address == event.address for worker in record.way.workers):
+                self._cancel(record)
+                self._retry(record, event.fault)
+        if not left:
+            self._end = event.fault
+            for record in self._flights:
+                if record.state is Flight.QUEUED:
+                    self._fail(record, event.fault)
+
+    def _look(self, now: Seconds) -> None:
+        """See which ways are open, whether the gateway must answer by itself, and which links are needed."""
+        ways, reach = self._ways, self._reach
+        changed = ways.changed or reach.due
+        if ways.changed:
+            ways.look()
+        if ways.own is not None:
+            self._fallback.judge(dark=ways.dark, waiting=self._flights.waiting > 0, now=now)
+        standing = ways.own if self._fallback.on else None
+        if standing == self._standing and not changed:
+            return
+        if self._standing is not None and self._standing != standing:
+            self._out.append(StandIn(self._standing, False))
+        self._standing = standing
+        wanted = [way.lane.address for way in ways if not way.route.degraded]
+        for command in reach.want(wanted if standing is None else [*wanted, standing], ways.own):
+            if type(command) is Dial and command.address == standing:
+                self._out.append(StandIn(standing, True))
+            self._out.append(command)
+
+    # Links
+
+    def _opened(self, event: Opened, now: Seconds) -> None:
+        self._out += self._reach.opened(event)
+        assert event.address is not None
+        worker = self._ways.worker(event.address)
+        if worker is not None and worker.trust is Trust.BENCHED:
+            worker.retry()
+        self._ways.changed = True
+
+    def _dial_failed(self, event: DialFailed, now: Seconds) -> None:
+        self._reach.failed(event, now)
+        self._bench(event.address, now, lost=True)
+
+    def _lost(self, event: Lost, now: Seconds) -> None:
+        found = self._reach.lost(event, now)
+        if found is None:
+            return
+        lane, keys = found
+        fault = Fault("LinkLost", f"the link to {lane.address} is lost: {event.reason}", WHERE, True)
+        for key in reversed(keys):
+            record = self._flights.get(key.request)
+            assert record is not None and record.attempt == key.attempt
+            self._retry(record, fault)
+        self._bench(lane.address, now, lost=True)
+        self._ways.changed = True
+
+    def _paused(self, event: Paused, now: Seconds) -> None:
+        if (lane := self._reach.by_link.get(event.link)) is not None:
+            lane.paused = True
+
+    def _resumed(self, event: Resumed, now: Seconds) -> None:
+        if (lane := self._reach.by_link.get(event.link)) is not None:
+            lane.paused = False
+
+    def _bench(self, address: Address, now: Seconds, *, lost: bool) -> None:
+        """Send no request to this worker for a while."""
+        worker = self._ways.worker(address)
+        if worker is not None and worker.lose(now, lost=lost):
+            self._alarms.at(worker.until, partial(self._try, worker))
+            self._ways.changed = True
+
+    def _try(self, worker: Worker, now: Seconds) -> None:
+        if worker.trust is Trust.BENCHED and now >= worker.until:
+            worker.retry()
+            self._ways.changed = True
+
+    # Messages
+
+    def _received(self, event: Received, now: Seconds) -> None:
+        message = event.message
+        if type(message) is Credit:
+            if (lane := self._reach.by_link.get(event.link)) is not None:
+                lane.credits += message.count
+            return
+        assert type(message) is Answer or type(message) is Failure, f"a worker does not send {type(message).__name__}"
+        record = self._flights.get(message.request)
+        if record is None or record.attempt != message.attempt or record.state is not FLYING:
+            self._late += 1
+            return
+        way = record.way
+        assert way is not None
+        if type(message) is Answer:
+            self._ways.answered(way, message.trail, now)
+            self._answered += 1
+            self._degraded += way.route.degraded
+            self._leave_link(record)
+            self._flights.end(record, ANSWER)
+            self._out.append(Complete(record.request, way.route.degraded))
+        elif type(message) is Failure:
+            fault = Fault(message.kind, message.message, message.where, message.retryable)
+            if not message.retryable:
+                self._leave_link(record)
+                self._fail(record, fault)
+                return
+            reporter = way.workers[min(len(message.trail), len(way.workers) - 1)]
+            self._retry(record, fault)
+            self._bench(message.suspect or reporter.address, now, lost=strikes(fault) or message.suspect != "")
+
+    # Ends
+
+    def _retry(self, record: Record, fault: Fault) -> None:
+        """Its attempt has ended; it flies again, unless it seems to be the one that does the damage."""
+        self._leave_link(record)
+        if strikes(fault):
+            record.faults = (*record.faults, fault)
+        if len(record.faults) < STRIKES:
+            self._retried += 1
+            self._flights.retry(record)
+            return
+        quarantine = Quarantine(record.request, record.faults)
+        self._quarantined += 1
+        self._quarantine.append(quarantine)
+        self._fail(record, quarantine.fault)
+
+    def _fail(self, record: Record, fault: Fault) -> None:
+        self._flights.end(record, FlightStep.FAIL)
+        self._failed += 1
+        self._out.append(Fail(record.request, fault))
+
+    def _cancel(self, record: Record) -> None:
+        """Tell the stages, if they have it."""
+        if record.link is not None and record.link in self._reach.by_link:
+            self._out.append(Send(record.link, Cancel(record.request, record.attempt)))
+
+    def _leave_link(self, record: Record) -> None:
+        """Nothing comes back for this attempt, or nobody cares."""
+        if record.link is not None:
+            self._out += self._reach.leave(record.link, record.key)
+
+    def _tick(self, event: Tick, now: Seconds) -> None:
+        self._alarms.ring(now)
+        for record in self._flights.due(now):
+            self._cancel(record)
+            self._leave_link(record)
+            if record.way is not None:
+                for worker in record.way.workers:
+                    if worker.trust is Trust.TRIAL:
+                        self._bench(worker.address, now, lost=worker.lost)
+            late = f"no answer within {record.timeout:g} s; the request was still {self._whereabouts(record)}"
+            self._fail(record, Fault("DeadlineExceeded", late, WHERE))
+
+    def _whereabouts(self, record: Record) -> str:
+        if record.state is Flight.FLYING:
+            return "on its way"
+        if not self._ways.dark:
+            return "waiting for room in the window"
+        down = [f"{lane.address}: {lane.down}" for lane in self._reach.lanes.values() if lane.wanted and not lane.link]
+        return f"waiting for a way through the stages ({'; '.join(down) or 'there is none'})"
+
+    def _drain(self, event: Drain, now: Seconds) -> None:
+        self._draining = True
+
+    def validate(self) -> None:
+        """See `Machine.validate`."""
+        self._flights.validate()
+        self._reach.validate()
+        counts: dict[Worker, int] = {}
+        for record in self._flights:
+            for worker in record.way.workers if record.way else ():
+                counts[worker] = counts.get(worker, 0) + 1
+            if record.link is not None:
+                assert record.key == (record.request, record.attempt)
+                assert record.key in self._reach.by_link[record.link].away
+        assert all(worker.outstanding == count for worker, count in counts.items())
+        assert all(worker in counts or not worker.outstanding for way in self._ways for worker in way.workers)
+        assert self._flights.flying <= self._widest
+        assert sum(len(lane.away) for lane in self._reach.by_link.values()) == self._flights.flying
+        ended = self._answered + self._failed + self._withdrawals
+        assert self._accepted == ended + len(self._flights)
+
+
+_EVENTS: Mapping[type, Callable[[Gateway, Any, Seconds], None]] = {
+    Opened: Gateway._opened,
+    Received: Gateway._received,
+    Lost: Gateway._lost,
+    DialFailed: Gateway._dial_failed,
+    Paused: Gateway._paused,
+    Resumed: Gateway._resumed,
+    Asked: Gateway._asked,
+    Withdrawn: Gateway._withdrawn,
+    Rerouted: Gateway._rerouted,
+    WorkerGone: Gateway._worker_gone,
+    Drain: Gateway._drain,
+    Tick: Gateway._tick,
+}

@@ -1,0 +1,1 @@
+"""What decides in a stage worker: queue, batches, credit."""

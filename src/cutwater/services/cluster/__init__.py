@@ -1,0 +1,1 @@
+"""A whole cluster from its home: processes in the background, members, what it does."""

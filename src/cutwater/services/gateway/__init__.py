@@ -1,0 +1,1 @@
+"""The gateway process: clients on one side, workers on the other; and the client's end."""

@@ -1,0 +1,319 @@
+"""HostedModel: one model at a gateway: its machine, the ways it may take, probes of what is to come, its tally."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from cutwater.drivers.gateway import LiveGateway
+from cutwater.drivers.live import clock
+from cutwater.drivers.tls import TlsFiles
+from cutwater.engine.cluster import EpochTable, ModelTally, RouteTable, WholeModel
+from cutwater.engine.gateway.admission import Admission
+from cutwater.engine.gateway.gateway import Gateway, GatewayOptions
+from cutwater.engine.trace import Trace
+from cutwater.errors import CutwaterError
+from cutwater.services.cache import BlobCache
+from cutwater.services.gateway.lately import Lately
+from cutwater.services.gateway.probe import probe
+from cutwater.services.gateway.reception import Reply
+from cutwater.services.gateway.whole import EPOCH, WholeWorker
+from cutwater.services.workers.doors import Doors, doors_of
+from cutwater.services.workers.outcome import Feeds
+from cutwater.units import NodeId, RequestId, Seconds
+from cutwater.wire.message import PROTOCOL, Address, Hello
+
+PROBE_LIMIT: Seconds = 10.0
+"""Time for one request of a probe, dialling included."""
+MODEL_RETRY: Seconds = 2.0
+"""After how long a probe, or the fetching of a model, that failed is tried again."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class GatewayMeans:
+    """What all models of one gateway share."""
+
+    name: str
+    """The gateway's, in its greetings."""
+    node: NodeId
+    ids: "count[int]"
+    """Of requests: unique in the cluster."""
+    cache: BlobCache
+    """For files of whole models."""
+    sockets: Path
+    """For the sockets of their workers."""
+    max_frame: int = 256 * 2**20
+    memory: int | None = None
+    """Bytes that whole models may use; None: half of what is free."""
+    patience: Seconds = 1.0
+    """How long requests wait for another way before this gateway answers by itself."""
+    linger: Seconds = 10.0
+    """How long another way must be open before it stops doing so."""
+    tls: TlsFiles | None = None
+    trace: Callable[[str], Trace | None] = lambda model: None
+    """Model -> where its machine's steps are recorded."""
+    on_change: Callable[[], None] = lambda: None
+    """Told when a model may have something else to say than before."""
+
+
+class HostedModel:
+    """A `Host` of one model's clients; obeys its route tables."""
+
+    def __init__(self, table: RouteTable, means: GatewayMeans) -> None:
+        self.table = table
+        self.seen = 0
+        """Requests that clients have asked, whatever became of them."""
+        self._means = means
+        self._hello = Hello(PROTOCOL, "", means.name, 0, means.max_frame)
+        self._live = self._make(means.trace(table.model))
+        self._lately = Lately(clock())
+        self._asked_at = clock()
+        self._refused = 0
+        self._probed: dict[int, str] = {}
+        self._candidate: tuple[EpochTable, asyncio.Task[None]] | None = None
+        self.whole: WholeWorker | None = None
+        """The uncut model, where there is room for it."""
+        self._fetching: asyncio.Task[None] | None = None
+        self._closed = False
+        self._apply(table)
+
+    def _make(self, trace: Trace | None) -> LiveGateway:
+        means = self._means
+        admission = Admission(window=self.table.window)
+        return LiveGateway(
+            Gateway(GatewayOptions(admission=admission, patience=means.patience, linger=means.linger)),
+            self._hello,
+            tls=means.tls,
+            trace=trace,
+            stand_in=self._stand_in,
+            on_broken=self._broke,
+            on_step=means.on_change,
+        )
+
+    def _broke(self) -> None:
+        asyncio.get_running_loop().call_soon(self._begin_anew)
+
+    def _begin_anew(self) -> None:
+        """Another machine takes the place of one that broke. It is not recorded: that would end the record of why."""
+        self._live.close()
+        if not self._closed:
+            self._live = self._make(None)
+            self._reroute(self.table)
+            if self.table.removed:
+                self._live.drain()
+
+    # Clients
+
+    async def ask(self, feeds: Feeds, budget: Seconds) -> Reply:
+        """See `Host.ask`."""
+        self.seen += 1
+        began = self._asked_at = clock()
+        request = RequestId(next(self._means.ids))
+        try:
+            reply = await self._live.ask(feeds, budget, request)
+        except CutwaterError as error:
+            return Reply(request, {}, (), error)
+        now = clock()
+        self._lately.add(now, now - began)
+        return Reply(request, reply.outputs, reply.trail)
+
+    def refuse(self, why: str) -> None:
+        """See `Host.refuse`."""
+        self._refused += 1
+
+    # Tables
+
+    def apply(self, table: RouteTable) -> None:
+        """Obey a table; one that says what is the case already changes nothing."""
+        if table != self.table:
+            self._apply(table)
+
+    def _apply(self, table: RouteTable) -> None:
+        before, self.table = self.table, table
+        self._see_whole(table.whole)
+        self._reroute(before)
+        self._see_candidate(table.candidate)
+        wanted = {each.epoch for each in (table.live, table.candidate) if each is not None}
+        self._probed = {epoch: why for epoch, why in self._probed.items() if epoch in wanted}
+        if table.removed:
+            self._live.drain()
+
+    def _reroute(self, before: RouteTable | None = None) -> None:
+        """Take the live epoch's ways from now on, and the own one where the whole model is here."""
+        live, whole = self.table.live, self.whole
+        routes = list(live.routes) if live is not None else []
+        doors: dict[tuple[int, int], Doors] = doors_of(live) if live is not None else {}
+        tokens = {live.epoch: live.token} if live is not None else {}
+        if whole is not None and self._fetching is None:
+            routes.append(whole.route)
+            doors[EPOCH, 0] = whole.doors
+            tokens[EPOCH] = whole.token
+        self._live.reroute(routes, doors, tokens, self.table.window)
+        old = before.live.epoch if before is not None and before.live is not None else None
+        if live is not None and live.epoch != old:
+            _log.info("%s: epoch %d is live, with %d ways", self.table.model, live.epoch, len(live.routes))
+
+    # Probing
+
+    def _see_candidate(self, candidate: EpochTable | None) -> None:
+        if self._candidate is not None:
+            if candidate == self._candidate[0]:
+                return
+            self._candidate[1].cancel()
+            self._candidate = None
+        if candidate is not None:
+            self._candidate = (candidate, _spawn(self._probe(candidate)))
+
+    async def _probe(self, candidate: EpochTable) -> None:
+        """Until it answers, or is no candidate any more."""
+        model, epoch = self.table.model, candidate.epoch
+        while True:
+            try:
+                await probe(candidate, self._hello, self._means.ids, PROBE_LIMIT, self._means.tls)
+            except CutwaterError as error:
+                self._probed[epoch] = f"{error.kind}: {error}"
+                _log.warning("%s: epoch %d does not answer: %s", model, epoch, self._probed[epoch])
+                self._means.on_change()
+            else:
+                self._probed[epoch] = ""
+                _log.info("%s: epoch %d answers", model, epoch)
+                self._means.on_change()
+                return
+            await asyncio.sleep(MODEL_RETRY)
+
+    # The whole model
+
+    def _see_whole(self, whole: WholeModel | None) -> None:
+        if self.whole is not None and self.whole.whole == whole:
+            return
+        old, self.whole = self.whole, None
+        if self._fetching is not None:
+            self._fetching.cancel()
+            self._fetching = None
+        if old is not None:
+            _spawn(old.retire())
+        if whole is None or not self._has_room(whole):
+            return
+        means = self._means
+        address: Address = f"unix:{means.sockets}/whole-{secrets.token_hex(4)}"
+        self.whole = WholeWorker(whole, means.cache, address, secrets.token_hex(16), means.node)
+        self._fetching = _spawn(self._fetch(self.whole))
+
+    def _has_room(self, whole: WholeModel) -> bool:
+        allowed = self._means.memory
+        if allowed is None:
+            allowed = psutil.virtual_memory().available // 2
+        if whole.memory > allowed:
+            _log.info("%s: the whole model takes %d bytes, %d are allowed", self.table.model, whole.memory, allowed)
+        return whole.memory <= allowed
+
+    async def _fetch(self, worker: WholeWorker) -> None:
+        while True:
+            try:
+                await worker.fetch()
+            except CutwaterError as error:
+                _log.warning("%s: the whole model cannot be had: %s", self.table.model, error)
+                await asyncio.sleep(MODEL_RETRY)
+            else:
+                self._fetching = None
+                self._reroute(self.table)
+                return
+
+    async def _stand_in(self, on: bool) -> None:
+        if self.whole is None:
+            return
+        try:
+            await self.whole.stand_in(on)
+        except CutwaterError as error:
+            _log.error("%s: the whole model does not run: %s", self.table.model, error)
+            raise
+
+    # Figures and ends
+
+    def tally(self) -> ModelTally:
+        """How it stands."""
+        now, found = clock(), self._live.snapshot()
+        p50, p99 = self._lately.quantiles(now, 0.5, 0.99)
+        return ModelTally(
+            model=self.table.model,
+            epoch=self._epoch,
+            mark=self.table.mark,
+            probed=dict(self._probed),
+            flying={epoch: flights for epoch, flights in found.epochs.items() if epoch != EPOCH},
+            queued=found.queued,
+            accepted=found.accepted,
+            answered=found.answered,
+            degraded=found.degraded,
+            failed=found.failed,
+            refused=found.refused + self._refused,
+            retried=found.retried,
+            late=found.late,
+            quarantined=found.quarantined,
+            rate=self._lately.rate(now),
+            p50=p50,
+            p99=p99,
+            idle=now - self._asked_at,
+        )
+
+    @property
+    def _epoch(self) -> int:
+        """In use; 0: none."""
+        return self.table.live.epoch if self.table.live is not None and not self.table.removed else 0
+
+    def notable(self) -> object:
+        """What others should hear of at once when it changes."""
+        found = self._live.snapshot()
+        waiting = found.queued > 0 and not found.open
+        return (
+            self.table.mark,
+            self._epoch,
+            dict(self._probed),
+            sorted(found.epochs),
+            found.quarantined,
+            found.suspects,
+            waiting,
+        )
+
+    @property
+    def suspects(self) -> tuple[Address, ...]:
+        """Workers no answer can be had from."""
+        return self._live.snapshot().suspects
+
+    async def drain(self) -> None:
+        """Accept nothing new, and return when nothing is under way."""
+        self._live.drain()
+        await self._live.drained.wait()
+
+    async def close(self) -> None:
+        """End at once, the worker of the whole model included."""
+        self._closed = True
+        for task in (self._fetching, self._candidate[1] if self._candidate is not None else None):
+            if task is not None:
+                task.cancel()
+        self._live.close()
+        if self.whole is not None:
+            await self.whole.retire()
+
+
+_tasks: set[asyncio.Task[None]] = set()
+
+
+def _spawn(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    task = asyncio.create_task(work)
+    _tasks.add(task)
+    task.add_done_callback(_ended)
+    return task
+
+
+def _ended(task: asyncio.Task[None]) -> None:
+    _tasks.discard(task)
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("a part of a model's hosting ended", exc_info=error)

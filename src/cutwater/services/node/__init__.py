@@ -1,0 +1,1 @@
+"""The node agent: offers a machine to a cluster and runs what it is assigned."""

@@ -1,0 +1,196 @@
+"""Crew: the worker processes of one node: obeys its keeper, and knows how each worker is doing."""
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from cutwater.drivers.tls import TlsFiles
+from cutwater.engine.cluster import WorkerSpec, WorkerState
+from cutwater.engine.control import End, Ended, Fetch, Fetched, KeeperEvent, Start, Started
+from cutwater.engine.fault import Fault
+from cutwater.errors import BadBlob, CutwaterError
+from cutwater.frameworks.base import EngineOptions
+from cutwater.services.cache import BlobCache
+from cutwater.services.workers.process import WorkerProcess
+from cutwater.services.workers.setup import WorkerSetup
+from cutwater.units import NodeId, Seconds, WorkerId
+
+_log = logging.getLogger(__name__)
+
+
+class _Charge:
+    """One process, from before its start until after its end."""
+
+    def __init__(self, process: WorkerProcess) -> None:
+        self.process = process
+        self.settled = asyncio.Event()
+        """It serves, or it never will."""
+        self.late = False
+        """Its time to finish is over; should its process only begin now, it ends at once."""
+
+
+class Crew:
+    """Tells the keeper what becomes of what it asked for."""
+
+    def __init__(
+        self,
+        node: NodeId,
+        cache: BlobCache,
+        sockets: Path,
+        tell: Callable[[KeeperEvent], None],
+        *,
+        listen: str = "",
+        tls: TlsFiles | None = None,
+        threads: int = 1,
+    ) -> None:
+        """``listen``: the address workers also listen at with TCP; ``sockets``: a folder with a short path."""
+        self._node = node
+        self._cache = cache
+        self._sockets = sockets
+        self._tell = tell
+        self._listen = listen
+        self._tls = tls
+        self._threads = threads
+        # Short, because the path of a socket is; the node's own, so that what a killed agent left can be cleared away.
+        self.mark = hashlib.sha256(node.encode()).hexdigest()[:8]
+        """What the names of this node's sockets begin with."""
+        self._numbers = count(1)
+        self._charges: dict[WorkerId, _Charge] = {}
+        self.refused: Counter[str] = Counter()
+        """Reason -> how often, since the start."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        for stale in sockets.glob(f"{self.mark}.*"):
+            stale.unlink(missing_ok=True)
+
+    # Hands of the keeper
+
+    def fetch(self, command: Fetch) -> None:
+        """See `Fetch`."""
+        self._begin(self._fetch(command.blob))
+
+    def start(self, command: Start) -> None:
+        """See `Start`."""
+        spec = command.spec
+        charge = _Charge(WorkerProcess(self._setup(spec), self._node))
+        self._charges[spec.worker] = charge
+        self._begin(self._run(spec, charge))
+
+    def end(self, command: End) -> None:
+        """See `End`."""
+        charge = self._charges.get(command.worker)
+        if charge is not None:
+            self._begin(self._finish(charge, command.grace))
+
+    # How they are
+
+    def figures(self, state: WorkerState) -> WorkerState:
+        """A worker's state as the keeper knows it, with what the worker itself said last."""
+        charge = self._charges.get(state.worker)
+        if charge is None or charge.process.ready is None:
+            return state
+        pulse = charge.process.pulse
+        return msgspec.structs.replace(
+            state,
+            memory=pulse.memory or state.memory,
+            served=pulse.served,
+            failed=pulse.failed,
+            refused=pulse.refused,
+            queued=pulse.queued,
+            busy=pulse.busy,
+            seconds=pulse.seconds,
+            spent=pulse.spent,
+            waited=pulse.waited,
+        )
+
+    async def close(self) -> None:
+        """End all at once."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for charge in self._charges.values():
+            charge.process.kill()
+        await asyncio.gather(*(charge.process.stop() for charge in self._charges.values()))
+
+    # At work
+
+    async def _fetch(self, blob: str) -> None:
+        try:
+            await self._cache.fetch(blob)
+        except CutwaterError as error:
+            _log.warning("cannot fetch %s: %s", blob, error)
+            if isinstance(error, BadBlob):
+                self.refused["blob"] += 1
+            self._tell(Fetched(blob, Fault.of(error, self._node)))
+        else:
+            self._tell(Fetched(blob))
+
+    async def _run(self, spec: WorkerSpec, charge: _Charge) -> None:
+        process = charge.process
+        try:
+            with self._cache.hold(spec.blob):
+                await self._cache.fetch(spec.blob)
+                ready = await process.start()
+            if charge.late:
+                process.kill()
+            _log.info("%s serves, pid %d, after %.2f s", spec.worker, ready.pid, ready.load)
+            charge.settled.set()
+            self._tell(Started(worker=spec.worker, addresses=ready.addresses, pid=ready.pid, memory=ready.memory))
+            fault = await process.ended()
+        except CutwaterError as error:
+            fault = Fault.of(error, self._node)
+        charge.settled.set()
+        await process.stop()
+        _log.info("%s has ended: %s", spec.worker, fault.message)
+        if self._charges.get(spec.worker) is charge:
+            del self._charges[spec.worker]
+        self._tell(Ended(spec.worker, fault))
+
+    async def _finish(self, charge: _Charge, grace: Seconds) -> None:
+        """`_run` sees the end, and tells of it."""
+        try:
+            async with asyncio.timeout(grace):
+                await charge.settled.wait()
+                if charge.process.ready is not None:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(charge.process.pid, signal.SIGTERM)
+                    await charge.process.ended()
+        except TimeoutError:
+            charge.late = True
+            charge.process.kill()
+
+    def _setup(self, spec: WorkerSpec) -> WorkerSetup:
+        path = self._sockets / f"{self.mark}.{os.getpid()}.{next(self._numbers)}"
+        listen = (f"unix:{path}", *([f"tcp:{self._listen}:0"] if self._listen else []))
+        return WorkerSetup(
+            stage=spec.stage,
+            model=str(self._cache.path(spec.blob)),
+            inputs=spec.inputs,
+            outputs=spec.outputs,
+            listen=listen,
+            deployment=spec.token,
+            engine=EngineOptions(threads=max(spec.threads, self._threads)),
+            batching=spec.batching,
+            credits=spec.credits,
+            max_frame=spec.max_frame,
+            tls=self._tls,
+        )
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("a task of the crew failed", exc_info=error)

@@ -1,0 +1,1 @@
+"""Stage worker processes, and a pipeline of them on this machine."""
