@@ -166,13 +166,17 @@ class LiveGateway(LinkOwner):
         try:
             self._live.tell(Asked(request, budget))
             answer, buffers, degraded = await waiting.reply
+            doors = waiting.doors
         except asyncio.CancelledError:
             self._live.tell(Withdrawn(request))
             raise
         finally:
             self._waiting.pop(request, None)
-        assert waiting.doors is not None
-        return Reply(waiting.doors.leave(answer, buffers), answer.trail, degraded)
+            # An error's traceback keeps this frame, and the future the error: a cycle that would keep the feeds until
+            # the garbage collector comes by, which is rarely.
+            del waiting
+        assert doors is not None
+        return Reply(doors.leave(answer, buffers), answer.trail, degraded)
 
     def worker_gone(self, address: Address, fault: Fault) -> None:
         """Nobody will answer at ``address`` any more, because of ``fault``."""

@@ -158,6 +158,7 @@ class NativeClient:
             raise
         finally:
             del self._open[request]
+            del reply  # it keeps its error, whose traceback keeps this frame and so the feeds
 
     # Owner
 

@@ -218,6 +218,7 @@ class Reception:
         except CutwaterError as error:
             reply = Reply(RequestId(0), {}, (), error)
         self._answer(guest.link, infer, reply, asked, came)
+        del reply  # its error's traceback may keep this frame, and so the feeds
 
     def _served(self, guest: _Guest, infer: Infer, task: "asyncio.Task[None]") -> None:
         del guest.open[infer.request]
