@@ -9,7 +9,7 @@ CUTWATER_CACHE ?= $(CURDIR)/.cache
 export CUTWATER_CACHE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit bench docs pictures lock clean
+.PHONY: help demo test lint unit bed bench docs pictures lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,10 @@ lint: .venv/.test
 
 unit: .venv/.test .venv/.torch
 	$(BIN)/pytest
+
+bed: .venv/.test ## Cut a node off in network namespaces, and prove a plan on slow links (Linux, as root)
+	$(BIN)/pytest -m bed
+	$(BIN)/python benchmarks/three_links.py
 
 bench: .venv/.bench ## Run the benchmarks (interleaved, ratios); takes long
 	for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py || exit 1; done

@@ -31,7 +31,7 @@ SLACK: Seconds = 1.0
 """For a busy machine to say what it has seen."""
 
 
-@pytest.mark.slow
+@pytest.mark.bed
 def test_a_node_that_is_cut_off_is_missed_replaced_and_used_again(make_bed: Callable[..., Bed], tmp_path: Path) -> None:
     bed = make_bed(*map(Device, NODES))
     added = prepare(Addition("vit-tiny"), tmp_path)
