@@ -80,7 +80,7 @@ class Nursery:
         write_handover(path, self.settings(name))
         child = await asyncio.to_thread(
             subprocess.Popen,
-            [sys.executable, "-m", f"cutwater.services.{kind}", str(path)],
+            [sys.executable, "-m", f"cutwater.services.{kind}.{kind}", str(path)],
             stdout=subprocess.PIPE,
         )
         self._children[name] = child
