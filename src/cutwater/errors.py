@@ -47,6 +47,8 @@ class CutwaterError(Exception):
     retryable = False
     status = 500
     exit_code = 1
+    retry_after = 0.0
+    """Seconds after which trying again is likely to help; 0: not known."""
 
     @property
     def kind(self) -> str:

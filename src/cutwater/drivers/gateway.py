@@ -153,10 +153,23 @@ class LiveGateway(LinkOwner):
         }
         self._live.tell(Rerouted(tuple(routes), window))
 
-    async def ask(self, feeds: Feeds, budget: Seconds, request: RequestId | None = None) -> Reply:
+    async def ask(
+        self,
+        feeds: Feeds,
+        budget: Seconds,
+        request: RequestId | None = None,
+        *,
+        priority: int = 0,
+        client: str = "",
+    ) -> Reply:
         """The stages' answer within ``budget`` seconds. Raises what the request's answer is, if it is an error.
 
-        ``request`` is its id; None: the next of this gateway's own, which has its workers for itself then.
+        Args:
+            feeds: the model's inputs.
+            budget: seconds until nobody wants the answer any more.
+            request: its id; None: the next of this gateway's own, which has its workers for itself then.
+            priority: higher is sooner.
+            client: who asks.
         """
         if self._live.broken:
             raise WorkerLost(_BROKEN)
@@ -164,7 +177,7 @@ class LiveGateway(LinkOwner):
         waiting = _Waiting(feeds, self._loop.create_future())
         self._waiting[request] = waiting
         try:
-            self._live.tell(Asked(request, budget))
+            self._live.tell(Asked(request, budget, priority, client))
             answer, buffers, degraded = await waiting.reply
             doors = waiting.doors
         except asyncio.CancelledError:
@@ -189,6 +202,11 @@ class LiveGateway(LinkOwner):
     def snapshot(self) -> GatewaySnapshot:
         """The machine's figures."""
         return self._machine.snapshot()
+
+    @property
+    def open(self) -> bool:
+        """Whether a way other than the gateway's own can be taken."""
+        return self._machine.open
 
     def close(self) -> None:
         """End at once."""

@@ -6,6 +6,7 @@ import msgspec
 
 from cutwater import errors
 from cutwater.errors import CutwaterError, StageFailed
+from cutwater.units import Seconds
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -17,14 +18,18 @@ class Fault(msgspec.Struct, frozen=True):
     where: str
     """Who noticed: a StageId or "gateway"."""
     retryable: bool = False
+    retry_after: Seconds = 0.0
+    """When asking again is likely to help; 0: not known."""
 
     @classmethod
     def of(cls, error: CutwaterError, where: str) -> Self:
         """The fault that says what ``error`` says."""
-        return cls(error.kind, str(error), where, error.retryable)
+        return cls(error.kind, str(error), where, error.retryable, error.retry_after)
 
     def error(self) -> CutwaterError:
         """The exception to raise for it; a kind this version does not know becomes StageFailed."""
         found = getattr(errors, self.kind, None)
         known = isinstance(found, type) and issubclass(found, CutwaterError)
-        return found(self.message) if known else StageFailed(f"{self.kind}: {self.message}")  # type: ignore[misc]
+        error = found(self.message) if known else StageFailed(f"{self.kind}: {self.message}")  # type: ignore[misc]
+        error.retry_after = self.retry_after
+        return error

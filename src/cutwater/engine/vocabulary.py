@@ -117,6 +117,10 @@ class Asked(msgspec.Struct, frozen=True, tag=True):
 
     request: RequestId
     timeout: Seconds
+    priority: int = 0
+    """Higher is sooner; the ordinary one is 0."""
+    client: str = ""
+    """Who asks: the requests of one client stand in line behind each other, not before others'."""
 
 
 class Withdrawn(msgspec.Struct, frozen=True, tag=True):

@@ -156,8 +156,13 @@ class Gateway:
             quarantined=self._quarantined,
             quarantine=tuple(self._quarantine),
             suspects=self._ways.suspects(),
-            open=not self._ways.dark,
+            open=self.open,
         )
+
+    @property
+    def open(self) -> bool:
+        """Whether a way other than the gateway's own can be taken."""
+        return not self._ways.dark
 
     # Clients
 

@@ -3,14 +3,17 @@
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from cutwater.api.backend import Ask
+from cutwater.api.finished import Finished, Observer
 from cutwater.drivers.gateway import LiveGateway
 from cutwater.drivers.live import clock
 from cutwater.drivers.tls import TlsFiles
@@ -25,14 +28,16 @@ from cutwater.services.gateway.probe import probe
 from cutwater.services.gateway.reception import Reply
 from cutwater.services.gateway.whole import EPOCH, WholeWorker
 from cutwater.services.workers.doors import Doors, doors_of
-from cutwater.services.workers.outcome import Feeds
-from cutwater.units import NodeId, RequestId, Seconds
+from cutwater.units import NodeId, RequestId, Seconds, format_request
 from cutwater.wire.message import PROTOCOL, Address, Hello
 
 PROBE_LIMIT: Seconds = 10.0
 """Time for one request of a probe, dialling included."""
 MODEL_RETRY: Seconds = 2.0
 """After how long a probe, or the fetching of a model, that failed is tried again."""
+
+WITHDRAWN = "Withdrawn"
+"""What stands for the kind of error of a request whose client went."""
 
 _log = logging.getLogger(__name__)
 
@@ -62,6 +67,7 @@ class GatewayMeans:
     """Model -> where its machine's steps are recorded."""
     on_change: Callable[[], None] = lambda: None
     """Told when a model may have something else to say than before."""
+    observers: list[Observer] = field(default_factory=list)
 
 
 class HostedModel:
@@ -112,18 +118,50 @@ class HostedModel:
 
     # Clients
 
-    async def ask(self, feeds: Feeds, budget: Seconds) -> Reply:
+    async def ask(self, ask: Ask) -> Reply:
         """See `Host.ask`."""
         self.seen += 1
         began = self._asked_at = clock()
         request = RequestId(next(self._means.ids))
+        budget = self.table.timeout if ask.timeout is None else ask.timeout
         try:
-            reply = await self._live.ask(feeds, budget, request)
+            found = await self._live.ask(ask.feeds, budget, request, priority=ask.priority, client=ask.client)
+            reply = Reply(request, found.outputs, found.trail, degraded=found.degraded)
+            self._lately.add(now := clock(), now - began)
         except CutwaterError as error:
-            return Reply(request, {}, (), error)
-        now = clock()
-        self._lately.add(now, now - began)
-        return Reply(request, reply.outputs, reply.trail)
+            reply = Reply(request, {}, (), error)
+        except asyncio.CancelledError:
+            self._tell(ask, Reply(request, {}, ()), began, WITHDRAWN)
+            raise
+        self._tell(ask, reply, began, reply.fault.kind if reply.fault is not None else "")
+        return reply
+
+    def _tell(self, ask: Ask, reply: Reply, began: Seconds, fault: str) -> None:
+        """Whoever observes hears of a request that has ended."""
+        observers = self._means.observers
+        if not observers:
+            return
+        ended = clock()
+        finished = Finished(
+            model=self.table.model,
+            request=format_request(reply.request),
+            id=ask.id,
+            client=ask.client,
+            door=ask.door,
+            at=time.time() - (ended - began),
+            began=began,
+            ended=ended,
+            trail=reply.trail,
+            fault=fault,
+            why=str(reply.fault or ""),
+            degraded=reply.degraded,
+            came=ask.came,
+            went=sum(array.nbytes for array in reply.outputs.values()),
+            trace=ask.trace,
+            span=ask.span,
+        )
+        for observer in observers:
+            observer(finished)
 
     def refuse(self, why: str) -> None:
         """See `Host.refuse`."""
@@ -262,6 +300,11 @@ class HostedModel:
             p99=p99,
             idle=now - self._asked_at,
         )
+
+    @property
+    def able(self) -> bool:
+        """Whether requests can be answered now, be it by the gateway itself."""
+        return not self.table.removed and (self._live.open or (self.whole is not None and self._fetching is None))
 
     @property
     def _epoch(self) -> int:

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from cutwater.api.backend import Ask
 from cutwater.drivers.cork import Cork
 from cutwater.drivers.links import Link, Listener, listen
 from cutwater.drivers.live import clock
@@ -22,7 +23,6 @@ from cutwater.engine.vocabulary import LinkId
 from cutwater.errors import CutwaterError, FrameError, NotFound, Refused, StageFailed, did_you_mean
 from cutwater.frameworks.base import Array
 from cutwater.services.gateway.greeting import gateway_mark, parse_greeting
-from cutwater.services.workers.outcome import Feeds
 from cutwater.units import RequestId, Seconds
 from cutwater.wire.message import (
     PROTOCOL,
@@ -52,13 +52,15 @@ class Reply(NamedTuple):
     trail: tuple[Mark, ...]
     fault: CutwaterError | None = None
     """Why there are no outputs."""
+    degraded: bool = False
+    """The gateway answered by itself."""
 
 
 class Host(Protocol):
     """Who answers for one model."""
 
-    async def ask(self, feeds: Feeds, budget: Seconds) -> Reply:
-        """The outputs, or why there are none, within ``budget`` seconds."""
+    async def ask(self, ask: Ask) -> Reply:
+        """The outputs, or why there are none, within the request's time."""
         ...
 
     def refuse(self, why: str) -> None:
@@ -85,6 +87,7 @@ class _Guest:
 
     def __init__(self, link: Link, model: str, host: Host) -> None:
         self.link = link
+        self.name = f"native:{link.id}"
         self.model = model
         self.host = host
         """Who answered for the model last; after it was undeployed and deployed again that is another."""
@@ -214,7 +217,9 @@ class Reception:
             arrays = tensors(infer, buffers)
             feeds = {spec.name: array for spec, array in zip(infer.tensors, arrays, strict=True)}
             guest.host = self._hosts.get(guest.model, guest.host)
-            reply = await guest.host.ask(feeds, infer.budget)
+            reply = await guest.host.ask(
+                Ask(guest.model, feeds, infer.budget, client=guest.name, door="native", came=came)
+            )
         except CutwaterError as error:
             reply = Reply(RequestId(0), {}, (), error)
         self._answer(guest.link, infer, reply, asked, came)

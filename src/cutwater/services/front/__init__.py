@@ -1,0 +1,1 @@
+"""What stands between the public interface and the models of a gateway."""
