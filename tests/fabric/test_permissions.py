@@ -115,6 +115,10 @@ async def test_a_gateway_and_a_client_do_their_work(cluster: Cluster, tmp_path: 
         await boss.subscribe("beat.gateway.*", beats.put)
         await gateway.publish("beat.gateway.door", b"alive")
         await beats.get()
+        notes: asyncio.Queue[Message] = asyncio.Queue()
+        await gateway.subscribe("notes", notes.put)
+        await boss.publish("notes", b"pi-b is lost")
+        assert await notes.get() == Message("notes", b"pi-b is lost")
         await boss.serve("ask.coordinator", echo)
         assert await client.request("ask.coordinator", b"status") == b"status"
         assert await gateway.request("ask.coordinator", b"plan") == b"plan"
@@ -177,6 +181,8 @@ DEEDS: list[tuple[str, str, Deed]] = [
     ("door", "answer for the coordinator", lambda fabric: fabric.serve("ask.coordinator", echo)),
     ("laptop", "read the state", lambda fabric: fabric.keys(STATE)),
     ("laptop", "ask a node", lambda fabric: fabric.request("ask.node.pi-a", b"words", 1.0)),
+    ("pi-a", "listen to notes", lambda fabric: fabric.subscribe("notes", hear)),
+    ("laptop", "listen to notes", lambda fabric: fabric.subscribe("notes", hear)),
     ("laptop", "listen to beats", lambda fabric: fabric.subscribe("beat.>", hear)),
 ]
 

@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from cutwater.cli.console import messages, print_json, progress, results
 from cutwater.cli.flags import with_settings
-from cutwater.cli.options import Json, parse_timeout
+from cutwater.cli.options import Cuts, Json, parse_timeout
 from cutwater.drivers.loop import run
 from cutwater.engine.cluster import DeploySpec, EpochPhase, Phase
 from cutwater.plan.objective import parse_objective
@@ -40,7 +40,15 @@ def deploy(
         ),
     ] = 0.0,
     stages: Annotated[int | None, typer.Option(min=1, help="Number of stages; default: as many as are best.")] = None,
-    on: Annotated[list[str], typer.Option("--on", help="A node it may run on; default: any.")] = [],  # noqa: B006
+    cut: Cuts = [],  # noqa: B006
+    on: Annotated[
+        list[str],
+        typer.Option(
+            "--on",
+            help="A node it may run on; default: any. With --cut the node of the first, second, ... stage; - leaves "
+            "it open.",
+        ),
+    ] = [],  # noqa: B006
     replicas: Annotated[int, typer.Option(min=1, help="Workers of the busiest stage.")] = 1,
     chains: Annotated[int, typer.Option(min=1, help="Independent ways through, on nodes of their own.")] = 1,
     spares: Annotated[int, typer.Option(min=0, help="Warm workers of each stage, used when no other is left.")] = 0,
@@ -60,7 +68,9 @@ def deploy(
         objective=objective,
         budget=budget,
         stages=stages,
-        nodes=tuple(NodeId(name) for name in on),
+        nodes=() if cut else tuple(map(NodeId, on)),
+        cuts=tuple(cut),
+        places=tuple(NodeId("" if name == "-" else name) for name in on) if cut else (),
         chains=chains,
         replicas=replicas,
         spares=spares,

@@ -239,6 +239,11 @@ class DeploySpec(msgspec.Struct, frozen=True, kw_only=True):
     """How many; None: as many as are best."""
     nodes: tuple[NodeId, ...] = ()
     """Where it may run; empty: anywhere."""
+    cuts: tuple[str, ...] = ()
+    """Where to cut, in order, as `cutwater.cut.lattice.find_cut` reads it; empty: wherever is best. Kept as long as
+    there are nodes for so many stages."""
+    places: tuple[NodeId, ...] = ()
+    """Node of the first, second, ... stage; an empty name, or a node that is not there, is left to the planner."""
     chains: int = 1
     """Independent ways through, each a plan of its own on nodes of its own."""
     replicas: int = 1
@@ -315,6 +320,8 @@ class Blueprint(msgspec.Struct, frozen=True, kw_only=True):
     """Predicted for one request alone, by the fastest chain."""
     whole: WholeModel | None = None
     """For the gateways' fallback; None where it is not wanted, or the model cannot be carried in one piece."""
+    missed: int = 0
+    """Of the cuts and places that were decided, how many are not as they were."""
 
 
 class EpochPhase(StrEnum):

@@ -71,7 +71,7 @@ def allowed(user: User) -> Allowed | None:
                 *_read(LEASES, f"gateway.{name}"),
                 *_fetch(),
             )
-            return Allowed(published, (inbox,))
+            return Allowed(published, (inbox, "notes"))
         case Role.CLIENT:
             return Allowed(("ask.coordinator", *_fetch(), "blob.*.*"), (inbox,))
         case _:

@@ -15,6 +15,7 @@ from cutwater.engine.cluster import (
     WorkerState,
 )
 from cutwater.fabric.base import TIMEOUT, Fabric
+from cutwater.plan.plan import Score
 from cutwater.services.facts import ASK_COORDINATOR, ask_node, decode, encode
 from cutwater.units import NodeId, Seconds, WorkerId
 from cutwater.wire.message import Address
@@ -119,6 +120,8 @@ class EpochStatus(msgspec.Struct, frozen=True, kw_only=True):
     latency: Seconds
     """Predicted for one request alone."""
     workers: tuple[WorkerStatus, ...]
+    scores: tuple[Score, ...] = ()
+    """Predicted, per chain: what each stage and hop takes, and which resource holds it back."""
 
 
 class DeploymentStatus(msgspec.Struct, frozen=True, kw_only=True):

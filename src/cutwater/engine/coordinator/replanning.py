@@ -45,6 +45,8 @@ class Shortfall(msgspec.Struct, frozen=True, order=True):
     chains: int
     stages: int
     """Of the shortest chain."""
+    decided: int
+    """Cuts and places."""
     replicas: int
     spares: int
 
@@ -64,6 +66,7 @@ class Shortfall(msgspec.Struct, frozen=True, order=True):
         return cls(
             chains=max(spec.chains - len(blueprint.chains), 0),
             stages=max((spec.stages or stages) - stages, 0),
+            decided=blueprint.missed,
             replicas=max(spec.replicas - widest, 0),
             spares=max(spec.spares - spares, 0),
         )
@@ -75,6 +78,7 @@ class Shortfall(msgspec.Struct, frozen=True, order=True):
             for what, wanted, lack in (
                 ("chains", spec.chains, self.chains),
                 ("stages", spec.stages or 0, self.stages),
+                ("cuts and places", len(spec.cuts) + sum(map(bool, spec.places)), self.decided),
                 ("replicas", spec.replicas, self.replicas),
                 ("spares", spec.spares, self.spares),
             )

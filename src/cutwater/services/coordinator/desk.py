@@ -120,8 +120,9 @@ class Desk:
     def _deploy(self, spec: DeploySpec) -> None:
         self._check_model(spec.model)
         parse_objective(spec.objective)
-        for node in spec.nodes:
+        for node in (*spec.nodes, *filter(None, spec.places)):
             self._check_node(node)
+        check_decided(spec)
         if min(spec.chains, spec.replicas, spec.window) < 1 or spec.spares < 0 or (spec.stages or 1) < 1:
             raise InputError("stages, chains, replicas and the window are counted from 1, spares from 0")
         _log.info("%s is to be deployed", spec.model)
@@ -158,6 +159,24 @@ class Desk:
     def _check_node(self, node: NodeId) -> None:
         if node not in self.nodes:
             raise NotFound(f"there is no node {node!r}{did_you_mean(node, self.nodes)}")
+
+
+def check_decided(spec: DeploySpec) -> None:
+    """Whether the cuts and places of a deployment fit each other and the rest. Raises InputError."""
+    stages = len(spec.cuts) + 1 if spec.cuts else spec.stages or max(len(spec.places), 1)
+    named = [node for node in spec.places if node]
+    if spec.stages not in (None, stages):
+        raise InputError(
+            f"{len(spec.cuts)} cuts make {stages} stages, not {spec.stages}; leave out the one or the other"
+        )
+    if len(spec.places) > stages:
+        raise InputError(f"{len(spec.places)} places are named for {stages} stages; name fewer, or cut more often")
+    if len(set(named)) < len(named):
+        raise InputError("a node runs at most one stage of a chain; name another node for each stage")
+    if named and spec.chains > 1:
+        raise InputError("places are those of one chain; leave them out, or ask for one chain")
+    if spec.nodes and (strangers := set(named) - set(spec.nodes)):
+        raise InputError(f"{min(strangers)!r} shall run a stage, but is not among the nodes the model may run on")
 
 
 def now_text() -> str:

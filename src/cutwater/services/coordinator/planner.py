@@ -11,11 +11,13 @@ from math import isfinite
 import msgspec
 import numpy as np
 
+from cutwater.cut.lattice import find_cut
 from cutwater.engine.cluster import Blueprint, Chain, Door, Placement, WholeModel
 from cutwater.engine.control import MakePlan, NodeView, Planned
 from cutwater.engine.fault import Fault
 from cutwater.errors import BadModel, CutwaterError, NoPlan, did_you_mean
 from cutwater.plan.build import build_problem
+from cutwater.plan.choose import Decision, decided_plan
 from cutwater.plan.objective import Objective, parse_objective
 from cutwater.plan.plan import Plan
 from cutwater.plan.problem import Choice, Limits, Problem
@@ -45,6 +47,16 @@ def answer(command: MakePlan, library: Library) -> Planned:
         return Planned(model=command.spec.model, ticket=command.ticket, fault=Fault.of(error, "planner"))
 
 
+def drafted(command: MakePlan, subject: Subject) -> tuple[Plan, ...]:
+    """The plans of the chains that `answer` would cut. Raises NoPlan, BadCut."""
+    return tuple(draft.plan for draft in _Planning(command, subject).drafts())
+
+
+def problem_of(command: MakePlan, subject: Subject) -> Problem:
+    """What `answer` chooses from, whatever was decided. Raises NoPlan."""
+    return _Planning(command, subject).allowed()
+
+
 @dataclass(frozen=True)
 class _Draft:
     """One chain, planned and not yet cut."""
@@ -65,11 +77,18 @@ class _Planning:
         self.objective: Objective = parse_objective(command.spec.objective)
         self.views = _wanted(command)
         most = MOST_NODES + (command.spec.chains - 1) * MOST_NODES // 2
-        chosen = choose(self.views, most)
+        chosen = choose(self.views, most, {node for node in command.spec.places if node})
         self.sizes = {view.announcement.node: float(view.announcement.hardware.memory) for view in self.views}
         self.able: set[NodeId] = {view.announcement.node for view in chosen}
+        spec = command.spec
+        wanted = len(spec.cuts) + 1 if spec.cuts else spec.stages or len(spec.places) or None
         # Fewer stages than wanted are better than none, whether the nodes have gone or were never there.
-        self.stages = None if command.spec.stages is None else min(command.spec.stages, len(self.able))
+        self.stages = None if wanted is None else min(wanted, len(self.able))
+        self.cuts: tuple[int, ...] = ()
+        if spec.cuts and self.stages == wanted:
+            lattice = subject.lattice
+            self.cuts = tuple(lattice.position[find_cut(lattice, text).before] for text in spec.cuts)
+        self.places = tuple(node if node in self.able else None for node in spec.places[: self.stages])
         everyone = choose(command.nodes, 0, self.able | _nodes_of(command.live))
         fleet = fleet_of(command, everyone, subject.profile)
         self.problem = build_problem(subject.lattice, subject.profile, fleet, budget=command.spec.budget)
@@ -78,7 +97,7 @@ class _Planning:
         """The blueprint, with what it and the live one are worth."""
         current = self._worth(_live_choices(self.problem, self.command.live))
         try:
-            drafts = self._drafts()
+            drafts = self.drafts()
         except NoPlan as error:
             return Planned(
                 model=self.command.spec.model,
@@ -97,13 +116,17 @@ class _Planning:
 
     # Deciding
 
-    def _drafts(self) -> list[_Draft]:
+    def allowed(self) -> Problem:
+        """The problem in which only the nodes that were chosen run stages."""
+        at = {name: k for k, name in enumerate(self.problem.nodes)}
+        return replace(self.problem, runs=_only(self.problem, [at[name] for name in self.able]))
+
+    def drafts(self) -> list[_Draft]:
         """One draft for each chain wanted, as far as there are nodes for it. Raises NoPlan if there are for none."""
         spec = self.command.spec
-        at = {name: k for k, name in enumerate(self.problem.nodes)}
-        problem = replace(self.problem, runs=_only(self.problem, [at[name] for name in self.able]))
+        problem = self.allowed()
         room = room_of(problem)
-        free = sorted(room, key=lambda node: float(problem.prefix[node, -1]))
+        free = sorted(room, key=lambda node: (problem.nodes[node] not in self.places, float(problem.prefix[node, -1])))
         drafts: list[_Draft] = []
         for _ in range(spec.chains):
             own = replace(problem, runs=_only(problem, free[:MOST_NODES]))
@@ -124,7 +147,7 @@ class _Planning:
 
     def _solve(self, problem: Problem) -> Plan:
         """The best plan, which never does worse than the best node alone where that is allowed."""
-        best = make_plan(replace(problem, limits=self._limits()), self.objective, effort=_effort())
+        best = self._plan(problem)
         if self.stages is not None or len(best.stages) == 1:
             return best
         try:
@@ -139,14 +162,34 @@ class _Planning:
         for k, name in enumerate(self.problem.nodes):
             memory[k] = self.sizes.get(name, memory[k])
         try:
-            make_plan(replace(self.problem, memory=memory, limits=self._limits()), self.objective, effort=_effort())
+            self._plan(replace(self.allowed(), memory=memory))
         except NoPlan:
             return False
         return True
 
-    def _limits(self) -> Limits:
+    def _plan(self, problem: Problem) -> Plan:
+        """The best plan of those that are as was decided. Raises NoPlan."""
+        if not self.cuts:
+            return make_plan(replace(problem, limits=self._limits(problem)), self.objective, effort=_effort())
+        stages = len(self.cuts) + 1
+        limits = Limits(min_stages=stages, max_stages=stages)
+        best = make_plan(replace(problem, limits=limits), self.objective, effort=_effort())
+        return decided_plan(problem, self.objective, Decision(cuts=self.cuts, nodes=self.places), best)
+
+    def _limits(self, problem: Problem) -> Limits:
         stages = self.stages
-        return Limits() if stages is None else Limits(min_stages=stages, max_stages=stages)
+        if stages is None:
+            return Limits()
+        at = {name: k for k, name in enumerate(problem.nodes)}
+        pins = {k: at[name] for k, name in enumerate(self.places) if name is not None}
+        return Limits(min_stages=stages, max_stages=stages, pins=pins)
+
+    def _missed(self, draft: _Draft) -> int:
+        """Of the cuts and places that were decided, how many the draft does not have."""
+        spec = self.command.spec
+        placed = [stage.nodes for stage in draft.plan.stages]
+        missed = sum(bool(node) and (k >= len(placed) or node not in placed[k]) for k, node in enumerate(spec.places))
+        return missed + (0 if self.cuts else len(spec.cuts))
 
     def _value(self, problem: Problem, plan: Plan) -> float:
         choice = _choice_of(problem, plan)
@@ -190,6 +233,7 @@ class _Planning:
             * _shared(self.problem, [draft.choice for draft in drafts]),
             latency=min(draft.plan.score.latency for draft in drafts),
             whole=self._whole(library) if self.command.spec.fallback else None,
+            missed=max(map(self._missed, drafts)),
         )
 
     def _chain(self, draft: _Draft, library: Library) -> Chain:

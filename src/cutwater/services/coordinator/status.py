@@ -113,6 +113,7 @@ def _epoch(model: str, record: EpochRecord, states: Mapping[WorkerId, WorkerStat
         throughput=record.blueprint.throughput,
         latency=record.blueprint.latency,
         workers=tuple(workers),
+        scores=tuple(chain.plan.score for chain in record.blueprint.chains),
     )
 
 
