@@ -38,6 +38,10 @@ class Finished(NamedTuple):
     """W3C ``traceparent`` of whoever asked."""
     span: str = ""
     """W3C ``traceparent`` under which it is recorded."""
+    launched: Seconds = 0.0
+    """When the attempt that was answered left the gateway, on its clock; 0: not known."""
+    fed: int = 0
+    """Bytes of its inputs as arrays, before any codec; 0: not known."""
 
 
 Observer = Callable[[Finished], None]
