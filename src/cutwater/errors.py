@@ -13,6 +13,9 @@
         BadSetting            a setting that does not exist, or a value it does not take
         BadInvitation         an invitation that cannot be read, is out of date, or is revoked
         NotFound              no model, deployment, node or request of this name
+        TooLarge              a request of more bytes than are taken
+        Unauthorised          the token that clients must show is missing, or is another one
+        Unsupported           a part of a protocol that is not offered here
         MissingExtra          needs a package that is not installed
         Unprivileged          needs rights on this machine that the process does not have
       FabricError           the messaging system did not do what was asked
@@ -107,6 +110,24 @@ class NotFound(InputError):
     """No model, deployment, node or request of this name."""
 
     status = 404
+
+
+class TooLarge(InputError):
+    """A request of more bytes than are taken."""
+
+    status = 413
+
+
+class Unauthorised(InputError):
+    """The token that clients must show is missing, or is another one."""
+
+    status = 401
+
+
+class Unsupported(InputError):
+    """A part of a protocol that is not offered here."""
+
+    status = 501
 
 
 class MissingExtra(InputError):
