@@ -1,5 +1,6 @@
-"""Models every floor can test with, made once."""
+"""Models every floor can test with, made once; and which tests may run side by side."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,20 @@ import pytest
 from cutwater.cut.lattice import Lattice, build_lattice
 from cutwater.frameworks.open import open_graph
 from cutwater.zoo.registry import build
+
+ALONE = ("cli", "client", "dashboard", "drivers", "lab", "security", "services")
+"""Folders whose tests start processes and wait for them, or measure: one at a time."""
+
+# Started in the background of a shell that has no jobs, this process ignores interrupts, and so would all it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that want the machine for themselves."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(here).parts[0] in ALONE:
+            item.add_marker(pytest.mark.alone)
 
 
 @pytest.fixture(scope="session")
