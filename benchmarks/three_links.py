@@ -40,7 +40,7 @@ from cutwater.lab.load import Case
 from cutwater.services.cluster.overview import reached
 from cutwater.settings.settings import FabricSettings
 from cutwater.units import NodeId, Seconds, format_bytes, format_seconds
-from cutwater.vision.attach import Preparation
+from cutwater.vision.prepare import Preparation
 from cutwater.wire.message import Address
 from cutwater.zoo.packages import default_cache
 from cutwater.zoo.photographs import photographs

@@ -10,7 +10,8 @@ from cutwater.graph.flops import flops_of
 from cutwater.graph.model import Model, model_from_bytes
 from cutwater.graph.read import build_graph, unknown_shapes
 from cutwater.graph.sizes import resolve_sizes
-from cutwater.vision.attach import Preparation, attach_classifier
+from cutwater.vision.attach import attach_classifier
+from cutwater.vision.prepare import Preparation
 from cutwater.zoo.vit import TINY, build_vit
 
 

@@ -17,7 +17,7 @@ from cutwater.lab.adding import Added, Addition, add_model, embedded, known_as, 
 from cutwater.profile.files import load_profile
 from cutwater.services.asking import AddModel, Done
 from cutwater.services.facts import ASK_COORDINATOR, STATE, decode, encode, model_key
-from cutwater.vision.attach import Preparation
+from cutwater.vision.prepare import Preparation
 
 pytestmark = pytest.mark.slow
 

@@ -11,8 +11,8 @@ from PIL import Image
 from cutwater.errors import BadFile, BadPicture, BadTensor, MissingExtra
 from cutwater.graph.graph import Tensor
 from cutwater.lab.inputs import InputOptions, Item, open_inputs
-from cutwater.vision.attach import Preparation
 from cutwater.vision.pictures import decode_picture, read_picture
+from cutwater.vision.prepare import Preparation
 from cutwater.vision.resize import centre_crop, letterbox
 
 NCHW = Tensor("pictures", "float32", (1, 3, 8, 8), 768, batch_axis=0)
@@ -138,7 +138,7 @@ def test_a_model_of_several_inputs_needs_an_archive_and_one_of_vectors_takes_no_
     path = photograph(tmp_path / "a.png")
     with pytest.raises(BadTensor, match=r"2 inputs; give a \.npz with the arrays x, mask"):
         open_inputs(str(path), [VECTOR, MASK])
-    with pytest.raises(BadTensor, match="not a picture"):
+    with pytest.raises(BadTensor, match="no picture"):
         open_inputs(str(path), [VECTOR])
 
 

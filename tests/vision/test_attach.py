@@ -9,11 +9,12 @@ from onnx import TensorProto, helper
 
 from cutwater.errors import BadModel
 from cutwater.frameworks.onnx import OnnxRuntime
-from cutwater.vision.attach import Preparation, attach_classifier, attach_detector
+from cutwater.vision.attach import attach_classifier, attach_detector
 from cutwater.vision.classify import best_guesses
 from cutwater.vision.detect import Selection, select_boxes
 from cutwater.vision.host_ops import HOST_DOMAIN
 from cutwater.vision.pictures import read_picture
+from cutwater.vision.prepare import Preparation
 from cutwater.vision.resize import centre_crop, letterbox
 from cutwater.zoo.control import build_lstm
 from cutwater.zoo.efficientnet_lite0 import MEAN, STD, build_efficientnet_lite0

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from cutwater.errors import BadPicture
-from cutwater.vision.pictures import decode_picture, read_picture
+from cutwater.vision.pictures import decode_picture, encode_picture, picture_size, read_picture
 
 RED, GREEN = (255, 0, 0), (0, 255, 0)
 
@@ -44,6 +44,20 @@ def test_a_photograph_taken_sideways_is_turned_upright() -> None:
     np.testing.assert_allclose(pixels[35, 10], GREEN, atol=12)
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_size_from_the_header_is_that_of_the_pixels(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = encoded(two_halves(), "JPEG", exif=exif)
+    assert picture_size(file) == decode_picture(file).shape[:2]
+
+
+def test_what_is_encoded_is_decoded_again() -> None:
+    pixels = np.asarray(two_halves())
+    np.testing.assert_array_equal(decode_picture(encode_picture(pixels, "PNG")), pixels)
+    np.testing.assert_allclose(decode_picture(encode_picture(pixels)).mean((0, 1)), pixels.mean((0, 1)), atol=2)
+
+
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "1", "CMYK"])
 def test_every_colour_mode_becomes_rgb(mode: str) -> None:
     assert decode_picture(encoded(Image.new(mode, (4, 3)), "TIFF")).shape == (3, 4, 3)
@@ -53,8 +67,9 @@ def test_every_colour_mode_becomes_rgb(mode: str) -> None:
 def test_a_decompression_bomb_is_refused_before_it_is_decoded() -> None:
     bomb = encoded(Image.new("1", (14_000, 14_000)))
     assert len(bomb) < 200_000
-    with pytest.raises(BadPicture, match=r"bomb\.png: claims too many pixels"):
-        decode_picture(bomb, "bomb.png")
+    for look in (decode_picture, picture_size):
+        with pytest.raises(BadPicture, match=r"bomb\.png: claims too many pixels, far over the limit of 67108864"):
+            look(bomb, "bomb.png")
 
 
 def test_a_picture_over_the_given_limit_is_refused() -> None:

@@ -30,8 +30,8 @@ from cutwater.services.home import Home
 from cutwater.services.workers.outcome import Feeds, Outcome
 from cutwater.settings.resolve import Resolved
 from cutwater.units import Seconds, format_seconds, parse_seconds
-from cutwater.vision.attach import Preparation
 from cutwater.vision.classify import best_guesses
+from cutwater.vision.prepare import Preparation
 from cutwater.wire.message import Address
 
 LARGEST = 4096

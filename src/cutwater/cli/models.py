@@ -20,7 +20,7 @@ from cutwater.services.cluster.overview import reached
 from cutwater.services.home import Home
 from cutwater.settings.resolve import Resolved
 from cutwater.units import format_bytes
-from cutwater.vision.attach import Preparation
+from cutwater.vision.prepare import Preparation
 from cutwater.vision.resize import FITS
 from cutwater.zoo.packages import default_cache
 

@@ -10,7 +10,7 @@ from cutwater.errors import BadQuantity, BadShape, InputError
 from cutwater.units import Seconds, parse_seconds
 
 if TYPE_CHECKING:  # most commands need no pictures and no codecs, and should not wait for what those import
-    from cutwater.vision.attach import Preparation
+    from cutwater.vision.prepare import Preparation
 
 Model = Annotated[Path, typer.Argument(help="An ONNX file.", show_default=False)]
 Sizes = Annotated[
@@ -64,7 +64,7 @@ def parse_codecs(names: list[str]) -> list[str]:
 
 def parse_preparation(mean: str, std: str, fit: str) -> "Preparation":
     """How pictures become inputs. Raises BadQuantity, InputError."""
-    from cutwater.vision.attach import Preparation
+    from cutwater.vision.prepare import Preparation
     from cutwater.vision.resize import FITS
 
     if fit not in FITS:

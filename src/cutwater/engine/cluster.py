@@ -201,6 +201,9 @@ class Pictures(msgspec.Struct, frozen=True, kw_only=True):
     """"crop", "letterbox" or "stretch"."""
     share: float = 0.875
     """The part of the picture that "crop" keeps."""
+    height: int = 0
+    """Of the frame it is fitted into, where the model takes encoded pictures and its inputs do not show it."""
+    width: int = 0
 
 
 class ModelRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -218,6 +221,8 @@ class ModelRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Speed index of the node the profile was measured on."""
     sizes: dict[str, tuple[int, ...]] = {}
     """Input -> shape, where dimensions were given."""
+    dynamic: dict[str, tuple[int, ...]] = {}
+    """Input -> which of its dimensions the file leaves open, so that any request may choose them."""
     inputs: tuple[Tensor, ...] = ()
     outputs: tuple[Tensor, ...] = ()
     """In the shape of one request."""

@@ -25,8 +25,8 @@ from cutwater.services.asking import AddModel, Done, ask_coordinator
 from cutwater.services.facts import STATE, decode, model_key
 from cutwater.services.speed import machine_speed
 from cutwater.units import Seconds, check_name
-from cutwater.vision.attach import Preparation
 from cutwater.vision.labels import COCO, IMAGENET, labels
+from cutwater.vision.prepare import Preparation
 from cutwater.wire.codecs.registry import CODEC_NAMES
 from cutwater.zoo.packages import write_atomically
 from cutwater.zoo.registry import MODELS, Entry, build

@@ -1,6 +1,5 @@
 """What a run is fed: pictures, folders, videos, arrays or seeded noise, prepared as the model's inputs want them."""
 
-import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count, takewhile
@@ -12,9 +11,10 @@ from numpy.typing import NDArray
 
 from cutwater.errors import BadFile, BadPicture, BadTensor, InputError, MissingExtra
 from cutwater.graph.graph import Tensor
-from cutwater.vision.attach import Preparation
-from cutwater.vision.pictures import SUFFIXES, Pixels, decode_picture, read_picture
-from cutwater.vision.resize import fit_picture, stretch
+from cutwater.units import Seconds
+from cutwater.vision.pictures import SUFFIXES, Pixels, decode_picture, encode_picture
+from cutwater.vision.prepare import Preparation, is_encoded, picture_input, prepare
+from cutwater.vision.resize import stretch
 
 Array = NDArray[np.generic]
 
@@ -37,6 +37,8 @@ class InputOptions:
     """Of synthetic inputs."""
     keep: int = 256 * 2**20
     """Bytes of prepared inputs to keep for the next round; where they do not fit, every round reads them anew."""
+    pixels: bool = False
+    """Whether items bring their pictures' pixels along, for those who draw on them."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,16 @@ class Item:
     """What is wrong with this one; the others continue."""
     round: int = 0
     """Which time through the inputs this is, from 0."""
+    source: Path | None = None
+    """The file it comes from; None: it was made up."""
+    size: tuple[int, int] | None = None
+    """Height and width of the picture or frame; None: it is none."""
+    pixels: Pixels | None = field(default=None, repr=False, compare=False)
+    """The picture itself, where `InputOptions.pixels` asks for it."""
+    frame: int | None = None
+    """Of a video: which frame, from 0."""
+    time: Seconds | None = None
+    """Of a video's frame: when it is shown; None: the video does not say."""
 
 
 class Inputs:
@@ -77,6 +89,7 @@ class Inputs:
                 seen = True
                 if first and room >= 0:
                     room -= sum(array.nbytes for array in item.feeds.values())
+                    room -= item.pixels.nbytes if item.pixels is not None else 0
                     shelf.append(item)
                     if room < 0:
                         shelf.clear()
@@ -154,12 +167,12 @@ def _file_source(path: Path, tensors: Sequence[Tensor], options: InputOptions) -
     if suffix == ".npz":
         return _stacks(path, _open_npz(path, tensors), tensors)
     if suffix in SUFFIXES:
-        target = _picture_input(tensors, path)
-        return _Source(1, lambda: iter([_picture(path, target, options.preparation)]))
+        target = picture_input([_only(tensors, path)], str(path))
+        return _Source(1, lambda: iter([_picture(path, target, options)]))
     if suffix in VIDEO_SUFFIXES:
-        target = _picture_input(tensors, path)
+        target = picture_input([_only(tensors, path)], str(path))
         _require_video(path)
-        return _Source(None, lambda: _frames(path, target, options.preparation))
+        return _Source(None, lambda: _frames(path, target, options))
     known = (*SUFFIXES, *VIDEO_SUFFIXES, *ARRAY_SUFFIXES)
     raise BadFile(f"{path}: cannot tell what {suffix or 'a file without suffix'} is; known are {', '.join(known)}")
 
@@ -174,56 +187,25 @@ def _only(tensors: Sequence[Tensor], path: Path) -> Tensor:
 # Pictures
 
 
-def _is_encoded(tensor: Tensor) -> bool:
-    return tensor.dtype == "uint8" and len(tensor.shape) == 1
-
-
-def _picture_input(tensors: Sequence[Tensor], path: Path) -> Tensor:
-    tensor = _only(tensors, path)
-    pixels = len(tensor.shape) == 4 and tensor.shape[0] == 1 and 3 in (tensor.shape[1], tensor.shape[3])
-    if not _is_encoded(tensor) and not (pixels and tensor.dtype in ("float32", "float16", "uint8")):
-        raise BadTensor(
-            f"{path}: the model's input {tensor.name!r} is {tensor.dtype} {list(tensor.shape)}, not a picture; "
-            "feed .npy or .npz"
-        )
-    return tensor
-
-
-def prepare(pixels: Pixels, target: Tensor, preparation: Preparation) -> Array:
-    """A picture [height, width, 3] as the model's input wants it: fitted, scaled, channels where they belong.
-
-    Float inputs get (rgb - mean) / std; uint8 inputs get rgb as it is.
-    """
-    channels_first = target.shape[1] == 3
-    height, width = target.shape[2:] if channels_first else target.shape[1:3]
-    fitted = fit_picture(pixels, height, width, preparation.fit, preparation.share)
-    values: Array = fitted
-    if target.dtype != "uint8":
-        mean, std = np.array(preparation.mean, np.float32), np.array(preparation.std, np.float32)
-        values = ((fitted - mean) / std).astype(target.dtype)
-    return np.ascontiguousarray(values.transpose(2, 0, 1) if channels_first else values)[np.newaxis]
-
-
-def _picture(path: Path, target: Tensor, preparation: Preparation) -> Item:
+def _picture(path: Path, target: Tensor, options: InputOptions) -> Item:
     try:
-        if not _is_encoded(target):
-            return Item(path.name, {target.name: prepare(read_picture(path), target, preparation)})
         encoded = path.read_bytes()
-        # The stage that decodes it would find out too, but a broken file need not travel.
-        decode_picture(encoded, str(path))
-        return Item(path.name, {target.name: np.frombuffer(encoded, np.uint8)})
+        # Where a stage decodes it, it would find out too, but a broken file need not travel.
+        pixels = decode_picture(encoded, str(path))
     except BadPicture as error:
-        return Item(path.name, {}, error)
+        return Item(path.name, {}, error, source=path)
     except OSError as error:
-        return Item(path.name, {}, BadPicture(f"{path}: cannot be read ({error.strerror})"))
+        return Item(path.name, {}, BadPicture(f"{path}: cannot be read ({error.strerror})"), source=path)
+    if is_encoded(target):
+        value: Array = np.frombuffer(encoded, np.uint8)
+    else:
+        value = prepare(pixels, target, options.preparation)
+    kept = pixels if options.pixels else None
+    return Item(path.name, {target.name: value}, source=path, size=pixels.shape[:2], pixels=kept)
 
 
 def _encode(pixels: Pixels) -> Array:
-    from PIL import Image  # as in vision/pictures.py
-
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "JPEG", quality=90)
-    return np.frombuffer(stream.getvalue(), np.uint8)
+    return np.frombuffer(encode_picture(pixels), np.uint8)
 
 
 def _require_video(path: Path) -> None:
@@ -233,20 +215,40 @@ def _require_video(path: Path) -> None:
         raise MissingExtra(f"{path}: reading videos needs the extra `video`: pip install 'cutwater[video]'") from None
 
 
-def _frames(path: Path, target: Tensor, preparation: Preparation) -> Iterator[Item]:
+def count_frames(path: Path) -> int | None:
+    """How many frames a video says it has; None where it does not say."""
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            return container.streams.video[0].frames or None
+    except (av.FFmpegError, IndexError):
+        return None
+
+
+def _frames(path: Path, target: Tensor, options: InputOptions) -> Iterator[Item]:
     import av
 
     index = 0
     try:
         with av.open(str(path)) as container:
+            container.streams.video[0].thread_type = "AUTO"
             for frame in container.decode(video=0):
                 pixels: Pixels = frame.to_ndarray(format="rgb24")
-                value = _encode(pixels) if _is_encoded(target) else prepare(pixels, target, preparation)
-                yield Item(f"{path.name}#{index}", {target.name: value})
+                value = _encode(pixels) if is_encoded(target) else prepare(pixels, target, options.preparation)
+                yield Item(
+                    f"{path.name}#{index}",
+                    {target.name: value},
+                    source=path,
+                    size=pixels.shape[:2],
+                    pixels=pixels if options.pixels else None,
+                    frame=index,
+                    time=frame.time,
+                )
                 index += 1
     except (av.FFmpegError, IndexError) as error:
         problem = BadPicture(f"{path}: frame {index} cannot be decoded ({error}); the video ends here")
-        yield Item(f"{path.name}#{index}", {}, problem)
+        yield Item(f"{path.name}#{index}", {}, problem, source=path, frame=index)
 
 
 # Arrays
@@ -300,7 +302,7 @@ def _requests_in(path: Path, array: Array, tensor: Tensor) -> int:
     axis = _batch_axis(tensor)
     expected: list[object] = list(tensor.shape)
     requests = 1
-    if _is_encoded(tensor):
+    if is_encoded(tensor):
         fits, expected = array.ndim == 1 and array.size > 0, ["any length"]
     elif axis is None:
         fits = array.shape == tensor.shape
@@ -321,7 +323,7 @@ def _requests_in(path: Path, array: Array, tensor: Tensor) -> int:
 
 def _one(array: Array, tensor: Tensor, index: int) -> Array:
     axis = _batch_axis(tensor)
-    if _is_encoded(tensor) or axis is None:
+    if is_encoded(tensor) or axis is None:
         return np.ascontiguousarray(array)
     return np.ascontiguousarray(np.take(array, [index], axis=axis))
 
@@ -344,7 +346,7 @@ def _synthetic(spec: str, tensors: Sequence[Tensor], seed: int) -> _Source:
 
 
 def _noise(tensor: Tensor, rng: np.random.Generator) -> Array:
-    if _is_encoded(tensor):
+    if is_encoded(tensor):
         # Coarse noise, enlarged: about as large a file as a photograph of the size.
         coarse = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
         return _encode(stretch(coarse, 512, 512))

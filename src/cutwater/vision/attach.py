@@ -17,23 +17,12 @@ from onnx import TensorProto, helper, numpy_helper
 from cutwater.errors import BadModel
 from cutwater.vision.detect import Selection
 from cutwater.vision.host_ops import HOST_DOMAIN, HOST_OPSET
+from cutwater.vision.prepare import Preparation
 
 ENCODED = "encoded"
 """The input: uint8 [encoded_bytes], a picture as its file holds it."""
 ENCODED_BYTES = "encoded_bytes"
 """Its dimension. A JPEG at the resolution networks look at has 40 to 80 kB."""
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """How a network wants its pictures: (rgb - mean) / std, rgb in 0..255."""
-
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (255.0, 255.0, 255.0)
-    fit: str = "crop"
-    """One of `FITS`: "crop", "letterbox" or "stretch"."""
-    share: float = 0.875
-    """The part of the picture that "crop" keeps."""
 
 
 def attach_classifier(model: onnx.ModelProto, preparation: Preparation, top: int = 5) -> onnx.ModelProto:
@@ -63,7 +52,7 @@ def attach_classifier(model: onnx.ModelProto, preparation: Preparation, top: int
 
 def attach_detector(
     model: onnx.ModelProto,
-    preparation: Preparation = Preparation(fit="letterbox"),
+    preparation: Preparation = Preparation(fit="letterbox"),  # noqa: B008
     selection: Selection = Selection(),  # noqa: B008
 ) -> onnx.ModelProto:
     """The detector from encoded picture to selected boxes.
@@ -73,7 +62,7 @@ def attach_detector(
 
     Returns:
         ``encoded`` uint8 [encoded_bytes] -> ``boxes`` float32 [1, limit, 6]: x1, y1, x2, y2 in the network's input
-        pixels (`Letterbox.to_picture` leads back), score, class; zeros where there are fewer.
+        pixels (`Placement.to_picture` leads back), score, class; zeros where there are fewer.
 
     Raises:
         BadModel: Inputs or outputs of another form.
@@ -86,6 +75,26 @@ def attach_detector(
         score=selection.score, overlap=selection.overlap, limit=selection.limit,
     )  # fmt: skip
     return whole.finish({"boxes": (TensorProto.FLOAT, shape)})
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a model that decodes its pictures itself fits them into."""
+
+    height: int
+    width: int
+    preparation: Preparation
+
+
+def attached_frame(model: onnx.ModelProto) -> Frame | None:
+    """How a model's own `DecodePicture` fits pictures; None where it has none. Mean and std are not looked for."""
+    for node in model.graph.node:
+        if node.op_type == "DecodePicture" and node.domain == HOST_DOMAIN:
+            found = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
+            usual = Preparation()
+            fit = found["fit"].decode() if "fit" in found else usual.fit
+            return Frame(found["height"], found["width"], Preparation(fit=fit, share=found.get("share", usual.share)))
+    return None
 
 
 class _Attachment:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutwater.errors import BadTensor
-from cutwater.vision.resize import Letterbox
+from cutwater.vision.resize import Placement
 
 Floats = NDArray[np.float32]
 
@@ -93,8 +93,8 @@ def intersection_over_union(box: Floats, others: Floats) -> Floats:
     return result
 
 
-def to_detections(selected: Floats, place: Letterbox) -> list[Detection]:
-    """Detections in the picture's own pixels, from boxes [k, 6] in the letterboxed frame; zero padding is left out."""
+def to_detections(selected: Floats, place: Placement) -> list[Detection]:
+    """Detections in the picture's own pixels, from boxes [k, 6] in the frame's; zero padding is left out."""
     real = selected[selected[:, 4] > 0]
     corners = place.to_picture(real[:, :4])
     return [

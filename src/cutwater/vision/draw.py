@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cutwater.vision.detect import Detection
+from cutwater.vision.labels import name_of
 from cutwater.vision.pictures import Pixels
 
 _GOLDEN = 0.618033988749895
@@ -23,7 +24,7 @@ def draw_detections(pixels: Pixels, detections: Sequence[Detection], names: Sequ
     for seen in sorted(detections, key=lambda detection: detection.score):
         colour = _colour(seen.label)
         canvas.rectangle((seen.x1, seen.y1, seen.x2, seen.y2), outline=colour, width=unit)
-        caption = f"{names[seen.label]} {seen.score:.0%}".replace("%", " %")
+        caption = f"{name_of(names, seen.label)} {seen.score:.0%}".replace("%", " %")
         left, top, right, bottom = canvas.textbbox((seen.x1 + unit, seen.y1), caption, font=font)
         # Above the box where there is room, otherwise inside it.
         lift = bottom - seen.y1 + unit if bottom - seen.y1 + unit <= seen.y1 else 0

@@ -1,5 +1,6 @@
 """Names of the classes that networks answer with numbers."""
 
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 
@@ -14,3 +15,8 @@ def labels(which: str) -> tuple[str, ...]:
         raise KeyError(which)
     lines = files(__package__).joinpath(f"{which}.txt").read_text(encoding="utf-8").splitlines()
     return tuple(line for line in lines if not line.startswith("#"))
+
+
+def name_of(names: Sequence[str], label: int) -> str:
+    """What a class is called: its name, or "class 17" where there is none."""
+    return names[label] if 0 <= label < len(names) else f"class {label}"

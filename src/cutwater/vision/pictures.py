@@ -2,6 +2,8 @@
 
 import io
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ from cutwater.errors import BadPicture
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
+    from PIL import Image
 
 Pixels = NDArray[np.uint8]
 """uint8 [height, width, 3], RGB."""
@@ -36,8 +39,36 @@ def decode_picture(encoded: "ReadableBuffer", name: str = "picture", max_pixels:
     Raises:
         BadPicture: Not a picture of a known format, truncated, corrupt, or over the limit.
     """
+    from PIL import ImageOps  # as in `_opened`
+
+    with _opened(encoded, name, max_pixels) as image:
+        # In place, and converted only where need be: a copy of a large picture is a quarter of a gigabyte.
+        ImageOps.exif_transpose(image, in_place=True)
+        return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def picture_size(encoded: "ReadableBuffer", name: str = "picture", max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Height and width of an encoded picture, upright, from its header: nothing is decoded.
+
+    Raises:
+        BadPicture: Not a picture of a known format, or over the limit; see `decode_picture`.
+    """
+    with _opened(encoded, name, max_pixels) as image:
+        width, height = image.size
+        return (width, height) if image.getexif().get(_ORIENTATION) in _LYING else (height, width)
+
+
+_ORIENTATION = 0x0112
+"""The EXIF tag that says how a camera was held (EXIF 2.32, 4.6.4)."""
+_LYING = (5, 6, 7, 8)
+"""Its values where rows and columns are exchanged."""
+
+
+@contextmanager
+def _opened(encoded: "ReadableBuffer", name: str, max_pixels: int) -> Iterator["Image.Image"]:
+    """The picture, its header read and its size allowed; what goes wrong inside becomes BadPicture."""
     # Importing Pillow takes longer than all of this package, and most stages never need it.
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
@@ -46,15 +77,25 @@ def decode_picture(encoded: "ReadableBuffer", name: str = "picture", max_pixels:
                 raise BadPicture(
                     f"{name}: {width} x {height} pixels are over the limit of {max_pixels}; shrink it first"
                 )
-            upright = ImageOps.exif_transpose(image)
-            return np.array(upright.convert("RGB"))
+            yield image
     except UnidentifiedImageError:
         raise BadPicture(f"{name}: not a picture of a known format ({', '.join(FORMATS)})") from None
-    except Image.DecompressionBombError as error:
-        raise BadPicture(f"{name}: claims too many pixels ({error}); shrink it first") from None
+    except Image.DecompressionBombError:
+        raise BadPicture(
+            f"{name}: claims too many pixels, far over the limit of {max_pixels}; shrink it first"
+        ) from None
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error) as error:
         # Pillow's decoders report broken files with any of these.
         raise BadPicture(f"{name}: cannot be decoded, truncated or corrupt ({error})") from None
+
+
+def encode_picture(pixels: Pixels, format: str = "JPEG") -> bytes:
+    """The picture as the bytes of a file: "JPEG" (quality 90) or "PNG"."""
+    from PIL import Image  # as in `_opened`
+
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, format, quality=90)
+    return stream.getvalue()
 
 
 def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Pixels:

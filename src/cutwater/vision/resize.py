@@ -30,19 +30,34 @@ def centre_crop(pixels: Pixels, height: int, width: int, share: float = 0.875) -
 
 
 @dataclass(frozen=True)
-class Letterbox:
-    """How a picture was placed inside a larger frame: scaled by ``scale``, then moved by ``left`` and ``top``."""
+class Placement:
+    """Where a picture lies in the frame it was fitted into: scaled, then moved by ``left`` and ``top``."""
 
     scale_x: float
     scale_y: float
-    left: int
-    top: int
+    left: float
+    """Negative where the frame shows a part of the picture only."""
+    top: float
     picture_height: int
     picture_width: int
 
     @classmethod
-    def of(cls, picture_height: int, picture_width: int, height: int, width: int) -> "Letterbox":
-        """The placement of a picture in a frame of ``height`` by ``width``: as large as fits, centred."""
+    def of(
+        cls, how: str, picture_height: int, picture_width: int, height: int, width: int, share: float = 0.875
+    ) -> "Placement":
+        """The placement that `fit_picture` gives a picture in a frame of ``height`` by ``width``.
+
+        Raises:
+            ValueError: ``how`` is none of `FITS`.
+        """
+        if how == "stretch":
+            return cls(width / picture_width, height / picture_height, 0, 0, picture_height, picture_width)
+        if how == "crop":
+            scale = 1 / (share * min(picture_height / height, picture_width / width))
+            left, top = (width - picture_width * scale) / 2, (height - picture_height * scale) / 2
+            return cls(scale, scale, left, top, picture_height, picture_width)
+        if how != "letterbox":
+            raise ValueError(f"fit is one of {', '.join(FITS)}, not {how!r}")
         scale = min(height / picture_height, width / picture_width)
         inner_height = max(1, round(picture_height * scale))
         inner_width = max(1, round(picture_width * scale))
@@ -69,11 +84,12 @@ class Letterbox:
 
 
 def letterbox(pixels: Pixels, height: int, width: int) -> Pixels:
-    """All of the picture inside a grey uint8 [height, width, 3] frame, proportions kept (see `Letterbox.of`)."""
-    place = Letterbox.of(pixels.shape[0], pixels.shape[1], height, width)
+    """All of the picture inside a grey uint8 [height, width, 3] frame, proportions kept, as large as fits, centred."""
+    place = Placement.of("letterbox", pixels.shape[0], pixels.shape[1], height, width)
     inner = stretch(pixels, round(place.scale_y * pixels.shape[0]), round(place.scale_x * pixels.shape[1]))
     frame = np.full((height, width, 3), LETTERBOX_GREY, np.uint8)
-    frame[place.top : place.top + inner.shape[0], place.left : place.left + inner.shape[1]] = inner
+    left, top = int(place.left), int(place.top)
+    frame[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
     return frame
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import onnx
 
 from cutwater.errors import BadModel
-from cutwater.vision.attach import Preparation
 from cutwater.vision.labels import IMAGENET
+from cutwater.vision.prepare import Preparation
 from cutwater.zoo.control import build_control_flow, build_lstm
 from cutwater.zoo.darknet import build_yolov3_tiny
 from cutwater.zoo.efficientnet_lite0 import MEAN, STD, build_efficientnet_lite0

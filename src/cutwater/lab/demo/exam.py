@@ -15,8 +15,8 @@ from cutwater.graph.graph import Graph
 from cutwater.lab.inputs import InputOptions, Item, open_inputs
 from cutwater.lab.load import TOLERANCE
 from cutwater.services.workers.outcome import Outcome
-from cutwater.vision.attach import Preparation
 from cutwater.vision.classify import Guess, best_guesses
+from cutwater.vision.prepare import Preparation
 from cutwater.zoo.efficientnet_lite0 import MEAN, STD
 from cutwater.zoo.photographs import Photograph, photographs
 from cutwater.zoo.registry import build

@@ -134,7 +134,7 @@ class GatewayBackend:
             name=record.name,
             inputs=record.inputs,
             outputs=record.outputs,
-            dynamic={},
+            dynamic=record.dynamic,
             pictures=record.pictures,
             labels=record.labels,
             task=record.task,
