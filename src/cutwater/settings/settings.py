@@ -7,7 +7,20 @@ in the environment. None stands for "decided on the spot", as the field's docstr
 
 import msgspec
 
-from cutwater.settings.kinds import Amount, Count, Duration, File, Number, Secret, Share, Size, Text, Word
+from cutwater.settings.kinds import (
+    Amount,
+    Count,
+    Duration,
+    File,
+    LogFormat,
+    LogLevel,
+    Number,
+    Secret,
+    Share,
+    Size,
+    Text,
+    Word,
+)
 
 
 class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +97,8 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How much the folder may hold; what was not used for longest makes room."""
     grace: Duration = 10.0
     """How long a worker may take to finish what it has."""
+    reserve: Amount = 1
+    """Idle worker processes kept while workers run, so that one that dies is back sooner; each takes some 60 MB."""
 
 
 class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,6 +128,19 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     """Folder in which what each model's gateway is told and does is recorded; none: nothing is."""
 
 
+class ObserveSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What processes tell those who watch them."""
+
+    log_format: LogFormat = "text"
+    """How log lines are written: text for people, json for collectors, one object a line."""
+    log_level: LogLevel = "info"
+    """The least that is logged; at debug also a line for each request that was answered."""
+    otlp: Text = ""
+    """Collector that takes traces by OTLP over HTTP, such as http://127.0.0.1:4318; empty: none are made."""
+    share: Share = 0.01
+    """Part of the requests that are traced whose clients say nothing about it; those that trace decide themselves."""
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """All of them."""
 
@@ -123,3 +151,4 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     coordinator: CoordinatorSettings = CoordinatorSettings()
     node: NodeSettings = NodeSettings()
     gateway: GatewaySettings = GatewaySettings()
+    observe: ObserveSettings = ObserveSettings()

@@ -21,6 +21,7 @@ from cutwater.engine.fault import Fault
 from cutwater.errors import BadBlob, CutwaterError
 from cutwater.frameworks.base import EngineOptions
 from cutwater.services.cache import BlobCache
+from cutwater.services.node.reserve import Reserve
 from cutwater.services.workers.process import WorkerProcess
 from cutwater.services.workers.setup import WorkerSetup
 from cutwater.units import NodeId, Seconds, WorkerId
@@ -52,8 +53,10 @@ class Crew:
         listen: str = "",
         tls: TlsFiles | None = None,
         threads: int = 1,
+        reserve: int = 0,
     ) -> None:
-        """``listen``: the address workers also listen at with TCP; ``sockets``: a folder with a short path."""
+        """``listen``: the address workers also listen at with TCP; ``sockets``: a folder with a short path;
+        ``reserve``: idle processes that are kept while there are workers."""
         self._node = node
         self._cache = cache
         self._sockets = sockets
@@ -61,6 +64,7 @@ class Crew:
         self._listen = listen
         self._tls = tls
         self._threads = threads
+        self._reserve = Reserve(reserve)
         # Short, because the path of a socket is; the node's own, so that what a killed agent left can be cleared away.
         self.mark = hashlib.sha256(node.encode()).hexdigest()[:8]
         """What the names of this node's sockets begin with."""
@@ -119,6 +123,7 @@ class Crew:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for charge in self._charges.values():
             charge.process.kill()
+        await self._reserve.close()
         await asyncio.gather(*(charge.process.stop() for charge in self._charges.values()))
 
     # At work
@@ -139,12 +144,14 @@ class Crew:
         try:
             with self._cache.hold(spec.blob):
                 await self._cache.fetch(spec.blob)
-                ready = await process.start()
+                ready = await process.start(self._reserve.take())
             if charge.late:
                 process.kill()
             _log.info("%s serves, pid %d, after %.2f s", spec.worker, ready.pid, ready.load)
             charge.settled.set()
             self._tell(Started(worker=spec.worker, addresses=ready.addresses, pid=ready.pid, memory=ready.memory))
+            if all(each.settled.is_set() for each in self._charges.values()):
+                self._begin(self._reserve.fill())
             fault = await process.ended()
         except CutwaterError as error:
             fault = Fault.of(error, self._node)

@@ -85,7 +85,14 @@ class NodeAgent:
         self._cache = BlobCache(node.cache or home.data(self.node), node.cache_limit, fabric.blobs)
         self._live: Live
         self._crew = Crew(
-            self.node, self._cache, self._sockets, self._tell, listen=node.listen, tls=tls, threads=node.threads
+            self.node,
+            self._cache,
+            self._sockets,
+            self._tell,
+            listen=node.listen,
+            tls=tls,
+            threads=node.threads,
+            reserve=node.reserve,
         )
         self._surveyor = Surveyor(self.node, tls)
         self._keeper = Keeper(self.node, KeeperOptions(grace=node.grace))

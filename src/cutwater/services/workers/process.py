@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import sys
+from asyncio.subprocess import Process
 from collections import deque
 
 import msgspec
@@ -21,6 +22,22 @@ FAREWELL: Seconds = 2.0
 """How long a worker whose stdin is closed may take to end before it is killed."""
 
 
+async def spawn() -> Process:
+    """A process that becomes a worker once it is told its setup; it ends with its parent. Raises OSError."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "cutwater.services.workers.worker",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        # An interrupt from the keyboard is for the one who started it, who ends the worker in good order.
+        start_new_session=True,
+        # What a worker computes is nobody else's business, and ONNX Runtime leaves a file where it reports.
+        env={"ORT_DISABLE_TELEMETRY": "1", **os.environ},
+    )
+
+
 class WorkerProcess:
     """One worker process on this machine."""
 
@@ -31,7 +48,7 @@ class WorkerProcess:
         """What it said when it began to serve."""
         self.pulse = Pulse()
         """What it said last."""
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Process | None = None
         self._words: deque[str] = deque(maxlen=LAST_WORDS)
         self._listening: asyncio.Task[None] | None = None
         self._feeling: asyncio.Task[None] | None = None
@@ -42,26 +59,18 @@ class WorkerProcess:
         assert self._process is not None, "the worker was not started"
         return self._process.pid
 
-    async def start(self) -> Ready:
+    async def start(self, idle: Process | None = None) -> Ready:
         """Start it and wait until it serves.
+
+        Args:
+            idle: a process from `spawn` that has not been told its setup yet; None: one is started.
 
         Raises:
             CutwaterError: what the worker says it is unable to do (BadModel, InputError, ...).
             WorkerLost: it could not be started, or ended without a word that can be understood.
         """
         try:
-            self._process = process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "cutwater.services.workers.worker",
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                # An interrupt from the keyboard is for the one who started it, who ends the worker in good order.
-                start_new_session=True,
-                # What a worker computes is nobody else's business, and ONNX Runtime leaves a file where it reports.
-                env={"ORT_DISABLE_TELEMETRY": "1", **os.environ},
-            )
+            self._process = process = idle or await spawn()
         except OSError as error:  # no memory, too many processes or files
             raise WorkerLost(
                 f"the worker of {self.setup.stage} on node {self.node} cannot be started: {error}"

@@ -42,8 +42,11 @@ _PR_SET_PDEATHSIG = 1
 def main() -> int:
     """Run one worker; the exit code is 0 unless it never served, or hung."""
     sys.setswitchinterval(_SWITCH_INTERVAL)
+    line = sys.stdin.buffer.readline()
+    if not line:
+        return 0  # it was kept idle, and is not needed
     try:
-        setup = _read_setup(sys.stdin.buffer.readline())
+        setup = _read_setup(line)
         _die_with_parent(setup)
         if setup.cpus:
             os.sched_setaffinity(0, setup.cpus)
