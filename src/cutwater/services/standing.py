@@ -9,8 +9,6 @@ import logging
 import os
 import signal
 import sys
-import time
-import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -18,6 +16,7 @@ import msgspec
 
 from cutwater.drivers.loop import run
 from cutwater.errors import BadSetting, CutwaterError
+from cutwater.observe.logs import hush, make_lines
 from cutwater.services.words import Serving, Unable
 from cutwater.settings.handover import read_handover
 from cutwater.settings.settings import Settings
@@ -37,7 +36,7 @@ def stand(serve: Serve) -> int:
         if len(sys.argv) != 2:
             raise BadSetting(f"{sys.argv[0]} takes one argument: a file of settings")
         settings = read_handover(Path(sys.argv[1]))
-        _log_within(settings.cluster.log_limit)
+        _log_as(settings)
         run(_serve(serve, settings))
     except CutwaterError as error:
         _print(Unable(error.kind, str(error)))
@@ -45,8 +44,8 @@ def stand(serve: Serve) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 130
-    except Exception:  # noqa: BLE001 - the edge of the process: the reason belongs into its log
-        traceback.print_exc()
+    except Exception:
+        logging.getLogger("cutwater").critical("this process ends because of a mistake in its code", exc_info=True)
         return 1
     return 0
 
@@ -63,13 +62,14 @@ def _print(words: Serving | Unable) -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
 
-def _log_within(limit: int) -> None:
+def _log_as(settings: Settings) -> None:
     path = os.environ.get(LOG)
-    handler = BoundedLog(Path(path), limit) if path else logging.StreamHandler()
-    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
-    formatter.converter = time.gmtime
-    handler.setFormatter(formatter)
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    handler = BoundedLog(Path(path), settings.cluster.log_limit) if path else logging.StreamHandler()
+    process = Path(path).stem if path else Path(sys.argv[0]).stem
+    handler.setFormatter(make_lines(settings.observe.log_format, process))
+    logging.basicConfig(level=settings.observe.log_level.upper(), handlers=[handler])
+    logging.captureWarnings(True)
+    hush()
 
 
 class BoundedLog(logging.Handler):

@@ -95,6 +95,16 @@ def _path(value: object) -> Path:
     return Path(_text(value)).expanduser()
 
 
+def _one_of(*words: str) -> Kind:
+    def read(value: object) -> str:
+        word = _text(value).strip().lower()
+        if word not in words:
+            raise BadQuantity(f"expected one of {', '.join(words)}, not {value!r}")
+        return word
+
+    return Kind(" or ".join(words), read, str)
+
+
 TEXT = Kind("text", _text, str)
 SECRET = Kind("secret", _text, lambda value: "(hidden)" if value else "")
 WORD = Kind("name", _word, str)
@@ -119,3 +129,5 @@ Size = Annotated[int, SIZE]
 """Bytes."""
 Duration = Annotated[Seconds, DURATION]
 File = Annotated[Path, PATH]
+LogFormat = Annotated[str, _one_of("text", "json")]
+LogLevel = Annotated[str, _one_of("debug", "info", "warning", "error")]
