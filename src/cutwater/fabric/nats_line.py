@@ -314,14 +314,16 @@ class Line:
 
     async def _redial(self) -> Connection | None:
         """The next connection; None once the line is closed."""
-        wait = FIRST_WAIT
+        wait, said = FIRST_WAIT, ""
         while not self._closed:
             await asyncio.sleep(wait * random.uniform(0.5, 1.0))
             wait = min(2 * wait, LONGEST_WAIT)
             try:
                 connection = await self._dial()
             except FabricError as error:
-                _log.info("%s: %s", self._options.name, error)
+                if str(error) != said:  # it is said again only if something else is the matter
+                    said = str(error)
+                    _log.info("%s: %s", self._options.name, said)
                 continue
             try:
                 for renew in self.on_connection:
@@ -330,6 +332,8 @@ class Line:
                 _log.info("%s: the new connection was lost at once: %s", self._options.name, error)
                 await _hang_up(connection)
                 continue
+            if said:
+                _log.info("%s: connected again", self._options.name)
             return connection
         return None
 

@@ -75,12 +75,19 @@ class Follower:
             consumer = await self._reopen()
 
     async def _reopen(self) -> "_Consumer":
+        waits = False
         while True:
             try:
-                return await self._open(await self._line.back())
+                consumer = await self._open(await self._line.back())
             except FabricError as error:
-                _log.info("the watch of %s %s waits: %s", self._stream, self._pattern, error)
+                if not waits:  # and then no more, several times a second
+                    waits = True
+                    _log.info("the watch of %s %s waits: %s", self._stream, self._pattern, error)
                 await asyncio.sleep(RETRY)
+            else:
+                if waits:
+                    _log.info("the watch of %s %s is back", self._stream, self._pattern)
+                return consumer
 
     async def _open(self, connection: Connection) -> "_Consumer":
         consumer = _Consumer(connection, self._stream, self._prefix)
