@@ -13,7 +13,7 @@ from cutwater.cli.options import Codecs, Json, Sizes, comma_numbers, parse_codec
 from cutwater.drivers.loop import run
 from cutwater.engine.cluster import ModelRecord
 from cutwater.errors import InputError
-from cutwater.lab.adding import LOSSLESS, Added, Addition, add_model, prepare
+from cutwater.lab.adding import LOSSLESS, Added, Addition, add_model, prepare, usual_preparation
 from cutwater.report.table import table
 from cutwater.services.asking import ClusterStatus, DeploymentStatus, Done, GetStatus, RemoveModel, ask_coordinator
 from cutwater.services.cluster.overview import reached
@@ -22,6 +22,7 @@ from cutwater.settings.resolve import Resolved
 from cutwater.units import format_bytes
 from cutwater.vision.prepare import Preparation
 from cutwater.vision.resize import FITS
+from cutwater.vision.task import TASKS
 from cutwater.zoo.packages import default_cache
 
 
@@ -31,9 +32,20 @@ def add(
     model: Annotated[str, typer.Argument(help="An ONNX file, or a model of the zoo (`cutwater model make`).")],
     name: Annotated[str, typer.Option(help="How the cluster shall call it; default: as the file is called.")] = "",
     size: Sizes = [],  # noqa: B006
-    classify_as: Annotated[
-        str, typer.Option(help="What a classifier's classes are called: imagenet, coco, or a file, one name a line.")
+    task: Annotated[
+        str, typer.Option(help=f"What it answers: {' or '.join(TASKS)}; default: as its outputs and classes tell.")
     ] = "",
+    classes: Annotated[
+        str, typer.Option(help="What its classes are called: imagenet, coco, or a file, one name a line.")
+    ] = "",
+    attach: Annotated[
+        bool | None,
+        typer.Option(
+            "--attach/--no-attach",
+            help="Make decoding the picture and choosing the answer ops of the model, which run where the plan says; "
+            "default: for detectors of the zoo.",
+        ),
+    ] = None,
     mean: Annotated[str, typer.Option(help="Subtracted from pixels 0..255: one number or R,G,B.")] = "",
     std: Annotated[str, typer.Option(help="Pixels are divided by this afterwards: one number or R,G,B.")] = "",
     fit: Annotated[str, typer.Option(help=f"How pictures are fitted: {', '.join(FITS)}.")] = "",
@@ -51,8 +63,10 @@ def add(
         source=model,
         name=name,
         sizes=dict(parse_sizes(size)),
-        classes=classify_as,
-        preparation=_preparation(mean, std, fit),
+        task=task,
+        classes=classes,
+        preparation=_preparation(mean, std, fit, usual_preparation(task)),
+        attach=attach,
         inputs=inputs,
         codecs=parse_codecs(codec) or LOSSLESS,
     )
@@ -118,13 +132,12 @@ async def _status(resolved: Resolved) -> ClusterStatus:
         return await ask_coordinator(fabric, GetStatus(), ClusterStatus)
 
 
-def _preparation(mean: str, std: str, fit: str) -> Preparation | None:
+def _preparation(mean: str, std: str, fit: str, usual: Preparation) -> Preparation | None:
     """What was given, on top of the usual; None: nothing was. Raises BadQuantity, InputError."""
     if fit and fit not in FITS:
         raise InputError(f"--fit {fit}: there is no such way; there are {', '.join(FITS)}")
     if not (mean or std or fit):
         return None
-    usual = Preparation()
     return Preparation(
         comma_numbers(mean) if mean else usual.mean, comma_numbers(std) if std else usual.std, fit or usual.fit
     )

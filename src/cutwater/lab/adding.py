@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import onnx
 from google.protobuf.message import EncodeError
 
 from cutwater.engine.cluster import ModelRecord, Pictures
-from cutwater.errors import BadFile, BadModel, did_you_mean
+from cutwater.errors import BadFile, BadModel, InputError, did_you_mean
 from cutwater.fabric.base import Blobs, Fabric
 from cutwater.frameworks.open import open_graph
 from cutwater.graph.graph import Graph
@@ -25,8 +25,11 @@ from cutwater.services.asking import AddModel, Done, ask_coordinator
 from cutwater.services.facts import STATE, decode, model_key
 from cutwater.services.speed import machine_speed
 from cutwater.units import Seconds, check_name
+from cutwater.vision.attach import ENCODED_BYTES, Frame, attach_classifier, attach_detector, attached_frame
+from cutwater.vision.detect import Selection
 from cutwater.vision.labels import COCO, IMAGENET, labels
 from cutwater.vision.prepare import Preparation
+from cutwater.vision.task import CLASSIFY, DETECT, TASKS, recognised_task
 from cutwater.wire.codecs.registry import CODEC_NAMES
 from cutwater.zoo.packages import write_atomically
 from cutwater.zoo.registry import MODELS, Entry, build
@@ -34,6 +37,12 @@ from cutwater.zoo.registry import MODELS, Entry, build
 LOSSLESS = tuple(name for name in CODEC_NAMES if name.partition("+")[0] == "raw")
 """Codecs measured unless others are asked for."""
 _BLOCK = 2**20
+TYPICAL_BYTES = 60_000
+"""Of an encoded picture, where nobody says: a JPEG at the resolution networks look at."""
+LOWEST_SCORE = 0.05
+"""Boxes below it never leave a detector."""
+_OWN = Entry("a person's own", lambda _: onnx.ModelProto())
+"""What the zoo knows of a file that is not of the zoo: nothing."""
 ANSWER: Seconds = 10.0
 """Time for the coordinator to take the model in."""
 
@@ -48,10 +57,15 @@ class Addition:
     """How the cluster shall call it; default: as the file is called."""
     sizes: dict[str, int] = field(default_factory=dict)
     """Dynamic dimension -> size."""
+    task: str = ""
+    """What it answers, one of `TASKS`; empty: as its outputs tell, where they leave no doubt."""
     classes: str = ""
-    """What a classifier's classes are called: "imagenet", "coco", or a file with one name per line."""
+    """What its classes are called: "imagenet", "coco", or a file with one name per line."""
     preparation: Preparation | None = None
     """How it wants its pictures."""
+    attach: bool | None = None
+    """Whether decoding the picture and choosing the answer become ops of the model, placed like any other; None: for
+    detectors of the zoo. Such a model takes pictures as their files hold them."""
     inputs: Sequence[str] = ("synthetic:3",)
     """What it is measured with."""
     codecs: Sequence[str] = LOSSLESS
@@ -77,23 +91,31 @@ def prepare(addition: Addition, cache: Path, progress: Progress = lambda what, s
         progress: told what is done.
 
     Raises:
-        BadModel: no such file or model, or not a valid one.
+        BadModel: no such file or model, not a valid one, or one that nothing can be attached to.
         BadShape: a dynamic dimension without a size.
         InputError: a name that cannot be one, or no such list of classes.
     """
     path, known = _locate(addition.source, cache)
     name = addition.name or re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem).strip("-_")
     check_name("model", name)
-    classes = _class_names(addition.classes or (known.labels if known is not None else ""))
+    if addition.task not in ("", *TASKS):
+        raise InputError(f"there is no task {addition.task!r}{did_you_mean(addition.task, TASKS)}")
+    classes = _class_names(addition.classes or known.labels)
+    task = addition.task or known.task
+    preparation = addition.preparation or known.preparation or usual_preparation(task)
     file = embedded(path, cache)
-    graph = open_graph(file, addition.sizes or (known.sizes if known is not None else {}))
-    preparation = addition.preparation or (known.preparation if known is not None else None) or Preparation()
+    if addition.attach or (addition.attach is None and known.task == DETECT):
+        file = attached(file, task, preparation, cache)
+    frame = attached_frame(read_model(file).proto)
+    usual = known.sizes if frame is None else {ENCODED_BYTES: TYPICAL_BYTES, **known.sizes}
+    graph = open_graph(file, {**usual, **addition.sizes})
     tensors = [graph.tensors[each] for each in graph.inputs]
     requests = good_feeds(open_inputs(list(addition.inputs), tensors, InputOptions(preparation)), 3)
     profile = profile_for(graph, requests, cache / "profiles", codecs=addition.codecs, progress=progress)
     progress("this machine's speed", 1.0)
     saved = cache / "profiles" / f"{name}-{graph.hash[:12]}.added.yaml"
     save_profile(profile, saved)
+    outputs = tuple(graph.tensors[each] for each in graph.outputs)
     record = ModelRecord(
         name=name,
         hash=graph.hash,
@@ -102,13 +124,55 @@ def prepare(addition: Addition, cache: Path, progress: Progress = lambda what, s
         profile=_hash(saved),
         speed=machine_speed(cache),
         sizes=_dynamic_sizes(file, graph),
+        dynamic=_open_axes(file),
         inputs=tuple(tensors),
-        outputs=tuple(graph.tensors[each] for each in graph.outputs),
-        pictures=Pictures(mean=preparation.mean, std=preparation.std, fit=preparation.fit, share=preparation.share),
+        outputs=outputs,
+        pictures=_pictures(preparation, frame),
         labels=classes,
-        task="classify" if classes else "",
+        task=task or recognised_task(outputs, len(classes)) or (CLASSIFY if classes else ""),
     )
     return Added(record, file, saved)
+
+
+def usual_preparation(task: str) -> Preparation:
+    """How models of a task want their pictures, where nobody says."""
+    return Preparation(fit="letterbox") if task == DETECT else Preparation()
+
+
+def attached(file: Path, task: str, preparation: Preparation, cache: Path) -> Path:
+    """A copy in ``cache`` of a classifier or detector that takes a picture's file and gives the answer.
+
+    Raises:
+        InputError: it is not said which of them it is.
+        BadModel: it has inputs or outputs that nothing can be attached to.
+    """
+    if task not in TASKS:
+        raise InputError(f"{file.name}: what shall be attached depends on its task; say --task {' or '.join(TASKS)}")
+    network = read_model(file).proto
+    if task == DETECT:
+        # Requests choose their own threshold, above this one; overlaps are decided from the best box down, so that
+        # boxes that are let in below it change nothing above.
+        whole = attach_detector(network, preparation, Selection(score=LOWEST_SCORE))
+    else:
+        whole = attach_classifier(network, preparation)
+    data = whole.SerializeToString(deterministic=True)
+    made = cache / "whole" / f"{file.stem}-{sha256(data).hexdigest()[:12]}.onnx"
+    if not made.exists():
+        write_atomically(made, data)
+    return made
+
+
+def _pictures(preparation: Preparation, frame: Frame | None) -> Pictures:
+    if frame is not None:
+        preparation = replace(preparation, fit=frame.preparation.fit, share=frame.preparation.share)
+    return Pictures(
+        mean=preparation.mean,
+        std=preparation.std,
+        fit=preparation.fit,
+        share=preparation.share,
+        height=frame.height if frame is not None else 0,
+        width=frame.width if frame is not None else 0,
+    )
 
 
 async def known_as(fabric: Fabric, name: str) -> ModelRecord | None:
@@ -161,15 +225,15 @@ def embedded(path: Path, cache: Path) -> Path:
         raise BadModel(f"{path}: over 2 GiB with its weights inside, which one ONNX file cannot hold") from error
     whole = cache / "whole" / f"{path.stem}-{sha256(data).hexdigest()[:12]}.onnx"
     if not whole.exists():
-        whole.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(whole, data)
     return whole
 
 
-def _locate(source: str, cache: Path) -> tuple[Path, Entry | None]:
+def _locate(source: str, cache: Path) -> tuple[Path, Entry]:
+    """The file, and what the zoo knows of it."""
     path = Path(source)
     if path.is_file():
-        return path, None
+        return path, _OWN
     if source in MODELS:
         return build(source, cache), MODELS[source]
     raise BadModel(f"{source}: no such file, and no model of the zoo{did_you_mean(source, MODELS)}")
@@ -190,13 +254,20 @@ def _class_names(which: str) -> tuple[str, ...]:
     return tuple(line.strip() for line in lines)
 
 
+def _open_axes(file: Path) -> dict[str, tuple[int, ...]]:
+    """Input -> the dimensions its file leaves open, where there are any."""
+    found = {
+        value.name: tuple(
+            axis for axis, dim in enumerate(value.type.tensor_type.shape.dim) if not dim.HasField("dim_value")
+        )
+        for value in read_model(file).inputs
+    }
+    return {name: axes for name, axes in found.items() if axes}
+
+
 def _dynamic_sizes(file: Path, graph: Graph) -> dict[str, tuple[int, ...]]:
     """Input -> its shape here, of the inputs whose file leaves a dimension open."""
-    return {
-        value.name: graph.tensors[value.name].shape
-        for value in read_model(file).inputs
-        if any(not dim.HasField("dim_value") for dim in value.type.tensor_type.shape.dim)
-    }
+    return {name: graph.tensors[name].shape for name in _open_axes(file)}
 
 
 def _hash(path: Path) -> str:

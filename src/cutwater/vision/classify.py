@@ -26,16 +26,21 @@ def softmax(logits: Floats) -> Floats:
     return result
 
 
+def probabilities(scores: Floats) -> Floats:
+    """Scores [batch, classes] as probabilities; those that are already stay as they are."""
+    already = bool((scores >= 0).all()) and bool(np.allclose(scores.sum(axis=-1), 1, atol=1e-3))
+    return scores if already else softmax(scores)
+
+
 def best_guesses(logits: Floats, count: int = 5) -> list[list[Guess]]:
-    """For each picture of logits [batch, classes], its ``count`` most probable classes, best first.
+    """For each picture of logits or probabilities [batch, classes], its ``count`` most probable classes, best first.
 
     Equal scores keep the order of their classes. Raises BadTensor for any other shape.
     """
     if logits.ndim != 2:
         raise BadTensor(f"class scores have shape {list(logits.shape)}; expected [batch, classes]")
-    probabilities = softmax(logits)
-    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :count]
+    likely = probabilities(logits)
+    order = np.argsort(-likely, axis=1, kind="stable")[:, :count]
     return [
-        [Guess(int(label), float(row[label])) for label in chosen]
-        for row, chosen in zip(probabilities, order, strict=True)
+        [Guess(int(label), float(row[label])) for label in chosen] for row, chosen in zip(likely, order, strict=True)
     ]

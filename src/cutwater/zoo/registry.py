@@ -7,8 +7,9 @@ from pathlib import Path
 import onnx
 
 from cutwater.errors import BadModel
-from cutwater.vision.labels import IMAGENET
+from cutwater.vision.labels import COCO, IMAGENET
 from cutwater.vision.prepare import Preparation
+from cutwater.vision.task import CLASSIFY, DETECT
 from cutwater.zoo.control import build_control_flow, build_lstm
 from cutwater.zoo.darknet import build_yolov3_tiny
 from cutwater.zoo.efficientnet_lite0 import MEAN, STD, build_efficientnet_lite0
@@ -35,6 +36,8 @@ class Entry:
     """How it wants its pictures, where that is known."""
     labels: str = ""
     """The list that has the names of its classes (`cutwater.vision.labels`)."""
+    task: str = ""
+    """What it answers (`cutwater.vision.task`), where that is known."""
 
 
 MODELS: Mapping[str, Entry] = {
@@ -44,9 +47,17 @@ MODELS: Mapping[str, Entry] = {
         trained=True,
         preparation=Preparation(MEAN, STD),
         labels=IMAGENET,
+        task=CLASSIFY,
     ),
     "mobilenet-v2-trunk": Entry("MobileNetV2 features, 2.2 M parameters", build_mobilenet_v2_trunk, trained=True),
-    "yolov3-tiny": Entry("COCO detector at 416, 8.9 M parameters", build_yolov3_tiny, trained=True),
+    "yolov3-tiny": Entry(
+        "COCO detector at 416, 8.9 M parameters",
+        build_yolov3_tiny,
+        trained=True,
+        preparation=Preparation(fit="letterbox"),
+        labels=COCO,
+        task=DETECT,
+    ),
     "rapidocr-det": Entry("finds text", build_detector, trained=True, sizes={"height": 640, "width": 640}),
     "rapidocr-rec": Entry("reads a line of text", build_recogniser, trained=True, sizes={"width": 320}),
     "rapidocr-cls": Entry("tells which way up text is", build_orientation, trained=True),
