@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cutwater.api.backend import Ask
 from cutwater.drivers.loop import run
+from cutwater.engine.cluster import RouteTable
 from cutwater.errors import (
     BadTensor,
     DeadlineExceeded,
@@ -18,11 +20,12 @@ from cutwater.errors import (
     Refused,
     StageFailed,
 )
+from cutwater.services.front.host import Reply
 from cutwater.services.gateway import client
 from cutwater.services.gateway.client import NativeClient
-from cutwater.services.gateway.reception import Reception, ReceptionOptions, Reply
-from cutwater.services.workers.outcome import Feeds, Outcome
-from cutwater.units import RequestId, Seconds
+from cutwater.services.gateway.reception import Reception, ReceptionOptions
+from cutwater.services.workers.outcome import Outcome
+from cutwater.units import RequestId
 
 OPTIONS = ReceptionOptions(name="gateway-1", credits=3, max_frame=100_000)
 
@@ -38,7 +41,11 @@ class Doubler:
         self.gate = asyncio.Event()
         self.changed = asyncio.Condition()
 
-    async def ask(self, feeds: Feeds, budget: Seconds) -> Reply:
+    able = True
+    table = RouteTable(model="m", term=0)
+
+    async def ask(self, ask: Ask) -> Reply:
+        feeds = ask.feeds
         self.asked += 1
         request = RequestId((7 << 32) + self.asked)
         if feeds.keys() != {"x"}:

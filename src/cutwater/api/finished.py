@@ -6,6 +6,9 @@ from typing import NamedTuple
 from cutwater.units import Seconds
 from cutwater.wire.message import Mark
 
+WITHDRAWN = "Withdrawn"
+"""What stands for the kind of error of a request whose client went."""
+
 
 class Finished(NamedTuple):
     """One request that was answered, failed, was refused or withdrawn."""

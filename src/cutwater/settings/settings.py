@@ -110,9 +110,9 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     """The node on whose machine it runs, where requests are born; empty: node-1 of a local cluster."""
     clients: Text = ""
     """Address for clients, such as tcp:127.0.0.1:7070; empty: only a Unix socket in the home."""
-    http: Text = "127.0.0.1:8000+"
+    http: Text = ""
     """Where clients come in by HTTP, host:port; a + takes the next port that is free; empty: nowhere."""
-    grpc: Text = "127.0.0.1:8001+"
+    grpc: Text = ""
     """Where clients come in by gRPC, as for http."""
     patience: Duration = 1.0
     """How long requests wait for a worker before the gateway answers by itself, where it can."""

@@ -12,9 +12,9 @@ from cutwater.engine.cluster import DeploySpec, EpochPhase, ModelRecord
 from cutwater.errors import BadSetting, NotFound, Refused, did_you_mean
 from cutwater.fabric.base import Fabric
 from cutwater.services.asking import Deploy, DeploymentStatus, Done, EpochStatus, Undeploy, ask_coordinator
+from cutwater.services.front.host import Host
 from cutwater.services.front.picture import Picture
 from cutwater.services.front.repeats import Repeats
-from cutwater.services.gateway.hosted import HostedModel
 from cutwater.units import GatewayId, Seconds, format_request
 
 LOAD: Seconds = 60.0
@@ -27,18 +27,29 @@ class GatewayBackend:
     def __init__(
         self,
         name: GatewayId,
-        hosts: Mapping[str, HostedModel],
+        hosts: Mapping[str, Host],
         picture: Picture,
         fabric: Fabric,
         statistics: Callable[[str], Statistics],
+        begin_span: Callable[[str], str] = lambda trace: "",
     ) -> None:
-        """``hosts``: what the gateway serves now, looked into at each request."""
+        """Nothing is asked yet.
+
+        Args:
+            name: the gateway's.
+            hosts: what the gateway serves now, looked into at each request.
+            picture: the cluster.
+            fabric: where the coordinator is asked to deploy.
+            statistics: of a model.
+            begin_span: ``traceparent`` of whoever asks -> under which the request is recorded here; empty: it is not.
+        """
         self.name = str(name)
         self.draining = False
         self._hosts = hosts
         self._picture = picture
         self._fabric = fabric
         self._statistics = statistics
+        self._begin_span = begin_span
         self._repeats = Repeats(clock)
         self._cards: dict[str, tuple[ModelRecord, DeploymentStatus | None, bool, ModelCard]] = {}
 
@@ -69,6 +80,7 @@ class GatewayBackend:
         if host is None:
             card = self.model(ask.model)
             raise NotFound(f"model {ask.model!r} is not deployed: {card.why}; `cutwater deploy {ask.model}` deploys it")
+        ask = ask._replace(span=self._begin_span(ask.trace))
         reply = await host.ask(ask)
         if reply.fault is not None:
             raise reply.fault

@@ -72,7 +72,7 @@ class NativeClient:
         self._flows = asyncio.Event()
         self._flows.set()
 
-    async def __aenter__(self) -> Self:
+    async def open(self) -> None:
         """Connect.
 
         Raises:
@@ -81,14 +81,27 @@ class NativeClient:
             Refused: it drains, or wants a token.
         """
         self._link = await dial(self.address, self._hello, self, self._tls, self._memory)
+
+    def close(self) -> None:
+        """Disconnect; the gateway forgets what is still open."""
+        if self._link is not None:
+            self._link.close()
+
+    @property
+    def gone(self) -> bool:
+        """Whether its link has ended; there will be no other."""
+        return self._loss is not None
+
+    async def __aenter__(self) -> Self:
+        """See `open`."""
+        await self.open()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Disconnect; the gateway forgets what is still open."""
-        if self._link is not None:
-            self._link.close()
+        """See `close`."""
+        self.close()
 
     async def infer(self, feeds: Feeds, timeout: Seconds | None = None) -> Outcome:  # noqa: ASYNC109
         """The model's outputs for one request.

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Coroutine
 from contextlib import suppress
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cutwater.drivers.live import clock
 from cutwater.drivers.sockets import split_address
@@ -34,6 +34,9 @@ from cutwater.settings.settings import Settings
 from cutwater.units import GatewayId, NodeId, Seconds
 from cutwater.wire.message import Address
 
+if TYPE_CHECKING:
+    from cutwater.services.gateway.front import Front
+
 REST: Seconds = 0.05
 """Least time between two beats; under load something changes with every request."""
 FAREWELL: Seconds = 10.0
@@ -52,6 +55,8 @@ class GatewayProcess:
     def __init__(self, settings: Settings, fabric: Fabric) -> None:
         assert settings.home is not None, "a process is told its home when it is started"
         gateway, home = settings.gateway, Home(settings.home)
+        self._home = home
+        self._front: Front | None = None
         self.gateway = GatewayId(gateway.name or socket.gethostname())
         self.incarnation = secrets.token_hex(4)
         self.hosts: dict[str, HostedModel] = {}
@@ -100,10 +105,11 @@ class GatewayProcess:
             await self._open_doors()
             for table in await self._tables(state):
                 self._see(table)
+            front = await self._open_front()
             trust = follow_revocations(state, self._settings.fabric)
             for work in (self._watch(state), self._beat(), self._keep(lease), trust):
                 self._spawn(work)
-            say({"clients": self.clients[-1], "socket": self.clients[0]})
+            say({"clients": self.clients[-1], "socket": self.clients[0], **front})
             await stop.wait()
             await self._drain()
         finally:
@@ -120,6 +126,27 @@ class GatewayProcess:
             address = wanted if wanted.startswith(("unix:", "tcp:")) else f"tcp:{wanted}"
             _check_open(address, self._tls, self._settings.gateway.token)
             self.clients += (await self.reception.open(address, self._tls),)
+
+    async def _open_front(self) -> dict[str, str]:
+        """Take clients in by HTTP and gRPC, where that is wanted; returns where."""
+        gateway = self._settings.gateway
+        if not (gateway.http or gateway.grpc):
+            return {}
+        # Others need not wait for all that this imports.
+        from cutwater.services.gateway.front import Front, FrontMeans
+
+        means = FrontMeans(
+            name=self.gateway,
+            settings=self._settings,
+            home=self._home,
+            fabric=self._fabric,
+            cache=self._means.cache,
+            hosts=self.hosts,
+            beat=self.beat,
+            observers=self._means.observers,
+        )
+        self._front = Front(means)
+        return await self._front.open()
 
     # Tables
 
@@ -235,6 +262,8 @@ class GatewayProcess:
         limit = self._settings.cluster.stop_limit * 0.8
         try:
             async with asyncio.timeout(limit):
+                if self._front is not None:
+                    await self._front.close(limit)
                 await asyncio.gather(*(host.drain() for host in self.hosts.values()))
                 await self.reception.finished()
         except TimeoutError:
@@ -242,6 +271,8 @@ class GatewayProcess:
 
     async def _end(self, lease: Lease) -> None:
         self.reception.close()
+        if self._front is not None:
+            await self._front.close(0.0)
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, *(host.close() for host in self.hosts.values()), return_exceptions=True)

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 
 from cutwater.api.backend import Ask
-from cutwater.api.finished import Finished, Observer
+from cutwater.api.finished import WITHDRAWN, Finished, Observer
 from cutwater.drivers.gateway import LiveGateway
 from cutwater.drivers.live import clock
 from cutwater.drivers.tls import TlsFiles
@@ -23,9 +23,9 @@ from cutwater.engine.gateway.gateway import Gateway, GatewayOptions
 from cutwater.engine.trace import Trace
 from cutwater.errors import CutwaterError
 from cutwater.services.cache import BlobCache
+from cutwater.services.front.host import Reply
 from cutwater.services.gateway.lately import Lately
 from cutwater.services.gateway.probe import probe
-from cutwater.services.gateway.reception import Reply
 from cutwater.services.gateway.whole import EPOCH, WholeWorker
 from cutwater.services.workers.doors import Doors, doors_of
 from cutwater.units import NodeId, RequestId, Seconds, format_request
@@ -35,9 +35,6 @@ PROBE_LIMIT: Seconds = 10.0
 """Time for one request of a probe, dialling included."""
 MODEL_RETRY: Seconds = 2.0
 """After how long a probe, or the fetching of a model, that failed is tried again."""
-
-WITHDRAWN = "Withdrawn"
-"""What stands for the kind of error of a request whose client went."""
 
 _log = logging.getLogger(__name__)
 

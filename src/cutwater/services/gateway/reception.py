@@ -8,7 +8,6 @@ import asyncio
 import hmac
 import logging
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -21,7 +20,7 @@ from cutwater.drivers.shared import MEMORY
 from cutwater.drivers.tls import TlsFiles
 from cutwater.engine.vocabulary import LinkId
 from cutwater.errors import CutwaterError, FrameError, NotFound, Refused, StageFailed, did_you_mean
-from cutwater.frameworks.base import Array
+from cutwater.services.front.host import Host, Reply
 from cutwater.services.gateway.greeting import gateway_mark, parse_greeting
 from cutwater.units import RequestId, Seconds
 from cutwater.wire.message import (
@@ -33,7 +32,6 @@ from cutwater.wire.message import (
     Failure,
     Hello,
     Infer,
-    Mark,
     Message,
 )
 from cutwater.wire.tensors import pack, tensors
@@ -41,31 +39,6 @@ from cutwater.wire.tensors import pack, tensors
 PLAIN = "plain"
 
 _log = logging.getLogger(__name__)
-
-
-class Reply(NamedTuple):
-    """What came of a request."""
-
-    request: RequestId
-    """The gateway's name for it."""
-    outputs: Mapping[str, Array]
-    trail: tuple[Mark, ...]
-    fault: CutwaterError | None = None
-    """Why there are no outputs."""
-    degraded: bool = False
-    """The gateway answered by itself."""
-
-
-class Host(Protocol):
-    """Who answers for one model."""
-
-    async def ask(self, ask: Ask) -> Reply:
-        """The outputs, or why there are none, within the request's time."""
-        ...
-
-    def refuse(self, why: str) -> None:
-        """A client broke the rules, and was told ``why``; count it."""
-        ...
 
 
 class ReceptionOptions(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,157 @@
+"""Front: everything of a gateway that speaks HTTP and gRPC, and everything that watches its requests.
+
+It is imported only by a gateway that opens one of these doors; nothing on the native way depends on it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from cutwater.api.finished import Observer
+from cutwater.api.grpc.server import GrpcOptions, GrpcServer
+from cutwater.api.http.app import make_app
+from cutwater.api.http.options import HttpOptions
+from cutwater.api.http.server import HttpServer
+from cutwater.api.where import Where, parse_where
+from cutwater.engine.cluster import GatewayBeat, Note
+from cutwater.errors import BadSetting, CutwaterError, FabricError
+from cutwater.fabric.base import Fabric, Message
+from cutwater.observe.access import AccessLog
+from cutwater.observe.health import health_routes
+from cutwater.observe.metrics import Metrics, metrics_route
+from cutwater.observe.spans import open_spans
+from cutwater.observe.statistics import StatisticsBook
+from cutwater.services.access import FABRIC_RETRY
+from cutwater.services.cache import BlobCache
+from cutwater.services.dashboard.dashboard import Dashboard
+from cutwater.services.dashboard.drills import Drills
+from cutwater.services.dashboard.ledger import Ledger
+from cutwater.services.facts import NOTES, decode
+from cutwater.services.front.backend import GatewayBackend
+from cutwater.services.front.collect import ClusterCollector
+from cutwater.services.front.host import Host
+from cutwater.services.front.picture import Picture
+from cutwater.services.home import Home
+from cutwater.settings.settings import Settings
+from cutwater.units import GatewayId, Seconds
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FrontMeans:
+    """What a front has from its gateway."""
+
+    name: GatewayId
+    settings: Settings
+    home: Home
+    fabric: Fabric
+    cache: BlobCache
+    hosts: Mapping[str, Host]
+    """Looked into at each request."""
+    beat: Callable[[], GatewayBeat]
+    """How the gateway stands."""
+    observers: list[Observer]
+    """To whom whoever wants to hear of requests is added."""
+
+
+class Front:
+    """Opened once the gateway knows its models, closed when it has answered what is open."""
+
+    def __init__(self, means: FrontMeans) -> None:
+        """Nothing is open yet. Raises BadSetting, MissingExtra."""
+        settings = means.settings
+        self._means = means
+        self._picture = Picture(means.fabric)
+        self._spans = open_spans(settings.observe, means.name)
+        self._book = StatisticsBook()
+        self._metrics = Metrics(means.name)
+        self.backend = GatewayBackend(
+            means.name, means.hosts, self._picture, means.fabric, self._book.of, self._spans.begin
+        )
+        self._collector = ClusterCollector(
+            self._picture, means.beat, lambda: {name: host.table.window for name, host in means.hosts.items()}
+        )
+        self._metrics.register(self._collector)
+        self._metrics.count("cutwater_spans", "Traced requests by what became of them.", "fate", self._spans.counts)
+        drills = Drills(means.home, settings.gateway.drills == "on")
+        self._dashboard = Dashboard(self._picture, means.fabric, self.backend, means.cache, drills, Ledger())
+        self._watching = [
+            self._book.observe,
+            self._metrics.observe,
+            self._spans.observe,
+            AccessLog().observe,
+            self._dashboard.observe,
+        ]
+        self._http: HttpServer | None = None
+        self._grpc: GrpcServer | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def open(self) -> dict[str, str]:
+        """Take clients in; where, by door. Raises BadSetting."""
+        gateway = self._means.settings.gateway
+        self._means.observers.extend(self._watching)
+        self._spans.start()
+        self._tasks = [asyncio.create_task(work) for work in (self._picture.keep(), self._dashboard.keep())]
+        self._tasks.append(asyncio.create_task(self._listen()))
+        facts: dict[str, str] = {}
+        if gateway.http:
+            where = self._where("gateway.http", gateway.http)
+            options = HttpOptions(token=gateway.token, max_request=gateway.max_request)
+            more = [
+                *health_routes(self.backend, self._reasons),
+                metrics_route(self._metrics),
+                *self._dashboard.routes(),
+            ]
+            self._http = HttpServer(make_app(self.backend, options, more), where, options)
+            facts["http"] = await self._http.start()
+        if gateway.grpc:
+            where = self._where("gateway.grpc", gateway.grpc)
+            self._grpc = GrpcServer(
+                self.backend, where, GrpcOptions(token=gateway.token, max_request=gateway.max_request)
+            )
+            facts["grpc"] = await self._grpc.start()
+        return facts
+
+    async def close(self, grace: Seconds) -> None:
+        """Take nobody in any more, answer what is open within ``grace`` seconds, and let go of everything."""
+        self.backend.draining = True
+        servers = [server for server in (self._http, self._grpc) if server is not None]
+        self._http = self._grpc = None
+        await asyncio.gather(*(server.stop(grace) for server in servers))
+        for observer in self._watching:
+            with suppress(ValueError):  # it was never opened
+                self._means.observers.remove(observer)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._spans.stop()
+
+    def _where(self, name: str, text: str) -> Where:
+        where = parse_where(name, text)
+        if not where.local and not self._means.settings.gateway.token:
+            raise BadSetting(f"{name}: {text} can be reached from other machines; set gateway.token")
+        return where
+
+    def _reasons(self) -> list[str]:
+        """Why the backend is not ready."""
+        if self.backend.draining:
+            return ["the gateway drains"]
+        return ["no coordinator has answered yet"] if self._picture.status is None else []
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                await self._means.fabric.subscribe(NOTES, self._note)
+                return  # subscriptions go on after every outage
+            except FabricError as error:
+                _log.warning("cannot follow the notes: %s", error)
+            await asyncio.sleep(FABRIC_RETRY)
+
+    async def _note(self, message: Message) -> None:
+        try:
+            self._collector.note(decode(message.data, Note))
+        except CutwaterError as error:
+            _log.warning("a note is ignored: %s", error)
