@@ -3,7 +3,7 @@
 from gateway_story import L1, L2, R1, R2, R3, VIA_A, VIA_C, Story, answer, launch
 
 from cutwater.engine.fault import Fault
-from cutwater.engine.gateway.gateway import GatewaySnapshot
+from cutwater.engine.gateway.figures import GatewaySnapshot
 from cutwater.engine.vocabulary import Complete, Drain, Fail, Paused, Received, Resumed, Send, Stop, Tick, Withdrawn
 from cutwater.wire.message import Cancel, Credit, Failure
 

@@ -2,7 +2,7 @@
 
 from gateway_story import L1, L2, L3, R1, R2, R3, R4, VIA_A, VIA_C, A, B, C, Story, answer, launch, lost
 
-from cutwater.engine.gateway.gateway import GatewaySnapshot
+from cutwater.engine.gateway.figures import GatewaySnapshot
 from cutwater.engine.vocabulary import (
     Complete,
     Dial,

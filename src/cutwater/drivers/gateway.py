@@ -13,7 +13,9 @@ from cutwater.drivers.owner import LinkOwner
 from cutwater.drivers.shared import MEMORY
 from cutwater.drivers.tls import TlsFiles
 from cutwater.engine.fault import Fault
-from cutwater.engine.gateway.gateway import WHERE, Gateway, GatewaySnapshot
+from cutwater.engine.gateway.door import WHERE
+from cutwater.engine.gateway.figures import GatewaySnapshot
+from cutwater.engine.gateway.gateway import Gateway
 from cutwater.engine.trace import Trace
 from cutwater.engine.vocabulary import (
     Asked,

@@ -10,7 +10,8 @@ from cutwater.drivers.sim.process import Process
 from cutwater.drivers.sim.stepper import Stepper
 from cutwater.engine.cluster import BEAT, Door, EpochTable, GatewayBeat, ModelTally, RouteTable
 from cutwater.engine.gateway.admission import Admission
-from cutwater.engine.gateway.gateway import Gateway, GatewayOptions, GatewaySnapshot
+from cutwater.engine.gateway.figures import GatewaySnapshot
+from cutwater.engine.gateway.gateway import Gateway, GatewayOptions
 from cutwater.engine.trace import Trace
 from cutwater.engine.vocabulary import Route, StandIn
 from cutwater.units import GatewayId, RequestId, Seconds

@@ -2,51 +2,31 @@
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
-from cutwater.engine.fault import Fault
-from cutwater.engine.gateway.retries import STRIKES
+from cutwater.engine.gateway.line import Line
+from cutwater.engine.gateway.record import QUEUED, Record
 from cutwater.engine.gateway.ways import Way
 from cutwater.engine.lives import FLIGHT_LIFE, Flight, FlightStep, step
-from cutwater.engine.vocabulary import Key, LinkId
+from cutwater.engine.vocabulary import Asked, Key, LinkId
 from cutwater.units import RequestId, Seconds
 
-QUEUED, LAUNCH = Flight.QUEUED, FlightStep.LAUNCH  # looking a member up takes long
-
-
-class Record:
-    """One flight; changed only by the `Gateway` and its `Flights`."""
-
-    __slots__ = ("attempt", "deadline", "faults", "key", "link", "request", "state", "timeout", "way")
-
-    def __init__(self, request: RequestId, timeout: Seconds, now: Seconds) -> None:
-        self.request = request
-        self.timeout = timeout
-        self.deadline = now + timeout
-        self.attempt = 0
-        """How often it was launched; an answer to an earlier attempt is not its answer."""
-        self.state = QUEUED
-        self.key: Key
-        """Of the newest attempt, from its launch on."""
-        self.way: Way | None = None
-        """While it is flying."""
-        self.link: LinkId | None = None
-        self.faults: tuple[Fault, ...] = ()
-        """How those of its attempts ended that may have taken a worker down."""
-
-    @property
-    def alone(self) -> bool:
-        """Whether one more fault ends it. Then it must not be another's: such requests fly one after the other."""
-        return len(self.faults) >= STRIKES - 1
+LAUNCH = FlightStep.LAUNCH  # looking a member up takes long
+SPARE = 64
+"""How many deadlines of flights that have ended may stay, besides as many as there are flights."""
 
 
 class Flights:
     """The open requests, found by id, by state and by deadline."""
 
     def __init__(self) -> None:
+        self.line = Line()
+        """Waiting to fly for the first time."""
+        self.flying = 0
+        """Launched and not answered."""
         self._records: dict[RequestId, Record] = {}
-        self._queued: OrderedDict[RequestId, Record] = OrderedDict()
-        """Waiting, in the order of asking; those that fly again come first."""
+        self._again: OrderedDict[RequestId, Record] = OrderedDict()
+        """Waiting to fly again, the next one first."""
         self._apart: OrderedDict[RequestId, Record] = OrderedDict()
         """Those that wait to fly alone."""
         self._lonely: Record | None = None
@@ -62,12 +42,12 @@ class Flights:
     @property
     def waiting(self) -> int:
         """Accepted and not on their way."""
-        return len(self._queued) + len(self._apart)
+        return len(self._records) - self.flying
 
     @property
-    def flying(self) -> int:
-        """Launched and not answered."""
-        return len(self._records) - len(self._queued) - len(self._apart)
+    def pressing(self) -> bool:
+        """Whether more could fly if there were room."""
+        return bool(self.line or self._again)
 
     def get(self, request: RequestId) -> Record | None:
         """The open flight of ``request``, or None."""
@@ -77,24 +57,41 @@ class Flights:
         """Whose turn it is."""
         if self._apart and self._lonely is None:
             return next(iter(self._apart.values()))
-        return next(iter(self._queued.values())) if self._queued else None
+        if self._again:
+            return next(iter(self._again.values()))
+        return self.line.first()
+
+    def before(self, asked: Asked) -> int:
+        """How many are answered before what is asked now, as far as is known."""
+        waiting = len(self._records) - self.flying
+        if waiting:
+            waiting += self.line.before(asked) - len(self.line)
+        return self.flying + waiting
 
     def accept(self, record: Record) -> None:
-        """A new flight, queued."""
-        self._records[record.request] = self._queued[record.request] = record
-        heappush(self._alarms, (record.deadline, record.request))
+        """A new flight; it is launched at once, or waits in the `line`."""
+        alarms = self._alarms
+        self._records[record.request] = record
+        if len(alarms) > 2 * len(self._records) + SPARE:
+            alarms = self._alarms = [alarm for alarm in alarms if alarm[1] in self._records]
+            heapify(alarms)
+        heappush(alarms, (record.deadline, record.request))
 
-    def launch(self, record: Record, way: Way, link: LinkId) -> None:
+    def launch(self, record: Record, way: Way, link: LinkId, now: Seconds) -> None:
         """It leaves by ``way``, over ``link``."""
         record.state = step(FLIGHT_LIFE, record.state, LAUNCH)
-        record.attempt += 1
-        record.key = key = Key(record.request, record.attempt)
-        record.way, record.link = way, link
         if record.alone:
             del self._apart[record.request]
             self._lonely = record
-        else:
-            del self._queued[record.request]
+        elif record.attempt:
+            del self._again[record.request]
+        elif record.turn >= 0:
+            self.line.remove(record, flies=True)
+        record.attempt += 1
+        record.key = key = Key(record.request, record.attempt)
+        record.way, record.link = way, link
+        record.launched, record.before = now, self.flying
+        self.flying += 1
         way.take()
         way.lane.send(key)
 
@@ -105,21 +102,25 @@ class Flights:
         if record.alone:
             self._apart[record.request] = record
         else:
-            self._queued[record.request] = record
-            self._queued.move_to_end(record.request, last=False)
+            self._again[record.request] = record
+            self._again.move_to_end(record.request, last=False)
 
     def end(self, record: Record, taken: FlightStep) -> None:
         """It is answered, one way or the other."""
-        if record.state is QUEUED:
-            del (self._apart if record.request in self._apart else self._queued)[record.request]
+        if record.state is not QUEUED:
+            self._land(record)
+        elif record.turn >= 0:
+            self.line.remove(record, flies=False)
+        else:
+            del (self._apart if record.alone else self._again)[record.request]
         record.state = step(FLIGHT_LIFE, record.state, taken)
-        self._land(record)
         del self._records[record.request]
 
     def _land(self, record: Record) -> None:
-        if record.way is not None:
-            record.way.leave()
-            record.way = record.link = None
+        assert record.way is not None
+        record.way.leave()
+        record.way = record.link = None
+        self.flying -= 1
         if record is self._lonely:
             self._lonely = None
 
@@ -142,9 +143,14 @@ class Flights:
 
     def validate(self) -> None:
         """Raise AssertionError where the books contradict each other."""
-        assert not self._queued.keys() & self._apart.keys()
+        self.line.validate()
+        in_line = {record.request for record in self.line}
+        assert not self._again.keys() & self._apart.keys() and not in_line & (self._again.keys() | self._apart.keys())
+        assert self.flying == sum(record.state is Flight.FLYING for record in self)
+        assert self._records.keys() <= {request for _, request in self._alarms}
         for record in self:
             assert record.state in (Flight.QUEUED, Flight.FLYING)
-            waits = record.request in self._queued or record.request in self._apart
+            waits = record.request in self._again or record.request in self._apart or record.request in in_line
             assert waits == (record.state is Flight.QUEUED) == (record.way is None)
+            assert (record.request in in_line) == (record.attempt == 0)
             assert (record.request in self._apart or record is self._lonely) == record.alone

@@ -1,11 +1,11 @@
 """Gateway: takes requests in and owns each one until it is answered, a result or a typed error, by its deadline.
 
 A request whose attempt ends without an answer flies again by another way; answers to earlier attempts are dropped. The
-deadline always wins. Everything that happens to a request happens in this file; which way it takes is decided in
-ways.py, whether a link is dialled in reach.py, whether the gateway answers by itself in fallback.py.
+deadline always wins. Everything that happens to a request happens in this file; who comes in is decided in door.py, who
+is next in line.py, which way it takes in ways.py, whether a link is dialled in reach.py, whether the gateway answers by
+itself in fallback.py.
 """
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -15,10 +15,13 @@ import msgspec
 from cutwater.engine.alarms import Alarms
 from cutwater.engine.fault import Fault
 from cutwater.engine.gateway.admission import Admission
+from cutwater.engine.gateway.door import WHERE, Door
 from cutwater.engine.gateway.fallback import Fallback
-from cutwater.engine.gateway.flights import Flights, Record
+from cutwater.engine.gateway.figures import GatewaySnapshot, Tally
+from cutwater.engine.gateway.flights import Flights
 from cutwater.engine.gateway.reach import Reach
-from cutwater.engine.gateway.retries import KEPT, STRIKES, Quarantine, strikes
+from cutwater.engine.gateway.record import Record
+from cutwater.engine.gateway.retries import STRIKES, Quarantine, strikes
 from cutwater.engine.gateway.trust import Worker
 from cutwater.engine.gateway.ways import Ways
 from cutwater.engine.lives import Flight, FlightStep, Trust
@@ -48,7 +51,6 @@ from cutwater.engine.vocabulary import (
 from cutwater.units import Seconds
 from cutwater.wire.message import Address, Answer, Cancel, Credit, Failure
 
-WHERE = "gateway"
 FLYING, ANSWER = Flight.FLYING, FlightStep.ANSWER  # looking a member up takes long
 
 
@@ -62,42 +64,15 @@ class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How long another way must be open before its own copy of the model is taken down again."""
 
 
-class GatewaySnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """The gateway in figures; counts are since it started."""
-
-    queued: int = 0
-    flying: int = 0
-    epochs: dict[int, int] = {}
-    """Epoch -> flights on its routes."""
-    accepted: int = 0
-    answered: int = 0
-    degraded: int = 0
-    """Of those answered, how many by the gateway's own copy of the model."""
-    failed: int = 0
-    refused: int = 0
-    withdrawn: int = 0
-    retried: int = 0
-    """Attempts that ended without an answer and were followed by another."""
-    late: int = 0
-    """Answers to earlier attempts, or to requests that had ended; dropped."""
-    quarantined: int = 0
-    quarantine: tuple[Quarantine, ...] = ()
-    """The newest of them, oldest first."""
-    suspects: tuple[Address, ...] = ()
-    """Workers no answer can be had from."""
-    open: bool = False
-    """A way other than the gateway's own can be taken."""
-
-
 class Gateway:
     """The machine at the entrance; see `cutwater.engine.machine.Machine`. Its ways come by `Rerouted`."""
 
     def __init__(self, options: GatewayOptions = GatewayOptions()) -> None:  # noqa: B008
         self.options = options
-        self._admission = options.admission
         self._widest = options.admission.window
         self._alarms = Alarms()
         self._flights = Flights()
+        self._door = Door(options.admission, self._flights)
         self._ways = Ways()
         self._reach = Reach(self._alarms)
         self._fallback = Fallback(self._alarms, options.patience, options.linger)
@@ -105,10 +80,8 @@ class Gateway:
         """Why the last way went for good."""
         self._standing: Address | None = None
         """Where the gateway's own copy of the model serves, or is to serve."""
-        self._draining = self._stopped = False
-        self._accepted = self._answered = self._degraded = self._failed = self._refused = 0
-        self._withdrawals = self._retried = self._late = self._quarantined = 0
-        self._quarantine: deque[Quarantine] = deque(maxlen=KEPT)
+        self._stopped = False
+        self._tally = Tally()
         self._out: list[GatewayCommand] = []
 
     def handle(self, event: GatewayEvent, now: Seconds) -> list[GatewayCommand]:
@@ -122,7 +95,7 @@ class Gateway:
         if flights.waiting:
             self._launch(now)
         flights.sweep()
-        if self._draining and not flights and not self._stopped:
+        if self._door.draining and not flights and not self._stopped:
             self._stopped = True
             out.append(Stop())
         return out
@@ -141,23 +114,8 @@ class Gateway:
             if record.way is not None:
                 epoch = record.way.route.epoch
                 epochs[epoch] = epochs.get(epoch, 0) + 1
-        return GatewaySnapshot(
-            queued=self._flights.waiting,
-            flying=self._flights.flying,
-            epochs=epochs,
-            accepted=self._accepted,
-            answered=self._answered,
-            degraded=self._degraded,
-            failed=self._failed,
-            refused=self._refused,
-            withdrawn=self._withdrawals,
-            retried=self._retried,
-            late=self._late,
-            quarantined=self._quarantined,
-            quarantine=tuple(self._quarantine),
-            suspects=self._ways.suspects(),
-            open=self.open,
-        )
+        flights = self._flights
+        return self._tally.snapshot(flights.waiting, flights.flying, epochs, self._ways.suspects(), open_=self.open)
 
     @property
     def open(self) -> bool:
@@ -167,29 +125,29 @@ class Gateway:
     # Clients
 
     def _asked(self, event: Asked, now: Seconds) -> None:
-        waiting = self._flights.waiting
-        if self._end is not None:
-            self._refuse(event, self._end)
-        elif self._draining:
-            self._refuse(event, Fault("Refused", "the gateway is draining", WHERE, True))
-        elif event.timeout <= 0:
-            self._refuse(event, Fault("DeadlineExceeded", "the request had no time left when it was asked", WHERE))
-        elif not self._admission.admits(waiting):
-            full = f"{waiting} requests are already waiting; ask again later or more slowly"
-            self._refuse(event, Fault("Refused", full, WHERE, True))
-        else:
-            assert self._flights.get(event.request) is None, f"request id {event.request} is already in use"
-            self._accepted += 1
-            self._flights.accept(Record(event.request, event.timeout, now))
+        flights, ways = self._flights, self._ways
+        fault = self._end or self._door.refusal(event, ways.passable, now)
+        if fault is not None:
+            self._refuse(event, fault)
+            return
+        assert flights.get(event.request) is None, f"request id {event.request} is already in use"
+        self._tally.accepted += 1
+        if (displaced := self._door.displaced(event, now)) is not None:
+            self._drop(*displaced)
+        record = Record(event, now)
+        free = not flights.waiting
+        flights.accept(record)
+        if not (free and self._door.room and self._fly(record, now)):
+            flights.line.add(record)
 
     def _refuse(self, event: Asked, fault: Fault) -> None:
-        self._refused += 1
+        self._tally.refused += 1
         self._out.append(Fail(event.request, fault))
 
     def _withdrawn(self, event: Withdrawn, now: Seconds) -> None:
         record = self._flights.get(event.request)
         if record is not None:
-            self._withdrawals += 1
+            self._tally.withdrawn += 1
             self._cancel(record)
             self._leave_link(record)
             self._flights.end(record, FlightStep.FAIL)
@@ -197,17 +155,33 @@ class Gateway:
     # Launching
 
     def _launch(self, now: Seconds) -> None:
-        """Send what waits, as far as the window, the ways and the links' credit go."""
-        flights, launches = self._flights, self._admission.launches
-        while (record := flights.first()) is not None and launches(flights.flying):
-            left = record.deadline - now
-            way = self._ways.choose(now, left)
-            if way is None:
+        """Send what waits, as far as the window, the ways and the links' credit go, and nothing that is in vain."""
+        flights, door, passable = self._flights, self._door, self._ways.passable
+        while True:
+            for record, fault in door.vain(passable, now):
+                self._drop(record, fault)
+            first = flights.first()
+            if first is None or not door.room or not self._fly(first, now):
                 return
-            link = way.lane.link
-            assert link is not None
-            flights.launch(record, way, link)
-            self._out.append(Launch(link, record.key, way.route, left if left > 0.0 else 0.0))
+
+    def _fly(self, record: Record, now: Seconds) -> bool:
+        """Send it on its way, if there is one that takes it right now."""
+        left = record.deadline - now
+        way = self._ways.choose(now, left)
+        if way is None:
+            return False
+        link = way.lane.link
+        assert link is not None
+        if not self._flights.flying:
+            self._door.flow.launched(now)
+        self._flights.launch(record, way, link, now)
+        self._out.append(Launch(link, record.key, way.route, left if left > 0.0 else 0.0))
+        return True
+
+    def _drop(self, record: Record, fault: Fault) -> None:
+        """It waits no longer, and nothing was done for it."""
+        self._tally.dropped += 1
+        self._fail(record, fault)
 
     # Ways
 
@@ -215,7 +189,7 @@ class Gateway:
         self._end = None
         self._ways.reroute(event.routes, self._reach.lane)
         if event.window is not None:
-            self._admission = msgspec.structs.replace(self._admission, window=event.window)
+            self._door.admission = msgspec.structs.replace(self._door.admission, window=event.window)
             self._widest = max(self._widest, event.window)
 
     def _worker_gone(self, event: WorkerGone, now: Seconds) -> None:
@@ -240,6 +214,9 @@ class Gateway:
         changed = ways.changed or reach.due
         if ways.changed:
             ways.look()
+        if ways.rates is not None:
+            self._door.flow.change(*ways.rates)
+            ways.rates = None
         if ways.own is not None:
             self._fallback.judge(dark=ways.dark, waiting=self._flights.waiting > 0, now=now)
         standing = ways.own if self._fallback.on else None
@@ -312,14 +289,15 @@ class Gateway:
         assert type(message) is Answer or type(message) is Failure, f"a worker does not send {type(message).__name__}"
         record = self._flights.get(message.request)
         if record is None or record.attempt != message.attempt or record.state is not FLYING:
-            self._late += 1
+            self._tally.late += 1
             return
         way = record.way
         assert way is not None
         if type(message) is Answer:
             self._ways.answered(way, message.trail, now)
-            self._answered += 1
-            self._degraded += way.route.degraded
+            self._door.flow.answered(record, message.trail, self._flights.pressing, now)
+            self._tally.answered += 1
+            self._tally.degraded += way.route.degraded
             self._leave_link(record)
             self._flights.end(record, ANSWER)
             self._out.append(Complete(record.request, way.route.degraded))
@@ -341,17 +319,17 @@ class Gateway:
         if strikes(fault):
             record.faults = (*record.faults, fault)
         if len(record.faults) < STRIKES:
-            self._retried += 1
+            self._tally.retried += 1
             self._flights.retry(record)
             return
         quarantine = Quarantine(record.request, record.faults)
-        self._quarantined += 1
-        self._quarantine.append(quarantine)
+        self._tally.quarantined += 1
+        self._tally.quarantine.append(quarantine)
         self._fail(record, quarantine.fault)
 
     def _fail(self, record: Record, fault: Fault) -> None:
         self._flights.end(record, FlightStep.FAIL)
-        self._failed += 1
+        self._tally.failed += 1
         self._out.append(Fail(record.request, fault))
 
     def _cancel(self, record: Record) -> None:
@@ -373,7 +351,7 @@ class Gateway:
                 for worker in record.way.workers:
                     if worker.trust is Trust.TRIAL:
                         self._bench(worker.address, now, lost=worker.lost)
-            late = f"no answer within {record.timeout:g} s; the request was still {self._whereabouts(record)}"
+            late = f"no answer within {record.asked.timeout:g} s; the request was still {self._whereabouts(record)}"
             self._fail(record, Fault("DeadlineExceeded", late, WHERE))
 
     def _whereabouts(self, record: Record) -> str:
@@ -381,11 +359,10 @@ class Gateway:
             return "on its way"
         if not self._ways.dark:
             return "waiting for room in the window"
-        down = [f"{lane.address}: {lane.down}" for lane in self._reach.lanes.values() if lane.wanted and not lane.link]
-        return f"waiting for a way through the stages ({'; '.join(down) or 'there is none'})"
+        return f"waiting for a way through the stages ({self._reach.trouble or 'there is none'})"
 
     def _drain(self, event: Drain, now: Seconds) -> None:
-        self._draining = True
+        self._door.draining = True
 
     def validate(self) -> None:
         """See `Machine.validate`."""
@@ -402,8 +379,7 @@ class Gateway:
         assert all(worker in counts or not worker.outstanding for way in self._ways for worker in way.workers)
         assert self._flights.flying <= self._widest
         assert sum(len(lane.away) for lane in self._reach.by_link.values()) == self._flights.flying
-        ended = self._answered + self._failed + self._withdrawals
-        assert self._accepted == ended + len(self._flights)
+        assert self._tally.accepted == self._tally.ended + len(self._flights)
 
 
 _EVENTS: Mapping[type, Callable[[Gateway, Any, Seconds], None]] = {

@@ -53,6 +53,13 @@ class Reach:
             self.lanes[address] = FirstLane(address)
         return self.lanes[address]
 
+    @property
+    def trouble(self) -> str:
+        """Which links there should be and are not, and why; empty: none."""
+        return "; ".join(
+            f"{lane.address}: {lane.down}" for lane in self.lanes.values() if lane.wanted and not lane.link
+        )
+
     def want(self, addresses: Iterable[Address], standby: Address | None = None) -> list[Dial | Hangup]:
         """From now on ways begin at these addresses, and at no others; at ``standby`` too, but not yet."""
         self.due = False

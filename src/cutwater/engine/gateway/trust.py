@@ -42,6 +42,11 @@ class Worker:
         self._seconds = self._seconds + WEIGHT * (seconds - self._seconds) if self._seconds else seconds
         self._seen = now
 
+    @property
+    def rate(self) -> float:
+        """Requests per second that it computes, as far as is known; 0: it is not."""
+        return 1.0 / self._seconds if self._seconds else 0.0
+
     def delay(self, now: Seconds) -> Seconds:
         """Expected time from coming to being computed of one more request."""
         if not self.outstanding and now - self._seen > MEMORY:

@@ -78,6 +78,12 @@ class Ways:
         self._trials: list[Way] = []
         self.dark = True
         """No way but the gateway's own is open, or all others are on trial."""
+        self.passable = False
+        """A way is open, be it the gateway's own."""
+        self.rates: tuple[float, float] | None = None
+        """The open ways are others than before: requests per second that the workers took then, and take now."""
+        self._rated: tuple[tuple[Worker, ...], ...] = ()
+        """The open ways of when they were last others."""
         self.own: Address | None = None
         """Where the gateway's own copy of the model serves, when it does."""
         self.changed = False
@@ -136,6 +142,9 @@ class Ways:
         normal, spare, own = kinds
         self.dark = not (normal or spare)
         self._open = normal or spare or own
+        self.passable = bool(self._open)
+        if self._open and (workers := tuple([way.workers for way in self._open])) != self._rated:
+            self.rates, self._rated = (_rate(self._rated), _rate(workers)), workers
 
     def choose(self, now: Seconds, left: Seconds) -> Way | None:
         """The way for a request with ``left`` seconds until its deadline; None: no link takes one right now."""
@@ -147,3 +156,23 @@ class Ways:
             return way if way.lane.usable else None
         usable = [way for way in self._open if way.lane.usable]
         return min(usable, key=lambda way: way.delay(now)) if usable else None
+
+
+def _rate(ways: Sequence[Sequence[Worker]]) -> float:
+    """Requests per second of these ways together, by what their workers take; 0: not known.
+
+    Every stage is as fast as all its workers together, and a way as fast as its slowest stage. Ways that have no worker
+    in common with each other add up.
+    """
+    total, rest = 0.0, list(ways)
+    while rest:
+        together = [rest.pop()]
+        for way in together:
+            near = [other for other in rest if not set(way).isdisjoint(other)]
+            together += near
+            rest = [other for other in rest if other not in near]
+        stages = [set(stage) for stage in zip(*together, strict=False)]
+        if not all(worker.rate for stage in stages for worker in stage):
+            return 0.0
+        total += min(sum(worker.rate for worker in stage) for stage in stages)
+    return total

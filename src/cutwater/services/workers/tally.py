@@ -2,7 +2,7 @@
 
 import msgspec
 
-from cutwater.engine.gateway.gateway import GatewaySnapshot
+from cutwater.engine.gateway.figures import GatewaySnapshot
 from cutwater.units import Seconds, StageId
 from cutwater.wire.message import Mark
 

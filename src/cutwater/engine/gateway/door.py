@@ -1,0 +1,86 @@
+"""Door: who comes in, who of those that wait must make room, and who waits in vain.
+
+A request comes in if its answer is predicted to come by its deadline, behind those that are served before it. It is
+refused at once otherwise: an answer that comes too late costs as much as one in time and helps nobody. While nobody is
+under way it comes in whatever is predicted, which costs nobody anything and shows whether the prediction still holds.
+Where nothing is known, or no way is open, only the length of the line counts. For the same reason those that wait in
+vain are refused before they are launched: nothing was done for them, and asking again later is likely to help.
+"""
+
+from collections.abc import Iterator
+
+from cutwater.engine.fault import Fault
+from cutwater.engine.gateway.admission import Admission
+from cutwater.engine.gateway.flights import Flights
+from cutwater.engine.gateway.flow import Flow
+from cutwater.engine.gateway.record import Record
+from cutwater.engine.vocabulary import Asked
+from cutwater.units import Seconds
+
+WHERE = "gateway"
+_DRAINING = Fault("Refused", "the gateway is draining", WHERE, True)
+_NO_TIME = Fault("DeadlineExceeded", "the request had no time left when it was asked", WHERE)
+
+
+class Door:
+    """Looks at the flights, and changes nothing but what it knows of how fast they come back."""
+
+    def __init__(self, admission: Admission, flights: Flights) -> None:
+        self.admission = admission
+        self.flow = Flow()
+        self.draining = False
+        self._flights = flights
+
+    @property
+    def room(self) -> bool:
+        """Whether one more may be under way: in the window, and before those on the way are more than is of use."""
+        flying = self._flights.flying
+        return flying < self.admission.window and flying < self.flow.most
+
+    def refusal(self, asked: Asked, passable: bool, now: Seconds) -> Fault | None:
+        """Why this request does not come in; None: it does. ``passable``: a way is open."""
+        if self.draining:
+            return _DRAINING
+        if asked.timeout <= 0:
+            return _NO_TIME
+        flights, flow = self._flights, self.flow
+        if flights.flying and passable and flow.known:
+            before = flights.before(asked)
+            wait = flow.wait(before, now)
+            if wait > asked.timeout:
+                return _refused(f"an answer would take {wait:.3g} s, with {before} requests before it", asked, wait)
+        if flights.waiting >= self.admission.queue:
+            last = flights.line.last()
+            if last is None or not flights.line.passes(asked, last):
+                return self._full(f"{flights.waiting} requests are already waiting", now)
+        flow.accepted(asked.timeout)
+        return None
+
+    def displaced(self, asked: Asked, now: Seconds) -> tuple[Record, Fault] | None:
+        """Who makes room for a request that comes in, and what it is told."""
+        flights = self._flights
+        if flights.waiting < self.admission.queue:
+            return None
+        last = flights.line.last()
+        assert last is not None
+        return last, self._full(f"{flights.waiting} requests were waiting, and one came that is served sooner", now)
+
+    def vain(self, passable: bool, now: Seconds) -> Iterator[tuple[Record, Fault]]:
+        """Those that would be too late if they were launched now, and what they are told; each must be ended."""
+        flights, flow = self._flights, self.flow
+        if flights.flying and passable and flow.known:
+            wait = flow.wait(flights.flying, now)
+            for record in flights.line.late(now + wait):
+                waited = record.asked.timeout - (record.deadline - now)
+                why = f"after {waited:.3g} s in the line an answer would still take {wait:.3g} s"
+                yield record, _refused(why, record.asked, flow.wait(flights.before(record.asked), now))
+
+    def _full(self, why: str, now: Seconds) -> Fault:
+        flights = self._flights
+        after = self.flow.wait(flights.flying + flights.waiting, now)
+        return Fault("Refused", f"{why}; ask again later or more slowly", WHERE, True, after)
+
+
+def _refused(why: str, asked: Asked, after: Seconds) -> Fault:
+    what = f"{why}, and it was given {asked.timeout:g} s; ask again later, or give it more time"
+    return Fault("Refused", what, WHERE, True, after)

@@ -1,0 +1,121 @@
+"""Flow: how fast answers come, learned from those that have come, and what follows for a request that asks now.
+
+While there is always somebody to launch, answers come one `gap` after the other, however the work is spread over
+stages, replicas and batches. So a request with n before it, waiting or under way, is answered after n + 1 gaps, and
+never before the time it takes when it waits nowhere, the `base`; base / gap requests under way keep all stages busy
+(Little, "A proof for the queuing formula L = λW", Operations Research 9(3), 1961). To predict from what was measured,
+and to refuse at once what will be too late, follows Clockwork (Gujarati et al., "Serving DNNs like Clockwork",
+OSDI 2020).
+"""
+
+from collections.abc import Sequence
+from math import inf
+
+from cutwater.engine.gateway.record import Record
+from cutwater.units import Seconds
+from cutwater.wire.message import Mark
+
+MEMORY = 32
+"""Gaps that count: of the newest a share of one in so many, and of fewer as long as fewer were seen."""
+TRUSTED = 8
+"""Gaps that must have been seen before anybody is refused for what they say."""
+OUTLIER = 8.0
+"""A gap counts for so many times the usual one at most: what stood still for once is not slow."""
+WEIGHT = 0.125
+"""Of the newest request in the mean of what one takes that waits nowhere."""
+CAUTION = 1.25
+"""Waiting is expected to take so many times what it should."""
+SHARE = 0.25
+"""So much of the shortest time that clients give may pass between launch and answer: who is on the way can be neither
+passed by those who are more urgent nor sent home in time."""
+EASE = 1 / 256
+"""How fast the shortest time is forgotten, per request that gives more."""
+
+
+class Flow:
+    """Changed only by the `Gateway`."""
+
+    __slots__ = ("_full", "_seen", "_shortest", "_since", "base", "gap", "most")
+
+    def __init__(self) -> None:
+        self.gap: Seconds = 0.0
+        """Between two answers where there is always enough to do; 0: nobody knows."""
+        self.base: Seconds = 0.0
+        """From launch to answer of a request that waits nowhere; 0: nobody knows."""
+        self.most = inf
+        """How many under way are enough."""
+        self._seen = 0
+        """Gaps that `gap` is made of, as far as they count."""
+        self._full = False
+        """Whether somebody waited when the newest answer came, so that it was followed by another launch."""
+        self._since: Seconds = 0.0
+        """From when on the next gap counts: the newest answer, or a launch where nobody was flying."""
+        self._shortest: Seconds = inf
+
+    @property
+    def known(self) -> bool:
+        """Whether anything can be predicted."""
+        return self._seen >= TRUSTED
+
+    def wait(self, before: int, now: Seconds) -> Seconds:
+        """Predicted time until a request is answered that has so many ``before`` it; 0 where nothing is known."""
+        if self._seen < TRUSTED:
+            return 0.0
+        gap, base = self.gap, self.base
+        if self._full and (silence := now - self._since - gap) > 0.0:
+            gap += silence / MEMORY
+        queued = (before + 1) * gap - base
+        return base + CAUTION * queued if queued > 0.0 else base
+
+    def accepted(self, timeout: Seconds) -> None:
+        """A client gives so much time."""
+        if self.base * CAUTION <= timeout < self._shortest:
+            self._shortest = timeout
+            self._fit()
+        elif self._shortest < timeout < inf:
+            self._shortest += EASE * (timeout - self._shortest)
+
+    def launched(self, now: Seconds) -> None:
+        """A request flies where none did."""
+        self._since = now
+
+    def answered(self, record: Record, trail: Sequence[Mark], waiting: bool, now: Seconds) -> None:
+        """A request has come back; ``waiting``: others still wait to fly."""
+        took = alone = now - record.launched
+        for mark in trail:
+            alone += mark.received - mark.started + mark.finished - mark.sent
+        if alone < 0.0:
+            alone = 0.0
+        self.base += WEIGHT * (alone - self.base) if self.base else alone
+        gap = self.gap
+        if waiting and self._full:
+            seen = self._seen = min(self._seen + 1, MEMORY)
+            newest = now - self._since
+            if seen > TRUSTED and newest > OUTLIER * gap:
+                newest = OUTLIER * gap
+            self.gap = gap + (newest - gap) / seen
+        elif gap:
+            # Those that were before it have come as well since then: it is at least that fast.
+            at_most = took / (record.before or 1)
+            if at_most < gap:
+                self.gap = gap + WEIGHT * (at_most - gap)
+        self._full, self._since = waiting, now
+        self._fit()
+
+    def change(self, before: float, after: float) -> None:
+        """The ways are others; ``before`` and ``after``: requests per second that their workers take; 0: not known."""
+        self._full = False
+        if not after:
+            self._seen = 0
+        elif self._seen < TRUSTED:
+            self.gap, self._seen = 1.0 / after, TRUSTED
+        else:
+            self.gap *= before / after if before else 1.0
+            self._seen = TRUSTED
+        self._fit()
+
+    def _fit(self) -> None:
+        if self._seen < TRUSTED or not self.base or not self.gap:
+            self.most = inf
+        else:
+            self.most = max(SHARE * self._shortest, self.base) / self.gap + 1.0
