@@ -3,13 +3,14 @@
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from cutwater.drivers.loop import run
 from cutwater.errors import BadSetting, ProcessLost
 from cutwater.services.background import Recipe, Record, last_lines, start, stop
 from cutwater.settings.handover import write_handover
-from cutwater.settings.settings import ClusterSettings, Settings
+from cutwater.settings.settings import ClusterSettings, ObserveSettings, Settings
 
 pytestmark = pytest.mark.slow
 
@@ -50,6 +51,17 @@ def test_it_knows_its_settings_and_its_log_stays_small(tmp_path: Path, settings:
     assert "what libraries print on stdout" in lines
     assert 2000 < (tmp_path / "it.log.1").stat().st_size < 2200
     assert (tmp_path / "it.log").stat().st_size < 2200
+
+
+def test_where_json_is_wanted_every_line_is_an_object(tmp_path: Path) -> None:
+    settings = tmp_path / "it.settings"
+    write_handover(settings, Settings(home=tmp_path, observe=ObserveSettings(log_format="json", log_level="warning")))
+    script = TALKATIVE.replace('print("what libraries', 'import warnings; warnings.warn("what libraries')
+    start_it(tmp_path, script.replace("asked to stop", "info is not wanted"), settings)
+    run(stop(tmp_path / "it.json", 20.0))
+    (line,) = (msgspec.json.decode(line, type=dict[str, str]) for line in last_lines(tmp_path / "it.log", 100))
+    assert (line["process"], line["level"], line["logger"]) == ("it", "WARNING", "py.warnings")
+    assert "what libraries print on stdout" in line["message"]
 
 
 def test_a_mistake_in_its_code_stands_in_its_log(tmp_path: Path, settings: Path) -> None:

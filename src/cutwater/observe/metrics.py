@@ -22,7 +22,7 @@ class Metrics:
 
     def __init__(self, gateway: str) -> None:
         """``gateway``: its name."""
-        self.registry = CollectorRegistry()
+        self.registry = CollectorRegistry(auto_describe=True)
         self.requests = RequestMetrics()
         self.observe = self.requests.observe
         """An `Observer`."""
