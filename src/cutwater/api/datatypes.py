@@ -187,10 +187,13 @@ def to_values(name: str, datatype: Datatype, array: Array) -> list[Any]:
             return [text.decode() for text in _raw(array)]
         except UnicodeDecodeError as error:
             raise BadTensor(f"output {name!r} is not UTF-8 text ({error.reason}); ask for it as binary_data") from None
-    if datatype.name == "BF16":
-        array = (array.astype(np.uint32) << 16).view(np.float32)
-    found: list[Any] = array.ravel().tolist()
+    found: list[Any] = as_numbers(datatype, array).ravel().tolist()
     return found
+
+
+def as_numbers(datatype: Datatype, array: Array) -> Array:
+    """What numpy can compute with: BF16 becomes float32, everything else stays."""
+    return (array.astype(np.uint32) << 16).view(np.float32) if datatype.name == "BF16" else array
 
 
 @lru_cache(maxsize=256)

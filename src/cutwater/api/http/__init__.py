@@ -1,0 +1,1 @@
+"""The Open Inference Protocol over HTTP: the routes, what they answer, and the server underneath."""

@@ -1,0 +1,129 @@
+"""The infer endpoint: plain ASGI, because every microsecond here is one of each request."""
+
+import importlib
+import re
+from collections.abc import Awaitable, Callable
+
+from starlette.types import Receive, Scope, Send
+
+from cutwater.api.backend import Answered, Ask, Backend, Feeds, ModelCard
+from cutwater.api.datatypes import Buffer
+from cutwater.api.http.answers import Headers, send_error
+from cutwater.api.http.body import Body, Gone, Room
+from cutwater.api.http.coding import choose, pack
+from cutwater.api.http.options import HttpOptions
+from cutwater.api.http.reading import read_infer
+from cutwater.api.http.writing import wishes, write_answer
+from cutwater.api.requests import Contract, Contracts, check_version, terms
+from cutwater.errors import CutwaterError, NotFound
+
+JOIN = 64 * 2**10
+"""Bytes up to which parts of an answer are sent as one; larger ones go out as they lie."""
+TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+"""Of the W3C's Trace Context."""
+
+
+class Infer:
+    """``POST /v2/models/{model}[/versions/{version}]/infer``. Being cancelled withdraws the request."""
+
+    def __init__(self, backend: Backend, options: HttpOptions) -> None:
+        self._backend = backend
+        self._options = options
+        self._contracts = Contracts()
+        self._room = Room(options.max_held)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See the class."""
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        try:
+            model, version = target(scope["path"])
+            contract = self._contracts.of(self._backend.model(model))
+            check_version(model, version)
+            with Body(receive, headers, self._options, self._room) as body:
+                head, parts = await self._answer(contract, await body.read(), body.came, headers, scope)
+                await _send(send, head, parts)
+        except CutwaterError as error:
+            await send_error(send, error)
+        except Gone:
+            return
+
+    async def _answer(
+        self, contract: Contract, content: bytes | bytearray, came: int, headers: dict[bytes, bytes], scope: Scope
+    ) -> tuple[Headers, list[Buffer]]:
+        length = headers.get(b"inference-header-content-length")
+        request, feeds, picture = read_infer(contract, content, length)
+        wanted = wishes(contract, request)
+        timeout, priority = terms(request.parameters)
+        if picture is not None:
+            feeds = await _prepare(contract.card, picture)
+        named = headers.get(b"x-request-id", b"")
+        trace = headers.get(b"traceparent", b"")
+        ask = Ask(
+            contract.card.name,
+            feeds,
+            timeout,
+            priority,
+            client_of(scope),
+            request.id or named.decode("latin-1"),
+            "http",
+            trace.decode() if TRACEPARENT.fullmatch(trace) else "",
+            came=came,
+        )
+        answered = await self._backend.infer(ask)
+        json, buffers = write_answer(contract, ask.id, wanted, answered)
+        found = _head(answered, named)
+        parts: list[Buffer] = [json, *buffers]
+        if coding := choose(headers.get(b"accept-encoding", b""), sum(map(len, parts)), not buffers):
+            parts = [await pack(parts, coding)]
+            found.append((b"content-encoding", coding.encode()))
+        if buffers:
+            found.append((b"content-type", b"application/octet-stream"))
+            found.append((b"inference-header-content-length", b"%d" % len(json)))
+        else:
+            found.append((b"content-type", b"application/json"))
+        return found, parts
+
+
+def target(path: str) -> tuple[str, str]:
+    """``/v2/models/MODEL[/versions/VERSION]/infer`` -> model and version. Raises NotFound."""
+    parts = path.split("/")
+    if len(parts) == 5:
+        return parts[3], ""
+    if len(parts) == 7 and parts[4] == "versions":
+        return parts[3], parts[5]
+    raise NotFound(f"there is nothing at {path[:200]!r}; models are asked at /v2/models/NAME/infer")
+
+
+def client_of(scope: Scope) -> str:
+    """Who asks: the machine, whose requests stand in line behind each other however many connections it opens."""
+    client = scope.get("client")
+    return f"http:{client[0]}" if client else "http"
+
+
+def _head(answered: Answered, named: bytes) -> Headers:
+    found: Headers = [(b"cutwater-request", answered.request.encode())]
+    if answered.degraded:
+        found.append((b"cutwater-degraded", b"true"))
+    if answered.span:
+        found.append((b"traceparent", answered.span.encode()))
+    if named:
+        found.append((b"x-request-id", named))
+    return found
+
+
+async def _prepare(card: ModelCard, encoded: bytes) -> Feeds:
+    """An encoded picture as the model wants it. Loaded late: few need it."""
+    tasks = importlib.import_module("cutwater.api.tasks")
+    picture_feeds: Callable[[ModelCard, bytes], Awaitable[Feeds]] = tasks.picture_feeds
+    return await picture_feeds(card, encoded)
+
+
+async def _send(send: Send, head: Headers, parts: list[Buffer]) -> None:
+    whole = sum(map(len, parts))
+    head.append((b"content-length", b"%d" % whole))
+    await send({"type": "http.response.start", "status": 200, "headers": head})
+    if whole <= JOIN:
+        parts = [b"".join(parts)]
+    for part in parts[:-1]:
+        await send({"type": "http.response.body", "body": part, "more_body": True})
+    await send({"type": "http.response.body", "body": parts[-1]})

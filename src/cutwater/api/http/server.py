@@ -1,0 +1,103 @@
+"""HttpServer: an application on an address, in the event loop that runs already."""
+
+import asyncio
+import ssl
+from email.utils import formatdate
+
+from starlette.types import ASGIApp
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from cutwater.api.http.connection import Connection
+from cutwater.api.http.options import HttpOptions
+from cutwater.api.where import claim, parse_where
+from cutwater.units import Seconds
+
+ROUND: Seconds = 0.5
+"""How often connections are looked after."""
+FAREWELL: Seconds = 1.0
+"""How long requests that were cut off may take to end."""
+
+
+class HttpServer:
+    """Uvicorn's protocol without its server: signals, logs and the loop stay whose they are."""
+
+    def __init__(self, app: ASGIApp, where: str, options: HttpOptions, tls: ssl.SSLContext | None = None) -> None:
+        """Nothing listens yet.
+
+        Args:
+            app: What answers.
+            where: "host:port"; with a + behind it the next port that is free, with port 0 any.
+            options: For how long clients are waited for.
+            tls: The server's certificate; None: in the clear.
+        """
+        self._where = parse_where("gateway.http", where)
+        self._options = options
+        self._tls = tls
+        self._state = ServerState()
+        self._config = Config(
+            app,
+            loop="none",
+            http=Connection,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            timeout_keep_alive=max(1, round(options.idle_time)),
+        )
+        self._ended = asyncio.Event()
+        self._server: asyncio.Server | None = None
+        self._round: asyncio.TimerHandle | None = None
+
+    async def start(self) -> str:
+        """Listen; returns where, such as "http://127.0.0.1:8000". Raises BadSetting where that cannot be."""
+        self._config.load()
+        listening = claim("gateway.http", self._where)
+        loop = asyncio.get_running_loop()
+        self._look()
+        self._server = await loop.create_server(self._connection, sock=listening, ssl=self._tls, backlog=1024)
+        host = f"[{self._where.host}]" if ":" in self._where.host else self._where.host
+        return f"{'https' if self._tls else 'http'}://{host}:{listening.getsockname()[1]}"
+
+    async def stop(self, grace: Seconds) -> None:
+        """Take nobody in any more, finish what is open within ``grace``, cut off the rest. Harmless if not begun."""
+        if self._server is None:
+            return
+        self._server.close()
+        for connection in self._connections():
+            connection.shutdown()
+        try:
+            async with asyncio.timeout(grace):
+                while self._state.connections:
+                    self._ended.clear()
+                    await self._ended.wait()
+        except TimeoutError:
+            for connection in self._connections():
+                connection.transport.abort()
+        if self._state.tasks:
+            await asyncio.wait(self._state.tasks, timeout=FAREWELL)
+        if self._round is not None:
+            self._round.cancel()
+        self._server = None
+
+    @property
+    def connections(self) -> int:
+        """Open now."""
+        return len(self._state.connections)
+
+    def _connection(self) -> Connection:
+        return Connection(self._config, self._state, self._options, self._ended.set)
+
+    def _connections(self) -> list[Connection]:
+        return [each for each in self._state.connections if isinstance(each, Connection)]
+
+    def _look(self) -> None:
+        """Once in a while: the date that answers bear, and those whom nobody should wait for any longer."""
+        loop = asyncio.get_running_loop()
+        self._state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
+        now = loop.time()
+        for connection in self._connections():
+            connection.look(now)
+        self._round = loop.call_later(ROUND, self._look)
