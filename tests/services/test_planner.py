@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from hashlib import sha256
+from itertools import permutations
 from pathlib import Path
 
 import msgspec
@@ -11,7 +12,7 @@ from cutwater.cut.lattice import Lattice
 from cutwater.engine.cluster import Announcement, Blueprint, DeploySpec, Hardware, MeasuredLink, ModelRecord
 from cutwater.engine.control import MakePlan, NodeView, Planned
 from cutwater.frameworks.onnx import OnnxRuntime
-from cutwater.profile.profile import Conditions, Profile, Sample
+from cutwater.profile.profile import Conditions, FrameCost, Profile, Sample
 from cutwater.services.coordinator.fleet import fleet_of
 from cutwater.services.coordinator.library import Library
 from cutwater.services.coordinator.planner import answer
@@ -144,6 +145,44 @@ def test_the_gateway_is_as_fast_as_the_machine_it_runs_on(plain_record: ModelRec
     slow = fleet_of(command, (node("a", speed=0.25), node("b", speed=4.0)), profile)
     assert [each.speed for each in slow.nodes] == [0.25, 0.25, 4.0]
     assert fleet_of(command, (node("b", speed=4.0),), profile).nodes[0].speed == 1.0
+
+
+def test_frames_cost_the_gateway_what_was_measured_at_its_end(plain_record: ModelRecord) -> None:
+    command = MakePlan(
+        ticket=1,
+        spec=DeploySpec(model=plain_record.name),
+        record=plain_record,
+        nodes=(),
+        links=(),
+        source=NodeId("a"),
+        source_host="a",
+    )
+    dear = FrameCost(fixed=1e-3, per_byte=1e-9)
+    profile = Profile(
+        model="any",
+        model_hash="",
+        conditions=Conditions(device="", cores=1, threads=1, batch=1, busy_cores=0, versions={}, measured_at=""),
+        ops={},
+        whole=Sample(1.0, 0.0, 1),
+        stage_overhead=0.0,
+        contention=1.0,
+        entrance=dear,
+        base_memory=0,
+    )
+    fleet = fleet_of(command, (node("a"), node("b")), profile)
+    charged = {
+        (source, target): (link.send, link.receive)
+        for source, target in permutations((fleet.source, NodeId("a"), NodeId("b")), 2)
+        if (link := fleet.link(source, target)) is not None
+    }
+    assert charged == {
+        (fleet.source, "a"): (dear, None),
+        (fleet.source, "b"): (dear, None),
+        ("a", fleet.source): (None, dear),
+        ("b", fleet.source): (None, dear),
+        ("a", "b"): (None, None),
+        ("b", "a"): (None, None),
+    }
 
 
 def test_what_is_live_is_scored_on_the_nodes_that_are_left(ask: Ask) -> None:

@@ -1,6 +1,7 @@
 """From the nodes of a cluster, as a coordinator sees them, to the Fleet a plan is made for."""
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from itertools import permutations
 
 import msgspec
@@ -8,7 +9,7 @@ import msgspec
 from cutwater.engine.cluster import MeasuredLink
 from cutwater.engine.control import MakePlan, NodeView
 from cutwater.plan.fleet import LOCAL_LINK, Fleet, Link, Node
-from cutwater.profile.profile import Profile
+from cutwater.profile.profile import FrameCost, Profile
 from cutwater.units import NodeId, Seconds
 
 UNMEASURED_BANDWIDTH = 12.5e6
@@ -41,6 +42,7 @@ def fleet_of(command: MakePlan, views: Sequence[NodeView], profile: Profile) -> 
         taken[host] = taken.get(host, 0.0) + view.load * hardware.cores
     source = gateway_name(command.source)
     names = _host_names(cores, views)
+    local = LOCAL_LINK if profile.local is None else Link(**msgspec.structs.asdict(profile.local))
     gateway = Node(
         name=source,
         host=names[command.source_host],
@@ -51,8 +53,8 @@ def fleet_of(command: MakePlan, views: Sequence[NodeView], profile: Profile) -> 
     return Fleet(
         nodes=(gateway, *(_node(view, command, names, cores, taken) for view in views)),
         source=source,
-        links=_links(command, views),
-        local=LOCAL_LINK if profile.local is None else Link(**msgspec.structs.asdict(profile.local)),
+        links=tuple([_charged(link, source, profile.entrance) for link in _links(command, views, local)]),
+        local=local,
         hosts={names[host]: max(1, round(count - taken.get(host, 0.0))) for host, count in cores.items()},
     )
 
@@ -101,8 +103,18 @@ def _node(
     )
 
 
-def _links(command: MakePlan, views: Sequence[NodeView]) -> tuple[Link, ...]:
-    """Between machines; where only the opposite direction was measured, both are taken to be alike."""
+def _charged(link: Link, gateway: NodeId, cost: FrameCost | None) -> Link:
+    """With what a frame costs the gateway, which packs and unpacks for its clients, where it begins or ends there."""
+    if link.source == gateway:
+        return replace(link, send=cost)
+    return replace(link, receive=cost) if link.target == gateway else link
+
+
+def _links(command: MakePlan, views: Sequence[NodeView], local: Link) -> tuple[Link, ...]:
+    """Between machines, and between the gateway and its own nodes; others of one machine have the fleet's ``local``.
+
+    Where only the opposite direction was measured, both are taken to be alike.
+    """
     measured = {(link.source, link.target): link for link in command.links}
     gateway = gateway_name(command.source)
     real = {gateway: command.source}
@@ -111,7 +123,11 @@ def _links(command: MakePlan, views: Sequence[NodeView]) -> tuple[Link, ...]:
     closed = {view.announcement.node for view in views if not view.announcement.address.startswith("tcp:")}
     links = []
     for a, b in permutations(hosts, 2):
-        if hosts[a] == hosts[b] or a in closed or b in closed:
+        if hosts[a] == hosts[b]:
+            if gateway in (a, b):
+                links.append(replace(local, source=a, target=b))
+            continue
+        if a in closed or b in closed:
             continue
         ends = (real.get(a, a), real.get(b, b))
         found = measured.get(ends) or measured.get((ends[1], ends[0]))
