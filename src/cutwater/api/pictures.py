@@ -1,4 +1,4 @@
-"""Work on pictures off the event loop: a bounded number at once, however many requests wait."""
+"""Work on pictures, beside the event loop: a bounded number at once, however many requests wait."""
 
 import asyncio
 import os
@@ -10,19 +10,12 @@ T = TypeVar("T")
 Args = TypeVarTuple("Args")
 
 THREADS = min(4, os.cpu_count() or 1)
-"""Pictures decoded, prepared or drawn on at once. Each may take half a gigabyte, at the limit of its pixels."""
+"""Pictures decoded, prepared or drawn on at once in one process. At the limit of its pixels each takes half a
+gigabyte."""
+
+_threads = ThreadPoolExecutor(THREADS, thread_name_prefix="picture")  # it has no thread before the first picture
 
 
-class PictureWork:
-    """Threads that decode, prepare and draw; they start when the first picture comes, and are let go at the end."""
-
-    def __init__(self, threads: int = THREADS) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="pictures")
-
-    async def do(self, work: Callable[[*Args], T], *args: *Args) -> T:
-        """What ``work`` returns or raises. One that waits is withdrawn where its caller is cancelled."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work, *args)
-
-    def close(self) -> None:
-        """Begin nothing more."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+async def aside(work: Callable[[*Args], T], *args: *Args) -> T:
+    """What ``work`` returns or raises. While it waits for its turn, being cancelled withdraws it."""
+    return await asyncio.get_running_loop().run_in_executor(_threads, work, *args)

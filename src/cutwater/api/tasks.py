@@ -1,6 +1,6 @@
 """Tasks: a picture to what a model is fed, and the model's outputs to classes, or to boxes in the picture's own pixels.
 
-Everything here is a pure function of its arguments; `cutwater.api.pictures` runs what takes long in threads.
+All but `picture_feeds` are pure functions of their arguments.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,8 @@ from typing import Protocol
 
 import numpy as np
 
-from cutwater.api.backend import Backend, ModelCard, Standing
+from cutwater.api.backend import Backend, Feeds, ModelCard, Standing
+from cutwater.api.pictures import aside
 from cutwater.engine.cluster import Pictures
 from cutwater.errors import BadSetting, BadTensor, NotFound, TooLarge, did_you_mean
 from cutwater.frameworks.base import Array
@@ -50,7 +51,12 @@ class PictureLimits:
     """Width times height. The header tells; a picture beyond is never decoded."""
 
 
-def picture_feeds(model: Looker, encoded: bytes, limits: PictureLimits = PictureLimits()) -> dict[str, Array]:
+async def picture_feeds(model: Looker, encoded: bytes, limits: PictureLimits = PictureLimits()) -> Feeds:
+    """See `feeds_of`; it runs beside the event loop."""
+    return await aside(feeds_of, model, encoded, limits)
+
+
+def feeds_of(model: Looker, encoded: bytes, limits: PictureLimits = PictureLimits()) -> Feeds:
     """What a model is fed for one picture: its pixels as the input wants them, or the file itself where it takes that.
 
     Args:
