@@ -1,5 +1,6 @@
 """What comes with a picture over HTTP: a form, or the picture's bytes alone and what the query says."""
 
+import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 
 import msgspec
@@ -8,6 +9,8 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from cutwater.api.http.task_words import Wishes
 from cutwater.errors import BadSetting, InputError, did_you_mean
+
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # what is wrong with a form, its sender is told
 
 FIELD = "image"
 FORM = "multipart/form-data"
@@ -80,4 +83,5 @@ def wishes_of(query: QueryParams, fields: Mapping[str, str], known: Sequence[str
     try:
         return msgspec.convert(said, Wishes, strict=False)
     except msgspec.ValidationError as error:
-        raise BadSetting(f"the request says what makes no sense: {error}") from None
+        what, _, where = str(error).partition(" - at `$.")
+        raise BadSetting(f"{where.rstrip('`') or 'the request'}: {what[:1].lower()}{what[1:]}") from None

@@ -35,7 +35,7 @@ class Detected(msgspec.Struct, frozen=True):
     """Its number among the model's classes."""
     score: float
     """In 0..1."""
-    box: tuple[float, float, float, float]
+    box: Annotated[list[float], Meta(min_length=4, max_length=4)]
     """Left, top, right and bottom edge in pixels of the picture."""
 
 

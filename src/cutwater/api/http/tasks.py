@@ -63,7 +63,7 @@ class _Looked(NamedTuple):
         return {
             "model": self.card.name,
             "request": self.answered.request,
-            "latency": self.latency,
+            "latency": round(self.latency, 6),
             "degraded": self.answered.degraded,
             "picture": self.size,
         }
@@ -94,7 +94,7 @@ class Tasks:
             looked = await self._look(request, body, CLASSIFY, CLASSIFY_WISHES)
         labels = looked.card.labels
         best = classes_of(looked.card, looked.answered.outputs, looked.wishes.top)
-        found = [Guessed(name_of(labels, each.label), each.label, each.probability) for each in best]
+        found = [Guessed(name_of(labels, each.label), each.label, _score(each.probability)) for each in best]
         return json_response(ClassifyAnswer(classes=found, **looked.facts), headers=looked.head)
 
     async def detect(self, request: Request) -> Response:
@@ -108,8 +108,7 @@ class Tasks:
                 drawn = await aside(_annotate, looked.image, seen, card.labels, kind, self._limits)
                 return Response(drawn, headers=looked.head, media_type=kind)
         found = [
-            Detected(name_of(card.labels, each.label), each.label, each.score, (each.x1, each.y1, each.x2, each.y2))
-            for each in seen
+            Detected(name_of(card.labels, each.label), each.label, _score(each.score), _box(each)) for each in seen
         ]
         return json_response(DetectAnswer(detections=found, **looked.facts), headers=looked.head)
 
@@ -139,6 +138,16 @@ class Tasks:
         )
         answered = await self._backend.infer(ask)
         return _Looked(card, wishes, image, PictureSize(width, height), answered, clock() - began)
+
+
+def _score(score: float) -> float:
+    """As many digits as mean anything."""
+    return round(score, 4)
+
+
+def _box(seen: Detection) -> list[float]:
+    """In hundredths of a pixel."""
+    return [round(edge, 2) for edge in (seen.x1, seen.y1, seen.x2, seen.y2)]
 
 
 def _annotate(image: bytes, seen: Sequence[Detection], names: Sequence[str], kind: str, limits: PictureLimits) -> bytes:
