@@ -2,7 +2,18 @@
 
 from cutwater.engine.gateway.admission import Admission
 from cutwater.engine.gateway.gateway import Gateway, GatewayOptions
-from cutwater.engine.vocabulary import Asked, GatewayCommand, GatewayEvent, Key, Launch, LinkId, Opened, Rerouted, Route
+from cutwater.engine.vocabulary import (
+    Asked,
+    GatewayCommand,
+    GatewayEvent,
+    Key,
+    Launch,
+    LinkId,
+    Opened,
+    Received,
+    Rerouted,
+    Route,
+)
 from cutwater.units import RequestId, StageId
 from cutwater.wire.message import Answer, Failure, Hop, Mark, TensorSpec
 
@@ -30,8 +41,14 @@ class Story:
         self.machine.validate()
         return commands
 
-    def ask(self, request: RequestId, at: float, timeout: float = 10.0) -> list[GatewayCommand]:
-        return self.tell(Asked(request, timeout), at)
+    def ask(
+        self, request: RequestId, at: float, timeout: float = 10.0, priority: int = 0, client: str = ""
+    ) -> list[GatewayCommand]:
+        return self.tell(Asked(request, timeout, priority, client), at)
+
+    def land(self, request: RequestId, at: float) -> list[RequestId]:
+        """An answer comes; who is launched for it."""
+        return [part.key.request for part in self.tell(Received(L1, answer(request)), at) if type(part) is Launch]
 
 
 def launch(

@@ -41,7 +41,7 @@ FIRST = [f"unix:a{k}" for k in range(3)]
 SECOND = [f"unix:b{k}" for k in range(3)]
 WHOLE = Route((Hop("unix:whole", "plain"),), epoch=-1, degraded=True)
 STEPS = 300
-COUNTED = ("retried", "late", "quarantined", "degraded", "failed", "refused", "withdrawn")
+COUNTED = ("retried", "late", "quarantined", "degraded", "failed", "dropped", "refused", "withdrawn")
 
 
 class World:
@@ -139,7 +139,7 @@ class World:
         request = RequestId(self.asked)
         timeout = self.rng.choice([0.0, 0.3, 2.0, 20.0])
         self.deadline[request] = self.now + timeout
-        self.tell(Asked(request, timeout))
+        self.tell(Asked(request, timeout, self.rng.choice([0, 0, 0, 1, -1]), self.rng.choice("abc")))
 
     def some(self) -> Launch | None:
         return self.rng.choice(list(self.flying.values())) if self.flying else None

@@ -1,13 +1,11 @@
 """Door: who comes in, who of those that wait must make room, and who waits in vain.
 
 A request comes in if its answer is predicted to come by its deadline, behind those that are served before it. It is
-refused at once otherwise: an answer that comes too late costs as much as one in time and helps nobody. While nobody is
-under way it comes in whatever is predicted, which costs nobody anything and shows whether the prediction still holds.
-Where nothing is known, or no way is open, only the length of the line counts. For the same reason those that wait in
-vain are refused before they are launched: nothing was done for them, and asking again later is likely to help.
+refused at once otherwise: an answer that comes too late costs as much as one in time and helps nobody. While nobody
+else is here it comes in whatever is predicted: that costs nobody anything, and shows whether the prediction still
+holds. Where nothing is known, or no way is open, only the length of the line counts. For the same reason those that
+wait in vain are refused before they are launched: nothing was done for them, and asking again later is likely to help.
 """
-
-from collections.abc import Iterator
 
 from cutwater.engine.fault import Fault
 from cutwater.engine.gateway.admission import Admission
@@ -44,7 +42,7 @@ class Door:
         if asked.timeout <= 0:
             return _NO_TIME
         flights, flow = self._flights, self.flow
-        if flights.flying and passable and flow.known:
+        if flights and passable and flow.known:
             before = flights.before(asked)
             wait = flow.wait(before, now)
             if wait > asked.timeout:
@@ -65,15 +63,18 @@ class Door:
         assert last is not None
         return last, self._full(f"{flights.waiting} requests were waiting, and one came that is served sooner", now)
 
-    def vain(self, passable: bool, now: Seconds) -> Iterator[tuple[Record, Fault]]:
-        """Those that would be too late if they were launched now, and what they are told; each must be ended."""
+    def vain(self, passable: bool, now: Seconds) -> tuple[Record, Fault] | None:
+        """One that would be too late if it were launched now, and what it is told; None: there is none."""
         flights, flow = self._flights, self.flow
-        if flights.flying and passable and flow.known:
-            wait = flow.wait(flights.flying, now)
-            for record in flights.line.late(now + wait):
-                waited = record.asked.timeout - (record.deadline - now)
-                why = f"after {waited:.3g} s in the line an answer would still take {wait:.3g} s"
-                yield record, _refused(why, record.asked, flow.wait(flights.before(record.asked), now))
+        if not passable or not flow.known or len(flights) == 1:
+            return None
+        wait = flow.wait(flights.flying, now)
+        record = flights.line.late(now + wait)
+        if record is None:
+            return None
+        waited = record.asked.timeout - (record.deadline - now)
+        why = f"after {waited:.3g} s in the line an answer would still take {wait:.3g} s"
+        return record, _refused(why, record.asked, flow.wait(flights.before(record.asked), now))
 
     def _full(self, why: str, now: Seconds) -> Fault:
         flights = self._flights

@@ -158,8 +158,8 @@ class Gateway:
         """Send what waits, as far as the window, the ways and the links' credit go, and nothing that is in vain."""
         flights, door, passable = self._flights, self._door, self._ways.passable
         while True:
-            for record, fault in door.vain(passable, now):
-                self._drop(record, fault)
+            while (vain := door.vain(passable, now)) is not None:
+                self._drop(*vain)
             first = flights.first()
             if first is None or not door.room or not self._fly(first, now):
                 return

@@ -151,13 +151,12 @@ class Line:
             del self._levels[priority]
             self._order.remove(-priority)
 
-    def late(self, before: Seconds) -> Iterator[Record]:
-        """Those whose deadline comes earlier than ``before``; each must be removed before the next is asked for."""
+    def late(self, before: Seconds) -> Record | None:
+        """One whose deadline comes earlier than ``before``; None: there is none."""
         deadlines = self._deadlines
-        while deadlines and (deadlines[0][0] < before or deadlines[0][2].turn < 0):
-            record = heappop(deadlines)[2]
-            if record.turn >= 0:
-                yield record
+        while deadlines and deadlines[0][2].turn < 0:
+            heappop(deadlines)
+        return deadlines[0][2] if deadlines and deadlines[0][0] < before else None
 
     def __iter__(self) -> Iterator[Record]:
         for negated in self._order:
