@@ -18,6 +18,7 @@ from cutwater.settings.kinds import (
     Secret,
     Share,
     Size,
+    Switch,
     Text,
     Word,
 )
@@ -114,6 +115,8 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     """Where clients come in by HTTP, host:port; a + takes the next port that is free; empty: nowhere."""
     grpc: Text = ""
     """Where clients come in by gRPC, as for http."""
+    drills: Switch = False
+    """Whether workers of this home may be killed or stopped on purpose from the dashboard."""
     patience: Duration = 1.0
     """How long requests wait for a worker before the gateway answers by itself, where it can."""
     linger: Duration = 10.0

@@ -10,11 +10,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from cutwater.api.finished import Observer
-from cutwater.api.grpc.server import GrpcOptions, GrpcServer
 from cutwater.api.http.app import make_app
 from cutwater.api.http.options import HttpOptions
 from cutwater.api.http.server import HttpServer
-from cutwater.api.where import Where, parse_where
+from cutwater.api.http.tasks import task_routes
+from cutwater.api.where import parse_where
 from cutwater.engine.cluster import GatewayBeat, Note
 from cutwater.errors import BadSetting, CutwaterError, FabricError
 from cutwater.fabric.base import Fabric, Message
@@ -76,7 +76,7 @@ class Front:
         )
         self._metrics.register(self._collector)
         self._metrics.count("cutwater_spans", "Traced requests by what became of them.", "fate", self._spans.counts)
-        drills = Drills(means.home, settings.gateway.drills == "on")
+        drills = Drills(means.home, settings.gateway.drills)
         self._dashboard = Dashboard(self._picture, means.fabric, self.backend, means.cache, drills, Ledger())
         self._watching = [
             self._book.observe,
@@ -86,7 +86,6 @@ class Front:
             self._dashboard.observe,
         ]
         self._http: HttpServer | None = None
-        self._grpc: GrpcServer | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self) -> dict[str, str]:
@@ -98,28 +97,23 @@ class Front:
         self._tasks.append(asyncio.create_task(self._listen()))
         facts: dict[str, str] = {}
         if gateway.http:
-            where = self._where("gateway.http", gateway.http)
+            self._check("gateway.http", gateway.http)
             options = HttpOptions(token=gateway.token, max_request=gateway.max_request)
             more = [
+                *task_routes(self.backend, options),
                 *health_routes(self.backend, self._reasons),
                 metrics_route(self._metrics),
                 *self._dashboard.routes(),
             ]
-            self._http = HttpServer(make_app(self.backend, options, more), where, options)
+            self._http = HttpServer(make_app(self.backend, options, more), gateway.http, options)
             facts["http"] = await self._http.start()
-        if gateway.grpc:
-            where = self._where("gateway.grpc", gateway.grpc)
-            self._grpc = GrpcServer(
-                self.backend, where, GrpcOptions(token=gateway.token, max_request=gateway.max_request)
-            )
-            facts["grpc"] = await self._grpc.start()
         return facts
 
     async def close(self, grace: Seconds) -> None:
         """Take nobody in any more, answer what is open within ``grace`` seconds, and let go of everything."""
         self.backend.draining = True
-        servers = [server for server in (self._http, self._grpc) if server is not None]
-        self._http = self._grpc = None
+        servers = [server for server in (self._http,) if server is not None]
+        self._http = None
         await asyncio.gather(*(server.stop(grace) for server in servers))
         for observer in self._watching:
             with suppress(ValueError):  # it was never opened
@@ -129,11 +123,10 @@ class Front:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._spans.stop()
 
-    def _where(self, name: str, text: str) -> Where:
-        where = parse_where(name, text)
-        if not where.local and not self._means.settings.gateway.token:
-            raise BadSetting(f"{name}: {text} can be reached from other machines; set gateway.token")
-        return where
+    def _check(self, name: str, where: str) -> None:
+        """Raise BadSetting if strangers from other machines could come in."""
+        if not parse_where(name, where).local and not self._means.settings.gateway.token:
+            raise BadSetting(f"{name}: {where} can be reached from other machines; set gateway.token")
 
     def _reasons(self) -> list[str]:
         """Why the backend is not ready."""
