@@ -73,6 +73,14 @@ def _share(value: object) -> float:
     return number
 
 
+def _switch(value: object) -> bool:
+    found = {"on": True, "true": True, "yes": True, "off": False, "false": False, "no": False}
+    try:
+        return found[str(value).strip().lower()]
+    except KeyError:
+        raise BadQuantity(f"expected on or off, not {value!r}") from None
+
+
 def _size(value: object) -> int:
     size = parse_bytes(_positive(value))
     if size < 1:
@@ -115,6 +123,7 @@ SHARE = Kind("share", _share, lambda value: f"{value:.0%}")
 SIZE = Kind("size", _size, lambda value: format_bytes(float(str(value))))
 DURATION = Kind("duration", _duration, lambda value: format_seconds(float(str(value))))
 PATH = Kind("path", _path, str)
+SWITCH = Kind("on or off", _switch, lambda value: "on" if value else "off")
 
 Text = Annotated[str, TEXT]
 Secret = Annotated[str, SECRET]
@@ -128,6 +137,7 @@ Share = Annotated[float, SHARE]
 Size = Annotated[int, SIZE]
 """Bytes."""
 Duration = Annotated[Seconds, DURATION]
+Switch = Annotated[bool, SWITCH]
 File = Annotated[Path, PATH]
 LogFormat = Annotated[str, _one_of("text", "json")]
 LogLevel = Annotated[str, _one_of("debug", "info", "warning", "error")]

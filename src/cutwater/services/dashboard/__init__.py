@@ -1,0 +1,1 @@
+"""The page at the gateway's address on which people see a cluster run, and change how it does."""

@@ -1,0 +1,409 @@
+"""Dashboard: the page and what it asks for; a fold over the coordinator's picture, finished requests and notes."""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from functools import wraps
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from cutwater.api.backend import Backend
+from cutwater.api.finished import Finished
+from cutwater.engine.cluster import DeploySpec, Note
+from cutwater.engine.control import MakePlan, NodeView
+from cutwater.errors import BadSetting, CutwaterError, FabricError, Forbidden, InputError, NotFound, Refused
+from cutwater.fabric.base import Fabric, Message
+from cutwater.observe.course import hops, lay
+from cutwater.services.access import FABRIC_RETRY
+from cutwater.services.asking import ClusterStatus, Deploy, Done, Undeploy, ask_coordinator
+from cutwater.services.cache import BlobCache
+from cutwater.services.dashboard.drills import HANG, KINDS, Drills
+from cutwater.services.dashboard.files import HEADERS, Files
+from cutwater.services.dashboard.forecaster import Forecaster
+from cutwater.services.dashboard.forecasts import AskChart, AskForecast, Told
+from cutwater.services.dashboard.ledger import Ledger, first
+from cutwater.services.dashboard.stream import EVERY, Changes, Stream
+from cutwater.services.dashboard.view import Entries, entries
+from cutwater.services.facts import NOTES, decode
+from cutwater.services.front.picture import Picture
+from cutwater.units import NodeId, Seconds
+
+NOTES_KEPT = 300
+LISTED = 40
+"""Requests in each list."""
+LARGEST = 2**16
+"""Bytes of what a page may send here; pictures go to the models' own addresses."""
+ANSWER: Seconds = 10.0
+
+_log = logging.getLogger(__name__)
+_encode = msgspec.json.Encoder().encode
+Answering = Callable[["Dashboard", Request], Awaitable[Response]]
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Another way to cut and place a model, as the page sends it; everything else stays as it is deployed."""
+
+    cuts: tuple[str, ...] = ()
+    places: tuple[NodeId, ...] = ()
+    stages: int | None = None
+    objective: str | None = None
+
+
+class DrillAsked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A drill, as the page sends it."""
+
+    kind: str
+    worker: str
+
+
+def _answering(answer: Answering) -> Answering:
+    """Errors as the page reads them, and the same headers everywhere."""
+
+    @wraps(answer)
+    async def answered(self: "Dashboard", request: Request) -> Response:
+        try:
+            if request.method != "GET":
+                check_origin(request)
+            return await answer(self, request)
+        except CutwaterError as error:
+            return _json({"error": str(error), "kind": error.kind}, error.status)
+
+    return answered
+
+
+class Dashboard:
+    """See the module. `keep` runs beside the gateway; without it the page shows nothing new."""
+
+    def __init__(
+        self, picture: Picture, fabric: Fabric, backend: Backend, cache: BlobCache, drills: Drills, ledger: Ledger
+    ) -> None:
+        """``cache``: for models and profiles that forecasts are made of."""
+        self._picture = picture
+        self._fabric = fabric
+        self._backend = backend
+        self._cache = cache
+        self._drills = drills
+        self._ledger = ledger
+        self._files = Files()
+        self._forecaster = Forecaster(cache.folder)
+        self._stream = Stream(self._everything)
+        self._changes = Changes()
+        self._notes: deque[Note] = deque(maxlen=NOTES_KEPT)
+        self._gone: dict[NodeId, str] = {}
+        """Nodes that were said to be lost, and as which incarnation."""
+        self._told = 0
+        """Until when pages know the seconds."""
+
+    def observe(self, finished: Finished) -> None:
+        """See `cutwater.api.finished.Observer`."""
+        self._ledger.observe(finished)
+
+    # What is shown
+
+    async def keep(self) -> None:
+        """Follow what happens and tell the pages that are open, for ever."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._listen())
+                group.create_task(self._tell())
+        finally:
+            self._forecaster.close()
+            self._drills.close()
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                await self._fabric.subscribe(NOTES, self._note)
+                return  # subscriptions go on after every outage
+            except FabricError as error:
+                _log.warning("cannot follow the notes: %s", error)
+            await asyncio.sleep(FABRIC_RETRY)
+
+    async def _note(self, message: Message) -> None:
+        try:
+            note = decode(message.data, Note)
+        except CutwaterError as error:
+            _log.warning("a note is ignored: %s", error)
+            return
+        self._notes.append(note)
+        self._stream.tell("note", note)
+        if note.kind == "lost":
+            self._lose(NodeId(note.about))
+            self._look()
+
+    def _lose(self, name: NodeId) -> None:
+        """Show it at once: the picture says so only when it is renewed."""
+        status = self._picture.status
+        for node in status.nodes if status is not None else ():
+            if node.announcement.node == name:
+                self._gone[name] = node.announcement.incarnation
+
+    async def _tell(self) -> None:
+        while True:
+            await self._stream.opened.wait()
+            with self._picture:
+                while self._stream.opened.is_set():
+                    self._look()
+                    await asyncio.sleep(EVERY)
+
+    def _look(self) -> None:
+        """Tell what has changed since the last look."""
+        change = self._changes.see(self._entries())
+        if change:
+            self._stream.tell("change", change)
+        rows = self._ledger.rows(self._told)
+        newest = max((row.at for each in rows.values() for row in each), default=0)
+        if newest:
+            self._told = newest + 1
+            self._stream.tell("seconds", rows)
+
+    def _entries(self) -> Entries:
+        status = self._picture.status
+        if status is None:
+            return {"cluster": {"leader": "", "term": 0, "since": ""}}
+        models = {deployment.spec.model for deployment in status.deployments}
+        found = entries(status, {model: self._ledger.spent(model) for model in models}, self._gone)
+        found["cluster"]["stale"] = round(self._picture.age) if self._picture.age > 3 * ANSWER / 10 else 0
+        found["drills"] = {
+            "allowed": self._drills.allowed,
+            "kinds": KINDS,
+            "hang": HANG,
+            "workers": sorted(self._drills.workers(status)),
+        }
+        return found
+
+    def _everything(self) -> dict[str, Any]:
+        change = self._changes.see(self._entries())
+        if change:  # the others would not hear of it any more
+            self._stream.tell("change", change)
+        return {
+            "gateway": self._backend.name,
+            "now": time.time(),
+            "set": self._changes.all(),
+            "notes": list(self._notes),
+            "seconds": self._ledger.rows(),
+        }
+
+    # What pages ask for
+
+    def routes(self) -> list[BaseRoute]:
+        """Below ``/ui``, and the page itself."""
+        answers: Mapping[str, tuple[str, Callable[[Request], Awaitable[Response]]]] = {
+            "/": ("GET", self._page),
+            "/ui/static/{name}": ("GET", self._static),
+            "/ui/events": ("GET", self._events),
+            "/ui/requests": ("GET", self._requests),
+            "/ui/requests/{request}": ("GET", self._request),
+            "/ui/models/{model}/cuts": ("GET", self._cuts),
+            "/ui/models/{model}/forecast": ("POST", self._forecast),
+            "/ui/models/{model}/deploy": ("POST", self._deploy),
+            "/ui/models/{model}/undeploy": ("POST", self._undeploy),
+            "/ui/drills": ("POST", self._drill),
+        }
+        return [
+            Route(path, answer, methods=[method], include_in_schema=False) for path, (method, answer) in answers.items()
+        ]
+
+    @_answering
+    async def _page(self, request: Request) -> Response:
+        return self._files.send(request, "index.html")
+
+    @_answering
+    async def _static(self, request: Request) -> Response:
+        return self._files.send(request, request.path_params["name"])
+
+    @_answering
+    async def _events(self, request: Request) -> Response:
+        if self._stream.full:
+            raise Refused("too many pages are open at this gateway")
+        headers = {**HEADERS, "cache-control": "no-store", "x-accel-buffering": "no"}
+        return StreamingResponse(self._stream.follow(), media_type="text/event-stream", headers=headers)
+
+    @_answering
+    async def _requests(self, request: Request) -> Response:
+        model = request.query_params.get("model", "")
+        lists = {
+            "recent": self._ledger.recent(model),
+            "slowest": self._ledger.slowest(model),
+            "failed": self._ledger.failed(model),
+        }
+        return _json({name: [_summary(each) for each in first(found, LISTED)] for name, found in lists.items()})
+
+    @_answering
+    async def _request(self, request: Request) -> Response:
+        name = request.path_params["request"]
+        found = self._ledger.find(name)
+        if found is None:
+            raise NotFound(f"the request {name!r} is no longer, or was never, among those that are kept")
+        work = [
+            {"stage": mark.stage, "batch": mark.batch, "came": mark.received_bytes, "went": mark.sent_bytes}
+            for mark in found.trail
+        ]
+        return _json({**_summary(found), "pieces": _pieces(found), "exact": _exact(found), "stages": work})
+
+    @_answering
+    async def _cuts(self, request: Request) -> Response:
+        told = await self._ask_forecaster(AskChart, request.path_params["model"], Choice())
+        return _json(told.chart)
+
+    @_answering
+    async def _forecast(self, request: Request) -> Response:
+        choice = await _body(request, Choice)
+        told = await self._ask_forecaster(AskForecast, request.path_params["model"], choice)
+        return _json(told.forecast)
+
+    @_answering
+    async def _deploy(self, request: Request) -> Response:
+        choice = await _body(request, Choice)
+        spec = self._spec(request.path_params["model"], choice)
+        await ask_coordinator(self._fabric, Deploy(spec), Done, ANSWER)
+        return _json({"asked": msgspec.to_builtins(spec)}, 202)
+
+    @_answering
+    async def _undeploy(self, request: Request) -> Response:
+        model = request.path_params["model"]
+        await ask_coordinator(self._fabric, Undeploy(model), Done, ANSWER)
+        return _json({"asked": model}, 202)
+
+    @_answering
+    async def _drill(self, request: Request) -> Response:
+        asked = await _body(request, DrillAsked)
+        done = self._drills.run(asked.kind, asked.worker, self._status())
+        return _json({"done": done})
+
+    # Forecasts
+
+    async def _ask_forecaster(self, kind: type[AskChart | AskForecast], model: str, choice: Choice) -> Told:
+        """Raises CutwaterError, the forecaster's own included."""
+        command = self._command(model, choice)
+        with self._cache.hold(command.record.blob, command.record.profile):
+            for blob in (command.record.profile, command.record.blob):
+                await self._cache.fetch(blob)
+            told = await self._forecaster.ask(kind(command))
+        if told.fault is not None:
+            raise told.fault.error()
+        return told
+
+    def _status(self) -> ClusterStatus:
+        if self._picture.status is None:
+            raise Refused("this gateway has not heard of its cluster yet; ask again in a second")
+        return self._picture.status
+
+    def _spec(self, model: str, choice: Choice) -> DeploySpec:
+        deployed = self._picture.deployments.get(model)
+        spec = deployed.spec if deployed is not None and not deployed.removed else DeploySpec(model=model)
+        if choice.stages is not None and choice.cuts:
+            raise InputError("the cuts say how many stages there are; leave out the one or the other")
+        return msgspec.structs.replace(
+            spec,
+            cuts=choice.cuts,
+            places=choice.places,
+            stages=choice.stages,
+            objective=choice.objective or spec.objective,
+            # One chain, on any node: that is what a page shows and decides.
+            chains=1 if choice.places else spec.chains,
+        )
+
+    def _command(self, model: str, choice: Choice) -> MakePlan:
+        """What the coordinator would ask its planner, as far as this gateway can see."""
+        status = self._status()
+        record = self._picture.models.get(model)
+        if record is None:
+            raise NotFound(f"the cluster knows no model {model!r}")
+        own = next((each.beat for each in status.gateways if each.beat.gateway == self._backend.name), None)
+        if own is None:
+            raise Refused("the coordinator has not heard of this gateway yet; ask again in a second")
+        return MakePlan(
+            ticket=0,
+            spec=self._spec(model, choice),
+            record=record,
+            nodes=views(status, model),
+            links=status.links,
+            source=own.node,
+            source_host=own.host,
+        )
+
+
+def views(status: ClusterStatus, model: str) -> tuple[NodeView, ...]:
+    """The nodes that can be planned with, less what other models use of them."""
+    found = []
+    for node in status.nodes:
+        beat, hardware = node.beat, node.announcement.hardware
+        if not node.alive or node.draining or beat is None or beat.leaving:
+            continue
+        others = [state for state in beat.workers if not state.worker.startswith(f"{model}.")]
+        found.append(
+            NodeView(
+                announcement=node.announcement,
+                free=hardware.memory - sum(state.memory for state in others),
+                load=min(sum(state.busy for state in others) / hardware.cores, 1.0),
+            )
+        )
+    return tuple(found)
+
+
+def check_origin(request: Request) -> None:
+    """Whether it comes from this very page, so that no other site can act in a reader's name. Raises Forbidden."""
+    origin, host = request.headers.get("origin"), request.headers.get("host", "")
+    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        raise Forbidden("another site may not change anything here")
+    if origin is not None and urlsplit(origin).netloc != host:
+        raise Forbidden(f"{origin} may not change anything here")
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise BadSetting("what is sent here must be JSON, with the content-type application/json")
+
+
+async def _body(request: Request, kind: type[Any]) -> Any:
+    data = b""
+    async for piece in request.stream():
+        data += piece
+        if len(data) > LARGEST:
+            raise InputError(f"at most {LARGEST} bytes are read here")
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.MsgspecError as error:
+        raise InputError(f"that cannot be read: {error}") from error
+
+
+def _summary(finished: Finished) -> dict[str, Any]:
+    return {
+        "request": finished.request,
+        "id": finished.id,
+        "model": finished.model,
+        "client": finished.client,
+        "door": finished.door,
+        "at": finished.at,
+        "seconds": finished.ended - finished.began,
+        "fault": finished.fault,
+        "why": finished.why,
+        "degraded": finished.degraded,
+        "came": finished.came,
+        "went": finished.went,
+    }
+
+
+def _exact(finished: Finished) -> bool:
+    return bool(finished.trail) and hops(finished).agreed
+
+
+def _pieces(finished: Finished) -> list[tuple[str, int, Seconds, Seconds]]:
+    """(what, stage it is about, start, seconds), one after the other; the way back is about one stage more."""
+    found = []
+    for part in lay(finished):
+        for piece in part.parts or (part,):
+            kind = "wait" if part.name == "queue" else piece.name.partition(" ")[0]
+            stage = piece.stage if piece.stage >= 0 else len(finished.trail) * (kind == "hop")
+            found.append((kind, stage, piece.begin, piece.end - piece.begin))
+    return found
+
+
+def _json(data: object, status: int = 200) -> Response:
+    headers = {**HEADERS, "cache-control": "no-store"}
+    return Response(_encode(data), status, headers, "application/json")
