@@ -19,7 +19,6 @@ from cutwater.settings.kinds import (
     Share,
     Size,
     Switch,
-    Switch,
     Text,
     Word,
 )
@@ -130,9 +129,6 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     """What clients must show; empty: nothing. Wanted where clients come in from other machines without TLS."""
     trace: File | None = None
     """Folder in which what each model's gateway is told and does is recorded; none: nothing is."""
-    drills: Switch = False
-    """Whether the dashboard may kill and stop workers that node agents of this home run, to show what the cluster
-    does about it."""
 
 
 class ObserveSettings(msgspec.Struct, frozen=True, kw_only=True):

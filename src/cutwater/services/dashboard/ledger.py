@@ -148,10 +148,10 @@ class Ledger:
         stages = []
         for stage in range(max(len(second.sums) for second in seconds)):
             sums = [second.sums[stage] for second in seconds if stage < len(second.sums)]
-            count, *spent = map(sum, zip(*sums, strict=True))
+            count, *spent = (sum(each) for each in zip(*sums, strict=True))
             stages.append(Phases(*(each / count for each in spent)))
-        count = sum(second.sums[0][0] for second in seconds)
-        return Spent(sum(second.wait for second in seconds) / count, stages)
+        requests = sum(second.sums[0][0] for second in seconds)
+        return Spent(sum(second.wait for second in seconds) / requests, stages)
 
     def recent(self, model: str = "") -> Iterator[Finished]:
         """The newest first."""
