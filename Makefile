@@ -4,12 +4,13 @@
 PYTHON ?= python3
 TORCH  ?= torch==2.13.0
 BIN    := .venv/bin
+PROTO := src/cutwater/api/grpc
 BENCHMARKS := blobs codecs dataplane memory pipeline planner prediction split_peers
 CUTWATER_CACHE ?= $(CURDIR)/.cache
 export CUTWATER_CACHE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit bed bench docs pictures lock clean
+.PHONY: help demo test lint unit bed bench docs pictures proto lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +46,11 @@ pictures: .venv/.demo ## Draw the pictures of the readme anew
 	  --svg docs/pictures/chain.svg
 	$(BIN)/cutwater demo --out demo
 	cp demo/throughput.svg docs/pictures/kill.svg
+
+# Its descriptors are kept apart from the process's own, where a client's copies of the same messages may lie.
+proto: .venv/.test ## Write the messages of gRPC anew from their definition
+	cd $(PROTO) && ../../../../$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. inference.proto
+	sed -i 's/_descriptor_pool.Default()/_descriptor_pool.DescriptorPool()/' $(PROTO)/inference_pb2.py
 
 lock: .venv/.uv ## Renew requirements/*.txt from pyproject.toml
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
