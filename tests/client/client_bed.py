@@ -1,0 +1,62 @@
+"""A gateway's HTTP door on a backend that computes y = 2x, in a thread of its own."""
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from two_x import TwoX
+
+from cutwater.api.http.app import make_app
+from cutwater.api.http.options import HttpOptions
+from cutwater.api.http.server import HttpServer
+
+T = TypeVar("T")
+
+
+class Gateway:
+    """Serves until the test is over; may be ended and begun again at the same port."""
+
+    def __init__(self, token: str = "") -> None:
+        self.token = token
+        self.backend = TwoX()
+        self.url = ""
+        self._where = "127.0.0.1:0"
+        self._server: HttpServer | None = None
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="gateway")
+        self._thread.start()
+        self.begin()
+
+    def begin(self) -> None:
+        options = HttpOptions(token=self.token)
+        self._server = HttpServer(make_app(self.backend, options), self._where, options)
+        self.url = self.run(self._server.start())
+        self._where = self.url.removeprefix("http://")
+
+    def end(self, grace: float = 0.0) -> None:
+        """Without grace, requests under way are cut off."""
+        assert self._server is not None
+        self.run(self._server.stop(grace))
+
+    @property
+    def connections(self) -> int:
+        assert self._server is not None
+        return self._server.connections
+
+    def start(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.start(work).result(10)
+
+    def release(self) -> None:
+        """Let the model "slow" answer."""
+        self._loop.call_soon_threadsafe(self.backend.slow.set)
+
+    def close(self) -> None:
+        self.end()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
