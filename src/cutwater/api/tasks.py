@@ -39,6 +39,8 @@ class Looker(Protocol):
     def pictures(self) -> Pictures: ...
     @property
     def labels(self) -> tuple[str, ...]: ...
+    @property
+    def task(self) -> str: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,8 +141,8 @@ def detections_of(
     return to_detections(boxes[boxes[:, 4] >= threshold], place)
 
 
-def task_of(model: ModelCard) -> str:
-    """What a model answers: as its card says, or as its outputs tell."""
+def task_of(model: Looker) -> str:
+    """What a model answers: as it says itself, or as its outputs tell."""
     return model.task or recognised_task(model.outputs, len(model.labels))
 
 

@@ -1,74 +1,29 @@
 """`cutwater infer`: ask a deployed model, one line per answer."""
 
-import asyncio
 import json as json_
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from cutwater.api.tasks import DEFAULT_THRESHOLD
+from cutwater.cli.answers import Reader
+from cutwater.cli.asking import Ask, asked
 from cutwater.cli.console import messages, print_json, results
 from cutwater.cli.flags import with_settings
 from cutwater.cli.options import Json, parse_timeout
 from cutwater.drivers.live import clock
 from cutwater.drivers.loop import run
-from cutwater.engine.cluster import ModelRecord, Pictures
-from cutwater.errors import BadQuantity, CutwaterError, LinkLost, NotFound
-from cutwater.fabric.base import Fabric
-from cutwater.frameworks.base import Array
-from cutwater.lab.adding import known_as
-from cutwater.lab.inputs import InputOptions, Item, open_inputs
-from cutwater.services.access import tls_of
-from cutwater.services.asking import ClusterStatus, GetStatus, ask_coordinator
-from cutwater.services.cluster.overview import reached
-from cutwater.services.gateway.client import NativeClient
-from cutwater.services.home import Home
-from cutwater.services.workers.outcome import Feeds, Outcome
+from cutwater.errors import BadFile, BadQuantity, CutwaterError
+from cutwater.lab.annotate import drawing_target
+from cutwater.lab.inputs import VIDEO_SUFFIXES, Item, need_video, video_facts
+from cutwater.services.workers.outcome import Outcome
 from cutwater.settings.resolve import Resolved
 from cutwater.units import Seconds, format_seconds, parse_seconds
-from cutwater.vision.classify import best_guesses
-from cutwater.vision.prepare import Preparation
-from cutwater.wire.message import Address
-
-LARGEST = 4096
-"""Elements of an output whose values are written as JSON; of a larger one only type and shape are."""
-
-
-@dataclass
-class Tally:
-    """What came of all."""
-
-    answered: int = 0
-    degraded: int = 0
-    failed: int = 0
-    latencies: list[Seconds] = field(default_factory=list)
-    elapsed: Seconds = 0.0
-
-    def add(self, outcome: Outcome | CutwaterError) -> None:
-        """One more."""
-        if isinstance(outcome, CutwaterError):
-            self.failed += 1
-            return
-        self.answered += 1
-        self.degraded += outcome.degraded
-        self.latencies.append(outcome.latency)
-
-    def facts(self) -> dict[str, Any]:
-        """As JSON shows it; seconds."""
-        p50, p99 = np.quantile(self.latencies, (0.5, 0.99)) if self.latencies else (0.0, 0.0)
-        return {
-            "answered": self.answered,
-            "degraded": self.degraded,
-            "failed": self.failed,
-            "elapsed": self.elapsed,
-            "rate": self.answered / self.elapsed if self.elapsed else 0.0,
-            "p50": float(p50),
-            "p99": float(p99),
-        }
 
 
 @with_settings("", "fabric")
@@ -85,11 +40,28 @@ def infer(
     ] = None,
     timeout: Annotated[str, typer.Option(help="How long one request may take.")] = "30 s",
     top: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 3,
+    threshold: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Smallest score of a detection.")
+    ] = DEFAULT_THRESHOLD,
+    annotate: Annotated[
+        Path | None,
+        typer.Option(
+            help="Draw what a detector sees: a folder, or for one video an .mp4, .mov or .mkv.", metavar="PATH"
+        ),
+    ] = None,
     gateway: Annotated[str, typer.Option(help="Address of the gateway to ask; default: one of the cluster.")] = "",
-    jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object per line and answer.")] = False,
+    jsonl: Annotated[
+        str,
+        typer.Option(
+            help="Write one JSON object per line and answer into a file; - is standard output.", metavar="FILE"
+        ),
+    ] = "",
     json: Json = False,
 ) -> None:
-    """Ask a deployed model and print its answers, in the order of the inputs; ends with 1 if any has none."""
+    """Ask a deployed model and print its answers, in the order of the inputs; ends with 1 if any has none.
+
+    Videos go through frame by frame, with no more of them in memory than are under way.
+    """
     ask = Ask(
         model=model,
         inputs=inputs,
@@ -98,23 +70,24 @@ def infer(
         rate=rate,
         timeout=parse_timeout(timeout),
         gateway=gateway,
+        top=top,
+        threshold=threshold,
+        annotate=drawing_target(annotate, inputs) if annotate is not None else None,
     )
     answers: list[dict[str, Any]] = []
+    quiet = jsonl not in ("", "-") or (ask.annotate is not None and ask.annotate.one_video)
+    with _lines(jsonl) as write, _counting(ask, shown=quiet and not json) as count:
 
-    def told(item: Item, outcome: Outcome | CutwaterError, record: ModelRecord) -> None:
-        if json:
-            answers.append(facts(item, outcome, record, top))
-        elif jsonl:
-            results.print(json_.dumps(facts(item, outcome, record, top)), soft_wrap=True, markup=False)
-        elif isinstance(outcome, CutwaterError):
-            said = str(outcome).removeprefix(f"{item.name}: ")
-            results.print(f"{escape(item.name)}: [red]{outcome.kind}[/] {escape(said)}", soft_wrap=True)
-        else:
-            mark = " [yellow]degraded[/]" if outcome.degraded else ""
-            said = escape(words(outcome, record, top))
-            results.print(f"{escape(item.name)}: {said} ({format_seconds(outcome.latency)}){mark}", soft_wrap=True)
+        def told(item: Item, outcome: Outcome | CutwaterError, reader: Reader) -> None:
+            count()
+            if json:
+                answers.append(reader.facts(item, outcome))
+            if write is not None:
+                write(json_.dumps(reader.facts(item, outcome)))
+            elif not json and not quiet:
+                results.print(_line(item, outcome, reader), soft_wrap=True)
 
-    tally = run(asked(resolved, ask, told))
+        tally = run(asked(resolved, ask, told))
     found = tally.facts()
     if json:
         print_json({**found, "answers": answers})
@@ -127,119 +100,50 @@ def infer(
         raise typer.Exit(1)
 
 
-@dataclass(frozen=True)
-class Ask:
-    """What is to be asked."""
-
-    model: str
-    inputs: list[str]
-    repeat: int | None
-    duration: Seconds | None
-    rate: float | None
-    timeout: Seconds
-    gateway: str
-
-
-Told = Callable[[Item, Outcome | CutwaterError, ModelRecord], None]
-
-
-async def asked(resolved: Resolved, ask: Ask, told: Told) -> Tally:
-    """Ask, and tell each outcome in order. Raises CutwaterError where the model cannot be asked at all."""
-    home = Home(resolved.home)
-    async with reached(home, resolved.settings.fabric, "infer") as fabric:
-        record = await _record(fabric, ask.model)
-        address = ask.gateway or await _gateway(home, fabric)
-    items = open_inputs(ask.inputs, record.inputs, InputOptions(preparation(record.pictures), ask.repeat))
-    tally, waiting = Tally(), deque[Item]()
-    tls = tls_of(resolved.settings.fabric) if address.startswith("tcp:") else None
-    token = resolved.settings.gateway.token
-    async with NativeClient(address, ask.model, token=token, timeout=ask.timeout, tls=tls) as client:
-        began = clock()
-        async for outcome in client.stream(_paced(items, ask, waiting)):
-            tally.add(outcome)
-            told(waiting.popleft(), outcome, record)
-            if isinstance(outcome, LinkLost):
-                break
-        tally.elapsed = clock() - began
-    return tally
-
-
-async def _paced(items: Iterable[Item], ask: Ask, waiting: deque[Item]) -> AsyncIterator[Feeds | CutwaterError]:
-    began = clock()
-    for k, item in enumerate(items):
-        if ask.rate is not None:
-            await asyncio.sleep(max(began + k / ask.rate - clock(), 0.0))
-        if ask.duration is not None and clock() - began >= ask.duration:
-            return
-        waiting.append(item)
-        yield item.feeds if item.error is None else item.error
-
-
-async def _record(fabric: Fabric, model: str) -> ModelRecord:
-    record = await known_as(fabric, model)
-    if record is None:
-        raise NotFound(f"the cluster knows no model {model!r}; see `cutwater model list`, or add it")
-    return record
-
-
-async def _gateway(home: Home, fabric: Fabric) -> Address:
-    """Where to ask: on this machine if there is a gateway, else any that lives. Raises NotFound."""
-    for record in home.alive().values():
-        if "socket" in record.facts:
-            return record.facts["socket"]
-    status = await ask_coordinator(fabric, GetStatus(), ClusterStatus)
-    for each in status.gateways:
-        if each.alive and each.beat.clients.startswith("tcp:"):
-            return each.beat.clients
-    raise NotFound("no gateway takes clients in; start one with `cutwater up`, or name its address with --gateway")
-
-
-def preparation(pictures: Pictures) -> Preparation:
-    """How pictures become inputs."""
-    return Preparation(pictures.mean, pictures.std, pictures.fit, pictures.share)
-
-
-def words(outcome: Outcome, record: ModelRecord, top: int) -> str:
-    """An answer as people read it."""
-    named = guesses(outcome, record, top)
-    if named:
-        return ", ".join(f"{name} {share:.1%}" for name, share in named)
-    return ", ".join(f"{name} {array.dtype} {list(array.shape)}" for name, array in outcome.outputs.items())
-
-
-def guesses(outcome: Outcome, record: ModelRecord, top: int) -> list[tuple[str, float]]:
-    """The best classes of a classifier's answer with their probabilities; empty where it is none."""
-    if record.task != "classify" or len(outcome.outputs) != 1:
-        return []
-    (scores,) = outcome.outputs.values()
-    if scores.ndim != 2 or scores.shape[1] > len(record.labels):
-        return []
-    best = best_guesses(scores.astype(np.float32), top)[0]
-    return [(record.labels[guess.label], guess.probability) for guess in best]
-
-
-def facts(item: Item, outcome: Outcome | CutwaterError, record: ModelRecord, top: int) -> dict[str, Any]:
-    """An answer as programs read it; seconds."""
+def _line(item: Item, outcome: Outcome | CutwaterError, reader: Reader) -> str:
     if isinstance(outcome, CutwaterError):
-        return {"input": item.name, "error": {"kind": outcome.kind, "message": str(outcome)}}
-    found: dict[str, Any] = {
-        "input": item.name,
-        "request": outcome.request,
-        "latency": outcome.latency,
-        "degraded": outcome.degraded,
-    }
-    if named := guesses(outcome, record, top):
-        found["classes"] = [{"label": label, "probability": share} for label, share in named]
-    else:
-        found["outputs"] = {name: _values(array) for name, array in outcome.outputs.items()}
-    return found
+        said = str(outcome).removeprefix(f"{item.name}: ")
+        return f"{escape(item.name)}: [red]{outcome.kind}[/] {escape(said)}"
+    mark = " [yellow]degraded[/]" if outcome.degraded else ""
+    return f"{escape(item.name)}: {escape(reader.words(item, outcome))} ({format_seconds(outcome.latency)}){mark}"
 
 
-def _values(array: Array) -> dict[str, Any]:
-    said: dict[str, Any] = {"dtype": array.dtype.name, "shape": list(array.shape)}
-    if array.size <= LARGEST and array.dtype.kind != "c":
-        said["values"] = array.tolist()
-    return said
+@contextmanager
+def _lines(jsonl: str) -> Iterator[Callable[[str], None] | None]:
+    """Where lines of JSON go; None: nowhere. Raises BadFile."""
+    if not jsonl:
+        yield None
+        return
+    if jsonl == "-":
+        yield lambda line: results.print(line, soft_wrap=True, markup=False)
+        return
+    try:
+        with Path(jsonl).open("w", encoding="utf-8", buffering=1) as file:
+            yield lambda line: print(line, file=file)
+    except OSError as error:
+        raise BadFile(f"--jsonl {jsonl}: cannot be written: {error.strerror}") from error
+
+
+@contextmanager
+def _counting(ask: Ask, shown: bool) -> Iterator[Callable[[], None]]:
+    """A bar on standard error that counts answers, with their rate."""
+    total = None
+    if ask.repeat == 1 and len(ask.inputs) == 1 and Path(ask.inputs[0]).suffix.lower() in VIDEO_SUFFIXES:
+        need_video(ask.inputs[0])
+        total = video_facts(Path(ask.inputs[0])).frames
+    rate = TextColumn("{task.fields[rate]:.1f}/s")
+    columns = (TextColumn(escape(ask.model)), BarColumn(), MofNCompleteColumn(), rate, TimeElapsedColumn())
+    began = clock()
+    with Progress(*columns, console=messages, disable=not shown) as bar:
+        task = bar.add_task("", total=total, rate=0.0)
+        done = 0
+
+        def count() -> None:
+            nonlocal done
+            done += 1
+            bar.update(task, completed=done, rate=done / max(clock() - began, 1e-3))
+
+        yield count
 
 
 def _duration(text: str) -> Seconds | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from itertools import count, takewhile
 from pathlib import Path
 from zipfile import BadZipFile
@@ -171,7 +172,7 @@ def _file_source(path: Path, tensors: Sequence[Tensor], options: InputOptions) -
         return _Source(1, lambda: iter([_picture(path, target, options)]))
     if suffix in VIDEO_SUFFIXES:
         target = picture_input([_only(tensors, path)], str(path))
-        _require_video(path)
+        need_video(path)
         return _Source(None, lambda: _frames(path, target, options))
     known = (*SUFFIXES, *VIDEO_SUFFIXES, *ARRAY_SUFFIXES)
     raise BadFile(f"{path}: cannot tell what {suffix or 'a file without suffix'} is; known are {', '.join(known)}")
@@ -208,47 +209,73 @@ def _encode(pixels: Pixels) -> Array:
     return np.frombuffer(encode_picture(pixels), np.uint8)
 
 
-def _require_video(path: Path) -> None:
+def need_video(path: str | Path) -> None:
+    """Raises MissingExtra where videos cannot be read."""
     try:
         import av  # noqa: F401
     except ImportError:
         raise MissingExtra(f"{path}: reading videos needs the extra `video`: pip install 'cutwater[video]'") from None
 
 
-def count_frames(path: Path) -> int | None:
-    """How many frames a video says it has; None where it does not say."""
+@dataclass(frozen=True)
+class VideoFacts:
+    """What a video says of itself; None where it does not."""
+
+    frames: int | None = None
+    rate: Fraction | None = None
+    """Frames per second, on average."""
+
+
+def video_facts(path: Path) -> VideoFacts:
+    """What the head of a video says; nothing, where it cannot be read."""
     import av
 
     try:
         with av.open(str(path)) as container:
-            return container.streams.video[0].frames or None
+            stream = container.streams.video[0]
+            return VideoFacts(stream.frames or None, stream.average_rate or None)
     except (av.FFmpegError, IndexError):
-        return None
+        return VideoFacts()
 
 
 def _frames(path: Path, target: Tensor, options: InputOptions) -> Iterator[Item]:
+    """A packet that cannot be decoded is one item's error, and the video goes on; one that cannot be read ends it."""
     import av
 
     index = 0
     try:
         with av.open(str(path)) as container:
-            container.streams.video[0].thread_type = "AUTO"
-            for frame in container.decode(video=0):
-                pixels: Pixels = frame.to_ndarray(format="rgb24")
-                value = _encode(pixels) if is_encoded(target) else prepare(pixels, target, options.preparation)
-                yield Item(
-                    f"{path.name}#{index}",
-                    {target.name: value},
-                    source=path,
-                    size=pixels.shape[:2],
-                    pixels=pixels if options.pixels else None,
-                    frame=index,
-                    time=frame.time,
-                )
-                index += 1
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            for packet in container.demux(stream):
+                try:
+                    frames = packet.decode()
+                except av.FFmpegError as error:
+                    yield _broken(path, index, f"cannot be decoded ({error})")
+                    index += 1
+                    continue
+                for frame in frames:
+                    yield _frame(path, index, frame.to_ndarray(format="rgb24"), frame.time, target, options)
+                    index += 1
     except (av.FFmpegError, IndexError) as error:
-        problem = BadPicture(f"{path}: frame {index} cannot be decoded ({error}); the video ends here")
-        yield Item(f"{path.name}#{index}", {}, problem, source=path, frame=index)
+        yield _broken(path, index, f"cannot be read ({error}); the video ends here")
+
+
+def _broken(path: Path, index: int, why: str) -> Item:
+    return Item(f"{path.name}#{index}", {}, BadPicture(f"{path}: frame {index} {why}"), source=path, frame=index)
+
+
+def _frame(path: Path, index: int, pixels: Pixels, time: Seconds | None, target: Tensor, options: InputOptions) -> Item:
+    value = _encode(pixels) if is_encoded(target) else prepare(pixels, target, options.preparation)
+    return Item(
+        f"{path.name}#{index}",
+        {target.name: value},
+        source=path,
+        size=pixels.shape[:2],
+        pixels=pixels if options.pixels else None,
+        frame=index,
+        time=time,
+    )
 
 
 # Arrays
