@@ -1,5 +1,7 @@
 """`cutwater up`: a whole cluster on this machine, in the background, with one command."""
 
+from collections.abc import Mapping
+
 from cutwater.cli.console import messages, print_json, results
 from cutwater.cli.flags import with_settings
 from cutwater.cli.options import Json
@@ -30,11 +32,16 @@ def up(resolved: Resolved, wishes: Wishes, json: Json = False) -> None:
         print_json(_facts(home, brought))
         return
     rows = [
-        (name, record.pid, "started" if name in brought.started else "ran already", record.facts.get("url", ""))
+        (name, record.pid, "started" if name in brought.started else "ran already", _address(record.facts))
         for name, record in home.alive().items()
     ]
     results.print(filled(f"Cluster in {home.folder}", ("process", "pid", "", "address"), rows))
     results.print(NEXT, markup=False)
+
+
+def _address(facts: Mapping[str, str]) -> str:
+    """Where others find it: a browser, the clients, or the other processes."""
+    return ", ".join(facts[kind] for kind in ("http", "grpc", "url") if kind in facts)
 
 
 def _facts(home: Home, brought: Brought) -> dict[str, object]:

@@ -111,9 +111,9 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     """The node on whose machine it runs, where requests are born; empty: node-1 of a local cluster."""
     clients: Text = ""
     """Address for clients, such as tcp:127.0.0.1:7070; empty: only a Unix socket in the home."""
-    http: Text = ""
+    http: Text = "127.0.0.1:8000+"
     """Where clients come in by HTTP, host:port; a + takes the next port that is free; empty: nowhere."""
-    grpc: Text = ""
+    grpc: Text = "127.0.0.1:8001+"
     """Where clients come in by gRPC, as for http."""
     drills: Switch = False
     """Whether workers of this home may be killed or stopped on purpose from the dashboard."""

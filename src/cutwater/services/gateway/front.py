@@ -10,6 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from cutwater.api.finished import Observer
+from cutwater.api.grpc.options import GrpcOptions
+from cutwater.api.grpc.server import GrpcServer
 from cutwater.api.http.app import make_app
 from cutwater.api.http.options import HttpOptions
 from cutwater.api.http.server import HttpServer
@@ -86,6 +88,7 @@ class Front:
             self._dashboard.observe,
         ]
         self._http: HttpServer | None = None
+        self._grpc: GrpcServer | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self) -> dict[str, str]:
@@ -107,13 +110,18 @@ class Front:
             ]
             self._http = HttpServer(make_app(self.backend, options, more), gateway.http, options)
             facts["http"] = await self._http.start()
+        if gateway.grpc:
+            self._check("gateway.grpc", gateway.grpc)
+            allowed = GrpcOptions(token=gateway.token, max_request=gateway.max_request)
+            self._grpc = GrpcServer(self.backend, parse_where("gateway.grpc", gateway.grpc), allowed)
+            facts["grpc"] = await self._grpc.start()
         return facts
 
     async def close(self, grace: Seconds) -> None:
         """Take nobody in any more, answer what is open within ``grace`` seconds, and let go of everything."""
         self.backend.draining = True
-        servers = [server for server in (self._http,) if server is not None]
-        self._http = None
+        servers = [server for server in (self._http, self._grpc) if server is not None]
+        self._http = self._grpc = None
         await asyncio.gather(*(server.stop(grace) for server in servers))
         for observer in self._watching:
             with suppress(ValueError):  # it was never opened
