@@ -42,7 +42,7 @@ class Finished(NamedTuple):
     span: str = ""
     """W3C ``traceparent`` under which it is recorded."""
     launched: Seconds = 0.0
-    """When the attempt that was answered left the gateway, on its clock; 0: not known."""
+    """When the attempt that was answered was launched, on the gateway's clock: until then it waited; 0: not known."""
     fed: int = 0
     """Bytes of its inputs as arrays, before any codec; 0: not known."""
 

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from cutwater.drivers.links import Link
-from cutwater.drivers.live import Hands, Live
+from cutwater.drivers.live import Hands, Live, clock
 from cutwater.drivers.owner import LinkOwner
 from cutwater.drivers.shared import MEMORY
 from cutwater.drivers.tls import TlsFiles
@@ -63,16 +63,19 @@ class Reply(NamedTuple):
     trail: tuple[Mark, ...]
     degraded: bool
     """The gateway's own copy of the model answered."""
+    launched: Seconds = 0.0
+    """When the attempt that was answered was launched; until then the request waited."""
 
 
 class _Waiting:
     """One client who waits."""
 
-    __slots__ = ("doors", "feeds", "reply")
+    __slots__ = ("doors", "feeds", "launched", "reply")
 
     def __init__(self, feeds: Feeds, reply: "asyncio.Future[tuple[Answer, list[memoryview], bool]]") -> None:
         self.feeds = feeds
         self.reply = reply
+        self.launched: Seconds = 0.0
         self.doors: Doors | None = None
         """Those of the chain it is under way through."""
 
@@ -181,7 +184,7 @@ class LiveGateway(LinkOwner):
         try:
             self._live.tell(Asked(request, budget, priority, client))
             answer, buffers, degraded = await waiting.reply
-            doors = waiting.doors
+            doors, launched = waiting.doors, waiting.launched
         except asyncio.CancelledError:
             self._live.tell(Withdrawn(request))
             raise
@@ -191,7 +194,7 @@ class LiveGateway(LinkOwner):
             # the garbage collector comes by, which is rarely.
             del waiting
         assert doors is not None
-        return Reply(doors.leave(answer, buffers), answer.trail, degraded)
+        return Reply(doors.leave(answer, buffers), answer.trail, degraded, launched)
 
     def worker_gone(self, address: Address, fault: Fault) -> None:
         """Nobody will answer at ``address`` any more, because of ``fault``."""
@@ -237,6 +240,7 @@ class LiveGateway(LinkOwner):
         (request, attempt), route = command.key, command.route
         waiting = self._waiting[request]
         waiting.doors = doors = self._doors[route.epoch, route.chain]
+        waiting.launched = clock()
         first, *_ = hops = route.hops
         try:
             specs, buffers = doors.enter(waiting.feeds)

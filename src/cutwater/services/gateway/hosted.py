@@ -121,8 +121,10 @@ class HostedModel:
         began = self._asked_at = clock()
         request = RequestId(next(self._means.ids))
         budget = self.table.timeout if ask.timeout is None else ask.timeout
+        launched: Seconds = 0.0
         try:
             found = await self._live.ask(ask.feeds, budget, request, priority=ask.priority, client=ask.client)
+            launched = found.launched
             reply = Reply(request, found.outputs, found.trail, degraded=found.degraded)
             self._lately.add(now := clock(), now - began)
         except CutwaterError as error:
@@ -130,10 +132,10 @@ class HostedModel:
         except asyncio.CancelledError:
             self._tell(ask, Reply(request, {}, ()), began, WITHDRAWN)
             raise
-        self._tell(ask, reply, began, reply.fault.kind if reply.fault is not None else "")
+        self._tell(ask, reply, began, reply.fault.kind if reply.fault is not None else "", launched)
         return reply
 
-    def _tell(self, ask: Ask, reply: Reply, began: Seconds, fault: str) -> None:
+    def _tell(self, ask: Ask, reply: Reply, began: Seconds, fault: str, launched: Seconds = 0.0) -> None:
         """Whoever observes hears of a request that has ended."""
         observers = self._means.observers
         if not observers:
@@ -156,6 +158,8 @@ class HostedModel:
             went=sum(array.nbytes for array in reply.outputs.values()),
             trace=ask.trace,
             span=ask.span,
+            launched=launched,
+            fed=sum(array.nbytes for array in ask.feeds.values()),
         )
         for observer in observers:
             observer(finished)
