@@ -119,5 +119,6 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     if error.status_code == 404:
         detail = f"there is nothing at {path!r}; /docs lists what there is"
     elif error.status_code == 405:
-        detail = f"{path!r} does not take {request.method}; it takes {(error.headers or {}).get('Allow', 'others')}"
+        allowed = sorted((error.headers or {}).get("Allow", "").split(", "))
+        detail = f"{path!r} does not take {request.method}; it takes {', '.join(allowed)}"
     return json_response({"error": detail}, error.status_code, error.headers)

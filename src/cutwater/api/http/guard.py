@@ -51,7 +51,7 @@ class Guard:
             raise Unauthorised("this gateway wants its token: send the header 'Authorization: Bearer TOKEN'")
         origin = headers.get(b"origin")
         # A browser that knows the password shows it for any page that asks: only the server's own may.
-        if kind == b"basic" and origin is not None and origin.split(b"//")[-1] != headers.get(b"host"):
+        if kind == b"basic" and origin is not None and origin.partition(b"://")[2] != headers.get(b"host"):
             raise Foreign(_why(b"origin", origin))
 
 
@@ -71,7 +71,8 @@ def _is_local_address(host: str) -> bool:
 @lru_cache(maxsize=256)
 def is_loopback(value: bytes) -> bool:
     """Whether a ``Host`` or ``Origin`` names this machine's loopback: "localhost:8000", "http://127.0.0.1"."""
-    name = value.decode("latin-1").lower().split("//")[-1]
+    name = value.decode("latin-1").lower()
+    name = name.partition("://")[2] or name
     if name.startswith("["):
         return _is_local_address(name[1:].partition("]")[0])
     host = name.partition(":")[0]

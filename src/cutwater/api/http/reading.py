@@ -7,7 +7,7 @@ import numpy as np
 
 from cutwater.api.backend import Feeds
 from cutwater.api.datatypes import TEXT, from_bytes, from_json, split_texts
-from cutwater.api.http.words import InferRequest, InputTensor
+from cutwater.api.http.words import UNREADABLE, InferRequest, InputTensor, unreadable
 from cutwater.api.requests import FREE, Contract, Slot, check_memory
 from cutwater.errors import BadTensor
 from cutwater.frameworks.base import Array
@@ -43,16 +43,17 @@ def read_infer(contract: Contract, body: bytes | bytearray, header_length: bytes
         return _bare(contract, body)
     try:
         request = _decode(view[:end])
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise BadTensor(f"the request is not as the protocol says: {_said(error)}") from None
+    except UNREADABLE as error:
+        raise BadTensor(unreadable(error)) from None
     feeds: dict[str, Array] = {}
     picture: bytes | None = None
     for tensor in request.inputs:
-        data, end = _data(tensor, view, end)
         if contract.is_picture(tensor.name, tensor.datatype, tensor.shape):
+            data, end = _data(tensor, view, end)
             picture = _picture(tensor, data)
             continue
         slot = contract.slot(tensor.name, tensor.datatype, tensor.shape)
+        data, end = _data(tensor, view, end)
         read = from_json if tensor.parameters.binary_data_size is None else from_bytes
         feeds[tensor.name] = read(tensor.name, slot.datatype, tensor.shape, data)
     if end != len(body):
@@ -122,7 +123,3 @@ def _length(text: bytes, whole: int) -> int:
     if not text.isdigit() or len(text) > 18 or int(text) > whole:
         raise BadTensor(f"{HEADER_LENGTH} is a number of bytes up to {whole}, not {text[:40].decode('latin-1')!r}")
     return int(text)
-
-
-def _said(error: Exception) -> str:
-    return "it is nested too deep" if isinstance(error, RecursionError) else str(error)

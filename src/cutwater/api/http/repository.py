@@ -10,7 +10,7 @@ from cutwater.api.backend import VERSION, Backend, Standing
 from cutwater.api.http.answers import json_response
 from cutwater.api.http.body import Body, Room
 from cutwater.api.http.options import HttpOptions
-from cutwater.api.http.words import IndexEntry, IndexRequest, LoadRequest
+from cutwater.api.http.words import UNREADABLE, IndexEntry, IndexRequest, LoadRequest, unreadable
 from cutwater.errors import BadSetting, InputError, Unsupported
 
 LARGEST = 64 * 2**10
@@ -55,8 +55,8 @@ class Repository:
             content = await body.read()
         try:
             return msgspec.json.decode(content or b"{}", type=kind)
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise InputError(f"the request is not as the protocol says: {error}") from None
+        except UNREADABLE as error:
+            raise InputError(unreadable(error)) from None
 
 
 def options_of(parameters: dict[str, Any]) -> dict[str, Any]:
@@ -74,5 +74,5 @@ def options_of(parameters: dict[str, Any]) -> dict[str, Any]:
         return found
     try:
         return {**found, **msgspec.json.decode(config, type=dict[str, Any])}
-    except (msgspec.DecodeError, RecursionError, TypeError) as error:
+    except (*UNREADABLE, TypeError) as error:
         raise BadSetting(f"parameter 'config' is the text of a JSON object with options: {error}") from None

@@ -17,6 +17,14 @@ Shape = Annotated[list[Size], msgspec.Meta(max_length=MAX_RANK)]
 Parameters = Annotated[dict[str, Any], msgspec.Meta(max_length=64)]
 MOST = 256
 """Tensors in one request."""
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What reading JSON raises, whoever wrote it."""
+
+
+def unreadable(error: Exception) -> str:
+    """Why a request cannot be read."""
+    said = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
+    return f"the request is not as the protocol says: {said}"
 
 
 # What clients ask
