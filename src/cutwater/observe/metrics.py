@@ -1,5 +1,6 @@
 """Metrics: all that Prometheus is told by one gateway, and the page where it is told."""
 
+import asyncio
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, GCCollector, Metric, PlatformCollector, ProcessCollector
@@ -12,6 +13,9 @@ from starlette.routing import Route
 
 import cutwater
 from cutwater.observe.requests import RequestMetrics
+
+_EOF = b"# EOF\n"
+"""The end of a page of OpenMetrics."""
 
 Counts = Callable[[], dict[str, int]]
 """Label's value -> how often since the start."""
@@ -46,9 +50,26 @@ def metrics_route(metrics: Metrics, path: str = "/metrics") -> Route:
 
     async def scrape(request: Request) -> Response:
         encode, kind = choose_encoder(request.headers.get("accept", ""))
-        return Response(encode(metrics.registry), headers={"content-type": kind})
+        parts: list[bytes] = []
+        for family in metrics.registry.collect():
+            parts.append(encode(_Family(family)).removesuffix(_EOF))
+            await asyncio.sleep(0)  # a page takes milliseconds to write, and requests shall not wait for all of it
+        if kind.startswith("application/openmetrics-text"):
+            parts.append(_EOF)
+        return Response(b"".join(parts), headers={"content-type": kind})
 
     return Route(path, scrape, methods=["GET"], name="metrics", include_in_schema=False)
+
+
+class _Family(Collector):
+    """One family, to be written for itself."""
+
+    def __init__(self, family: Metric) -> None:
+        self._family = family
+
+    def collect(self) -> list[Metric]:
+        """See `Collector.collect`."""
+        return [self._family]
 
 
 class _Build(Collector):
