@@ -32,7 +32,7 @@ from cutwater.vision.prepare import Preparation
 from cutwater.vision.task import DETECT
 from cutwater.wire.message import Address
 
-HELD = 256 * 2**20
+HELD = 64 * 2**20
 """Bytes of inputs, and of pictures to draw on, that may wait for answers; two items may in any case."""
 
 

