@@ -3,10 +3,12 @@
 import gzip
 import struct
 import zlib
+from io import BytesIO
 
 import numpy as np
 import pytest
 from http_bed import Bed, number, on_bed
+from PIL import Image
 from two_x import NUMBERS
 
 from cutwater.api.datatypes import datatype_of
@@ -204,6 +206,28 @@ def test_a_picture_reaches_a_model_that_takes_it_as_its_file_holds_it() -> None:
         bare = await bed.ask("/v2/models/encoded/infer", picture, headers={"Inference-Header-Content-Length": "0"})
         head, rest = bare.binary()
         assert (head["outputs"][0]["name"], rest) == ("length", np.array([len(picture)]).tobytes())
+
+    on_bed(story)
+
+
+def test_a_picture_is_decoded_for_a_model_that_takes_pixels() -> None:
+    def png(colour: tuple[int, int, int]) -> bytes:
+        made = BytesIO()
+        Image.new("RGB", (20, 30), colour).save(made, "PNG")
+        return made.getvalue()
+
+    async def story(bed: Bed) -> None:
+        for colour, light in (((255, 255, 255), 1.0), ((255, 0, 51), 0.4)):
+            data = texts(png(colour))
+            wrapped = {"name": "pixels", "shape": [1], "datatype": "BYTES"}
+            wrapped["parameters"] = {"binary_data_size": len(data)}
+            said = await bed.send("pixels", {"inputs": [wrapped]}, data)
+            assert said.json["outputs"][0]["data"] == [pytest.approx(light)]
+            bare = {"Inference-Header-Content-Length": "0"}
+            said = await bed.ask("/v2/models/pixels/infer", png(colour), headers=bare)
+            assert np.frombuffer(said.binary()[1], np.float32) == pytest.approx([light])
+        said = await bed.ask("/v2/models/pixels/infer", b"no picture", headers=bare)
+        assert (said.status, said.headers["Cutwater-Error"]) == (400, "BadPicture")
 
     on_bed(story)
 

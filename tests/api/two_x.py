@@ -70,6 +70,10 @@ def measure(feeds: Feeds) -> Mapping[str, Array]:
     return {"length": np.array([feeds["encoded"].size], np.int64)}
 
 
+def brightness(feeds: Feeds) -> Mapping[str, Array]:
+    return {"light": feeds["pixels"].mean(axis=(1, 2, 3))}
+
+
 def score(feeds: Feeds) -> Mapping[str, Array]:
     return {"scores": feeds["x"]}
 
@@ -188,5 +192,7 @@ def _models() -> Iterator[tuple[ModelCard, Compute]]:
     yield card("trees", scores[:1], scores[1:], labels=LABELS), score
     encoded, length = tensor("encoded", "uint8", 1000), tensor("length", "int64", 1)
     yield card("encoded", [encoded], [length], task="classify"), measure
+    pixels, light = tensor("pixels", "float32", 1, 3, 8, 8), tensor("light", "float32", 1)
+    yield card("pixels", [pixels], [light], task="classify"), brightness
     z, w = tensor("z", "complex64", 2), tensor("w", "complex64", 2)
     yield card("complex", [z], [w]), twice

@@ -1,8 +1,6 @@
 """The infer endpoint: plain ASGI, because every microsecond here is one of each request."""
 
-import importlib
 import re
-from collections.abc import Awaitable, Callable
 
 from starlette.types import Receive, Scope, Send
 
@@ -112,9 +110,9 @@ def _head(answered: Answered, named: bytes) -> Headers:
 
 
 async def _prepare(card: ModelCard, encoded: bytes) -> Feeds:
-    """An encoded picture as the model wants it. Loaded late: few need it."""
-    tasks = importlib.import_module("cutwater.api.tasks")
-    picture_feeds: Callable[[ModelCard, bytes], Awaitable[Feeds]] = tasks.picture_feeds
+    """An encoded picture as the model wants it."""
+    from cutwater.api.tasks import picture_feeds  # few need it, and it brings Pillow
+
     return await picture_feeds(card, encoded)
 
 
