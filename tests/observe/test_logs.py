@@ -11,7 +11,7 @@ import pytest
 from endings import answered, failed
 
 from cutwater.observe.access import MOST, AccessLog
-from cutwater.observe.logs import hush, make_lines
+from cutwater.observe.logs import CALM, KNOWN, Damper, hush, make_lines
 
 
 def lines(log_format: str, record: logging.LogRecord) -> str:
@@ -135,3 +135,30 @@ def test_what_the_loop_repeats_without_meaning_is_kept_out(caplog: pytest.LogCap
     finally:
         logger.filters[:] = before
     assert [each.message for each in caplog.records] == ["something that matters"]
+
+
+def at(moment: float, message: str, **extra: object) -> logging.LogRecord:
+    made = record(message, **extra)
+    made.created = moment
+    return made
+
+
+def test_a_line_that_comes_again_and_again_is_said_once_in_a_while() -> None:
+    damper = Damper()
+    said = [moment for moment in range(100) if damper.filter(at(moment, "cannot lead: the fabric is away"))]
+    assert said == [0, CALM, 2 * CALM, 3 * CALM]
+    again = at(4 * CALM, "cannot lead: the fabric is away")
+    assert damper.filter(again) and lines("text", again).endswith("away repeated=9")
+    assert damper.filter(at(4 * CALM, "leads again")), "something else is said at once"
+
+
+def test_lines_about_requests_are_never_taken_for_each_other() -> None:
+    damper = Damper()
+    assert all(damper.filter(at(k, "answered", request=f"7-{k}")) for k in range(5))
+
+
+def test_ever_other_lines_fill_no_memory() -> None:
+    damper = Damper()
+    assert all(damper.filter(at(k / 1000, f"line {k}")) for k in range(2 * KNOWN))
+    assert damper.filter(at(1.0, "line 0")), "it was forgotten"
+    assert not damper.filter(at(1.0, f"line {2 * KNOWN - 1}"))

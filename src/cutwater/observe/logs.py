@@ -8,10 +8,18 @@ _log.info("answered", extra={"request": "7-1", "model": "vit"})
 
 import logging
 import time
+from collections import OrderedDict
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+
+from cutwater.units import Seconds
+
+CALM: Seconds = 30.0
+"""How long a line is not said again."""
+KNOWN = 256
+"""Lines that are remembered."""
 
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 """What every record has; the rest was given with ``extra``."""
@@ -58,6 +66,36 @@ class JsonLines(logging.Formatter):
 def make_lines(log_format: str, process: str) -> logging.Formatter:
     """The lines of the setting ``observe.log_format``."""
     return JsonLines(process) if log_format == "json" else TextLines()
+
+
+class Damper(logging.Filter):
+    """Says a line that comes again and again once in a while, and how often it came meanwhile.
+
+    What stays the case for long, such as a fabric that is away, is met by many who try again and say so each time.
+    Lines about one request or the like, which have fields of their own, all pass.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines: OrderedDict[tuple[str, int, str], tuple[float, int]] = OrderedDict()
+        """Line -> when it was said last, and how often it was not since then."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to say it."""
+        if record.exc_info or _extra(record):
+            return True
+        line = (record.name, record.levelno, record.getMessage())
+        at, unsaid = self._lines.get(line, (-CALM, 0))
+        if record.created - at < CALM:
+            self._lines[line] = at, unsaid + 1
+            return False
+        self._lines[line] = record.created, 0
+        self._lines.move_to_end(line)
+        if len(self._lines) > KNOWN:
+            self._lines.popitem(last=False)
+        if unsaid:
+            record.repeated = unsaid
+        return True
 
 
 def hush() -> None:

@@ -16,7 +16,7 @@ import msgspec
 
 from cutwater.drivers.loop import run
 from cutwater.errors import BadSetting, CutwaterError
-from cutwater.observe.logs import hush, make_lines
+from cutwater.observe.logs import Damper, hush, make_lines
 from cutwater.services.words import Serving, Unable
 from cutwater.settings.handover import read_handover
 from cutwater.settings.settings import Settings
@@ -67,6 +67,7 @@ def _log_as(settings: Settings) -> None:
     handler = BoundedLog(Path(path), settings.cluster.log_limit) if path else logging.StreamHandler()
     process = Path(path).stem if path else Path(sys.argv[0]).stem
     handler.setFormatter(make_lines(settings.observe.log_format, process))
+    handler.addFilter(Damper())
     logging.basicConfig(level=settings.observe.log_level.upper(), handlers=[handler])
     logging.captureWarnings(True)
     hush()
