@@ -36,7 +36,7 @@ from cutwater.services.front.picture import Picture
 from cutwater.units import NodeId, Seconds
 
 NOTES_KEPT = 300
-LISTED = 40
+LISTED = 25
 """Requests in each list."""
 LARGEST = 2**16
 """Bytes of what a page may send here; pictures go to the models' own addresses."""

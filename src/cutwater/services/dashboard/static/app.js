@@ -3,7 +3,7 @@
 import { h, onResize, render } from "./dom.js";
 import { seconds } from "./format.js";
 import { icon } from "./icons.js";
-import { all, follow, known, onChange, one, useToken } from "./store.js";
+import { all, follow, known, onChange, one } from "./store.js";
 import * as drills from "./drills.js";
 import * as events from "./events.js";
 import * as fleet from "./fleet.js";
@@ -35,7 +35,6 @@ export function draw() {
 }
 
 function view(name, rest) {
-  if (known.line === "locked") return locked();
   if (!known.things.size) return h("p", { class: "empty" }, "Waiting for the gateway …");
   return [h("h1", {}, VIEWS[name].title), VIEWS[name].view(draw, rest)];
 }
@@ -58,18 +57,6 @@ function standing() {
     return h("span", { class: "tag warn" }, icon("warn"), cluster?.stale ? `Picture ${seconds(cluster.stale)} old` : "No coordinator");
   }
   return h("span", { class: "tag warn" }, icon("warn"), known.line === "connecting" ? "Connecting" : `No gateway for ${apart} s`);
-}
-
-function locked() {
-  const unlock = (event) => {
-    event.preventDefault();
-    useToken(new FormData(event.target).get("token"));
-  };
-  return h("form", { class: "card lock", onsubmit: unlock },
-    h("h1", {}, "This gateway wants a token"),
-    h("p", {}, "It is the setting gateway.token; it stays in this tab until the tab is closed."),
-    h("label", {}, "Token", h("input", { name: "token", type: "password", autocomplete: "off" })),
-    h("button", { class: "main" }, "Open"));
 }
 
 function go() {

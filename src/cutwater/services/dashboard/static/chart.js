@@ -7,6 +7,11 @@ export const SPAN = 300;
 const LEFT = 58, RIGHT = 10, TOP = 10, BOTTOM = 24;
 let pointed = null; // seconds ago; the same moment in all charts
 
+// "1.00/s" at an axis is "1/s".
+export function mark(text) {
+  return text.replace(/\.0+(?=\D|$)|(\.\d*?[1-9])0+(?=\D|$)/, "$1");
+}
+
 export function colour(index) {
   return `var(--s${(index % 8) + 1})`;
 }
@@ -54,9 +59,9 @@ function plot({ width, height, series, lines, show, label, draw }) {
   };
   const leave = () => { pointed = null; draw(); };
   return h("svg", { width, height, role: "img", "aria-label": `${label} over the last five minutes`, onpointermove: point, onpointerleave: leave },
-    marks.map((mark) => [
-      h("line", { class: "axis", x1: LEFT, x2: width - RIGHT, y1: Math.round(y(mark)), y2: Math.round(y(mark)) }),
-      h("text", { x: LEFT - 8, y: Math.round(y(mark)) + 4, "text-anchor": "end" }, show(mark)),
+    marks.map((value) => [
+      h("line", { class: "axis", x1: LEFT, x2: width - RIGHT, y1: Math.round(y(value)), y2: Math.round(y(value)) }),
+      h("text", { x: LEFT - 8, y: Math.round(y(value)) + 4, "text-anchor": "end" }, mark(show(value))),
     ]),
     minutes.map((minute) => h("text", { x: x(SPAN - 1 - Math.min(minute * 60, SPAN - 1)), y: height - 6, "text-anchor": minute === 5 ? "start" : "middle" }, `−${minute} min`)),
     h("text", { x: width - RIGHT, y: height - 6, "text-anchor": "end" }, "now"),

@@ -42,7 +42,7 @@ function facts(each, live) {
     fact("Latency, p50", each.p50 ? seconds(each.p50) : "–", `${seconds(live.latency)} for one alone`),
     fact("Latency, p99", each.p99 ? seconds(each.p99) : "–", "of the slowest gateway"),
     fact("Under way", sum("flying"), `${sum("queued")} wait at the gateway`),
-    fact("Failed", sum("failed"), `${sum("retried")} tried again, ${degraded} by the gateway itself`));
+    fact("Failed", sum("failed"), `${sum("retried")} tried again${degraded ? `, ${degraded} degraded` : ""}`));
 }
 
 function fact(name, value, note) {
@@ -95,30 +95,33 @@ function workerRow(worker, longest) {
     h("div", { class: "pair" },
       h("span", {}, "measured"), h("span", { class: "bar" }, h("i", { style: part(worker.measured) })), h("b", {}, worker.measured ? seconds(worker.measured) : "–"),
       h("span", {}, "predicted"), h("span", { class: "bar ghost" }, h("i", { style: part(worker.predicted) })), h("span", {}, seconds(worker.predicted))),
-    h("p", { class: "small pale" }, `${percent(worker.busy ?? 0)} busy, queue ${worker.queued ?? 0}, served ${digits(worker.served ?? 0, 7)}${worker.restarts ? `, restarted ${worker.restarts} times` : ""}`),
+    h("p", { class: "small pale" }, `${percent(worker.busy ?? 0)} busy, queue ${worker.queued ?? 0}, served ${worker.served ?? 0}${worker.restarts ? `, restarted ${worker.restarts} times` : ""}`),
     worker.fault ? h("p", { class: "small fault" }, worker.fault) : null);
 }
 
 const KINDS = [["hop", "hop", "--hop"], ["queue", "waiting", "--queue"], ["decode", "decoding", "--code"], ["compute", "computing", ""], ["encode", "encoding", "--code"]];
 
+const WAIT = ["queue", "waiting", "--queue"];
+
 // Where a request's time goes, in the mean of the last seconds: hop, waiting, decoding, computing, encoding per stage.
 function spent(live) {
   const phases = live.phases;
-  const total = phases.flat().reduce((sum, value) => sum + (value ?? 0), 0);
+  const total = live.wait + phases.flat().reduce((sum, value) => sum + value, 0);
   if (!total) return null;
-  const pieces = phases.flatMap((phase, stage) => phase.map((value, k) => [KINDS[k], stage, value ?? 0])).filter(([, , value]) => value / total > 0.002);
+  const work = phases.flatMap((phase, stage) => phase.map((value, k) => [KINDS[k], stage, value]));
+  const pieces = [[WAIT, -1, live.wait], ...work].filter(([, , value]) => value / total > 0.002);
   return h("div", { class: "spent" },
     h("h3", {}, `Where a request's time goes: ${seconds(total)}`, h("span", { class: "pale small" }, " mean of the last 10 s")),
     h("div", { class: "stack", role: "img", "aria-label": pieces.map(([kind, stage, value]) => `${kind[1]} ${stage + 1}: ${seconds(value)}`).join(", ") },
       pieces.map(([kind, stage, value]) => h("i", {
-        class: kind[0], title: `${place(stage, phases.length)}, ${kind[1]}: ${seconds(value)}`,
+        class: kind[0] === "compute" ? "own" : "", title: `${place(stage, phases.length)}, ${kind[1]}: ${seconds(value)}`,
         style: { "--part": `${(value / total) * 100}%`, "--tint": kind[2] ? `var(${kind[2]})` : colour(stage) },
       }, value / total > 0.09 ? seconds(value) : null))),
     h("ul", { class: "legend" }, legend(phases.length)));
 }
 
 function place(stage, count) {
-  return stage === count - 1 ? "way back" : `stage ${stage + 1}`;
+  return stage < 0 ? "gateway" : stage === count - 1 ? "way back" : `stage ${stage + 1}`;
 }
 
 function legend(count) {

@@ -41,13 +41,14 @@ function card(node) {
   const gateways = all("gateway").filter((gateway) => gateway.node === node.name);
   const busy = node.workers.reduce((sum, worker) => sum + worker.busy, 0);
   return h("article", { class: `card node ${node.state}`, key: node.name, "aria-label": `${node.name}, ${word}`, "data-node": node.name },
-    h("header", {}, h("h2", {}, node.name), h("span", { class: `tag ${tone}` }, sign(mark), word),
-      gateways.map((gateway) => h("span", { class: "tag push", key: gateway.name }, sign("gateway"), gateway.name))),
+    h("header", {}, h("h2", {}, node.name), h("span", { class: `tag push ${tone}` }, sign(mark), word)),
     h("p", { class: "small pale machine" }, `${node.machine}, ${plural(node.cores, "core")}, speed ${digits(node.speed)}${node.temperature ? `, ${Math.round(node.temperature)} °C` : ""}`),
     meter("CPU", node.cpu, percent(node.cpu), "--s1"),
     meter("Memory", node.used / node.memory, `${bytes(node.used)} of ${bytes(node.memory)}`, "--s3"),
     meter("Stages", Math.min(busy / node.cores, 1), `${node.workers.filter((worker) => worker.phase === "ready").length} of ${node.workers.length} ready`, "--s2"),
-    h("ul", { class: "small hosted" }, node.workers.length ? node.workers.map((worker) => h("li", { key: worker.name }, stageName(worker.name), h("span", { class: "pale" }, ` ${worker.phase}, ${percent(worker.busy)} busy`))) : h("li", { class: "pale" }, "no stages here")));
+    h("ul", { class: "small hosted" },
+      gateways.map((gateway) => h("li", { key: gateway.name }, gateway.name, h("span", { class: "pale" }, " is a gateway, where requests come in"))),
+      node.workers.length ? node.workers.map((worker) => h("li", { key: worker.name }, stageName(worker.name), h("span", { class: "pale" }, ` ${worker.phase}, ${percent(worker.busy)} busy`))) : h("li", { class: "pale" }, "no stages here")));
 }
 
 // "vit.3.0.1.0" is the worker of stage 2 in epoch 3 of vit.

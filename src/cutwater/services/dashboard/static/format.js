@@ -3,7 +3,7 @@
 const DIGITS = 3;
 
 export function digits(value, most = DIGITS) {
-  if (value === 0) return "0";
+  if (Number.isInteger(value)) return String(value);
   const places = Math.max(most - 1 - Math.floor(Math.log10(Math.abs(value))), 0);
   return value.toFixed(Math.min(places, 6));
 }

@@ -6,6 +6,7 @@ import { bits, percent, seconds } from "./format.js";
 import { all } from "./store.js";
 
 const CHIP = { width: 118, height: 46, gap: 12 };
+const APART = 56; // between chips of a machine that is alone
 const LABELS = 6; // machines up to which links are labelled
 
 export function map(width, height) {
@@ -26,15 +27,16 @@ function place(hosts, width, height) {
   return hosts.map(([host, nodes], k) => {
     const gateways = all("gateway").filter((gateway) => gateway.host === host).map((gateway) => ({ ...gateway, door: true }));
     const inside = [...gateways, ...nodes];
-    const across = alone ? Math.max(1, Math.min(inside.length, Math.floor((width - 40) / (CHIP.width + CHIP.gap)))) : Math.min(inside.length, width > 900 && inside.length > 2 ? 2 : 1);
+    const gap = alone && width > 600 ? APART : CHIP.gap;
+    const across = alone ? Math.max(1, Math.min(inside.length, Math.floor((width - 40) / (CHIP.width + gap)))) : Math.min(inside.length, width > 900 && inside.length > 2 ? 2 : 1);
     const down = Math.ceil(inside.length / across);
-    const size = { width: across * (CHIP.width + CHIP.gap) + CHIP.gap, height: down * (CHIP.height + CHIP.gap) + CHIP.gap };
+    const size = { width: across * (CHIP.width + gap) + 2 * CHIP.gap - gap, height: down * (CHIP.height + CHIP.gap) + CHIP.gap };
     const angle = Math.PI + (2 * Math.PI * k) / hosts.length;
     const x = alone ? (width - size.width) / 2 : (width - size.width) / 2 + Math.cos(angle) * ((width - size.width) / 2 - 2);
     const y = alone ? (height - size.height) / 2 : (height - size.height) / 2 + Math.sin(angle) * ((height - size.height) / 2 - 2);
     const chips = inside.map((node, n) => ({
       node, name: node.door ? `gateway@${node.node}` : node.name,
-      x: x + CHIP.gap + (n % across) * (CHIP.width + CHIP.gap), y: y + CHIP.gap + Math.floor(n / across) * (CHIP.height + CHIP.gap),
+      x: x + CHIP.gap + (n % across) * (CHIP.width + gap), y: y + CHIP.gap + Math.floor(n / across) * (CHIP.height + CHIP.gap),
     }));
     return { host, x, y, ...size, chips, names: new Set(nodes.map((node) => node.name)) };
   });
@@ -70,8 +72,9 @@ function streams(spots) {
       const [from, to] = [spots.get(hop.source), spots.get(hop.target)];
       if (!from || !to || from === to || n === chain.hops.length - 1) return null;
       const [a, b] = [center(from), center(to)];
-      const bend = a[1] === b[1] ? -34 : 0;
-      const d = `M${a}Q${(a[0] + b[0]) / 2},${(a[1] + b[1]) / 2 + bend} ${b}`;
+      const level = a[1] === b[1];
+      const beside = level && Math.abs(a[0] - b[0]) < 2 * CHIP.width;
+      const d = level && !beside ? `M${a}C${a[0]},${a[1] - 70} ${b[0]},${b[1] - 70} ${b}` : `M${a}L${b}`;
       return h("path", { class: each.rate > 0.05 ? "stream on" : "stream", d, stroke: colour(k) });
     }));
   });

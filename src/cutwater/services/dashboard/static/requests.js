@@ -42,6 +42,8 @@ function pause(draw) {
 async function load(draw) {
   clearTimeout(state.timer);
   state.timer = setTimeout(() => load(draw), EVERY);
+  // What somebody points at, or walks through by keyboard, must not run away.
+  if (state.lists && document.querySelector(".list ol:hover, .list ol:focus-within")) return;
   try {
     state.lists = await ask(`/ui/requests?model=${encodeURIComponent(state.model)}`);
     state.error = "";

@@ -15,7 +15,6 @@ export const known = {
 };
 
 let told = () => {};
-let token = sessionStorage.getItem("token") ?? "";
 
 export function all(kind) {
   const found = [];
@@ -35,21 +34,12 @@ export function onChange(listener) {
   told = listener;
 }
 
-export function useToken(text) {
-  token = text;
-  sessionStorage.setItem("token", text);
-}
-
-function headers(more = {}) {
-  return token ? { ...more, authorization: `Bearer ${token}` } : more;
-}
-
 // Ask this gateway; `send` is sent as JSON, or as it is where it is a form. Throws with the gateway's own words.
 export async function ask(path, send) {
-  const options = { headers: headers() };
+  const options = {};
   if (send instanceof FormData) Object.assign(options, { method: "POST", body: send });
   else if (send !== undefined) {
-    Object.assign(options, { method: "POST", body: JSON.stringify(send), headers: headers({ "content-type": "application/json" }) });
+    Object.assign(options, { method: "POST", body: JSON.stringify(send), headers: { "content-type": "application/json" } });
   }
   const answer = await fetch(path, options);
   const text = await answer.text();
@@ -79,8 +69,7 @@ async function listen(alive) {
   const ending = new AbortController();
   let watch = setTimeout(() => ending.abort(), QUIET);
   try {
-    const answer = await fetch("/ui/events", { headers: headers(), signal: ending.signal, cache: "no-store" });
-    if (answer.status === 401) return stand("locked");
+    const answer = await fetch("/ui/events", { signal: ending.signal, cache: "no-store" });
     if (!answer.ok) throw new Error(`the gateway answers ${answer.status}`);
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     let text = "";
