@@ -1,4 +1,4 @@
-"""A gateway's HTTP door on a backend that computes y = 2x, in a thread of its own."""
+"""A gateway's public interface on a backend that computes y = 2x, in a thread of its own."""
 
 import asyncio
 import threading
@@ -8,9 +8,12 @@ from typing import Any, TypeVar
 
 from two_x import TwoX
 
+from cutwater.api.grpc.options import GrpcOptions
+from cutwater.api.grpc.server import GrpcServer
 from cutwater.api.http.app import make_app
 from cutwater.api.http.options import HttpOptions
 from cutwater.api.http.server import HttpServer
+from cutwater.api.where import parse_where
 
 T = TypeVar("T")
 
@@ -18,22 +21,27 @@ T = TypeVar("T")
 class Gateway:
     """Serves until the test is over; may be ended and begun again at the same port."""
 
-    def __init__(self, token: str = "") -> None:
+    def __init__(self, door: str = "http", token: str = "") -> None:
+        self.door = door
         self.token = token
         self.backend = TwoX()
         self.url = ""
         self._where = "127.0.0.1:0"
-        self._server: HttpServer | None = None
+        self._server: HttpServer | GrpcServer | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="gateway")
         self._thread.start()
         self.begin()
 
     def begin(self) -> None:
-        options = HttpOptions(token=self.token)
-        self._server = HttpServer(make_app(self.backend, options), self._where, options)
-        self.url = self.run(self._server.start())
-        self._where = self.url.removeprefix("http://")
+        if self.door == "http":
+            options = HttpOptions(token=self.token)
+            self._server = HttpServer(make_app(self.backend, options), self._where, options)
+        else:
+            where = parse_where("where", self._where)
+            self._server = GrpcServer(self.backend, where, GrpcOptions(token=self.token))
+        self._where = self.run(self._server.start()).removeprefix("http://")
+        self.url = f"{self.door}://{self._where}"
 
     def end(self, grace: float = 0.0) -> None:
         """Without grace, requests under way are cut off."""
@@ -42,7 +50,7 @@ class Gateway:
 
     @property
     def connections(self) -> int:
-        assert self._server is not None
+        assert isinstance(self._server, HttpServer)
         return self._server.connections
 
     def start(self, work: Coroutine[Any, Any, T]) -> "Future[T]":

@@ -8,9 +8,9 @@ import pytest
 from client_bed import Gateway
 
 
-@pytest.fixture
-def gateway() -> Iterator[Gateway]:
-    made = Gateway()
+@pytest.fixture(params=["http", "grpc"])
+def gateway(request: pytest.FixtureRequest) -> Iterator[Gateway]:
+    made = Gateway(request.param)
     yield made
     made.close()
 

@@ -4,7 +4,7 @@ import asyncio
 import random
 import secrets
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, TypeAlias, TypeVar, overload
@@ -69,6 +69,8 @@ class AsyncClient:
         self._rng = random.Random()
         self._transport: Transport | None = None
         self._closed = False
+        self._mapped: set[asyncio.Task[Result | CutwaterError]] = set()
+        """Requests of maps: of one that is not iterated to its end, they would go on until it is collected."""
         self._infos: dict[str, ModelInfo] = {}
 
     async def __aenter__(self) -> Self:
@@ -84,6 +86,7 @@ class AsyncClient:
     async def close(self) -> None:
         """End all connections; requests under way fail with LinkLost, later ones with InputError."""
         self._closed = True
+        await _cancel(self._mapped)
         if self._transport is not None:
             await self._transport.close()
 
@@ -214,16 +217,17 @@ class AsyncClient:
         under_way: deque[asyncio.Task[Result | CutwaterError]] = deque()
         try:
             async for feed in _each(feeds):
-                under_way.append(asyncio.create_task(one(feed)))
+                task = asyncio.create_task(one(feed))
+                self._mapped.add(task)
+                task.add_done_callback(self._mapped.discard)
+                under_way.append(task)
                 await asyncio.sleep(0)  # it begins before the next feed is made
                 while under_way and (len(under_way) >= in_flight or under_way[0].done()):
                     yield await under_way.popleft()
             while under_way:
                 yield await under_way.popleft()
         finally:
-            for task in under_way:
-                task.cancel()
-            await asyncio.gather(*under_way, return_exceptions=True)
+            await _cancel(under_way)
 
     async def classify(
         self,
@@ -345,6 +349,12 @@ class AsyncClient:
         if self._transport is None:
             self._transport = transport_of(self.url, self._access)
         return self._transport
+
+
+async def _cancel(tasks: Collection["asyncio.Task[Result | CutwaterError]"]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _each(feeds: Many) -> AsyncIterator[Feeds]:

@@ -131,6 +131,8 @@ class GrpcTransport:
         kind, after = _text(said, "cutwater-error"), _text(said, "retry-after")
         if error.code() is grpc.StatusCode.UNAVAILABLE and not kind:
             return LinkLost(f"nobody answers at {self._server}: {error.details()}")
+        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and not kind:
+            raise TimeoutError from error  # of this end, whose caller knows how long it has waited
         if error.code() is grpc.StatusCode.CANCELLED:
             return LinkLost(f"{self._server} gave the request up: {error.details()}")
         status = _STATUS.get(error.code(), 500)

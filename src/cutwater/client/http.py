@@ -28,7 +28,7 @@ class _Output(msgspec.Struct):
     datatype: str
     shape: list[int]
     parameters: dict[str, Any] = {}
-    data: msgspec.Raw | None = None
+    data: msgspec.Raw = msgspec.Raw()
 
 
 class _Inferred(msgspec.Struct):
@@ -177,7 +177,7 @@ def _reply(response: Response) -> Reply:
         outputs: dict[str, Array] = {}
         for each in found.outputs:
             datatype = datatype_named(each.datatype)
-            if each.data is not None:
+            if bytes(each.data):
                 outputs[each.name] = from_json(each.name, datatype, each.shape, bytes(each.data))
                 continue
             size = int(each.parameters["binary_data_size"])

@@ -1,4 +1,4 @@
-"""Clients over HTTP against the public interface: what they say, what they raise, what they leave."""
+"""Clients of the public interface, over HTTP and gRPC alike: what they say, what they raise, what they leave."""
 
 import asyncio
 import gc
@@ -129,7 +129,7 @@ def test_futures_from_many_threads_each_get_their_own_answer(gateway: Gateway) -
             k: 2.0 * k for k in range(200)
         }
         assert len({ask.id for ask in gateway.backend.asked}) == 200
-        assert gateway.connections <= 16
+        assert gateway.door == "grpc" or gateway.connections <= 16
 
 
 def test_a_map_keeps_the_order_and_runs_ahead_only_so_far(gateway: Gateway) -> None:
@@ -181,8 +181,8 @@ def test_whoever_is_refused_waits_as_long_as_asked_or_not_at_all(gateway: Gatewa
     with Client(gateway.url) as client:
         began = clock()
         with pytest.raises(Refused, match="queue is full") as caught:
-            client.infer("full", {"x": ONE}, timeout=2)  # and Retry-After says 3
-        assert caught.value.retry_after == 3 and clock() - began < 1
+            client.infer("full", {"x": ONE}, timeout=2)  # and after 2.4 s it may ask again
+        assert 2 < caught.value.retry_after <= 3 and clock() - began < 1
         assert len(gateway.backend.asked) == 1
 
 
@@ -246,6 +246,8 @@ def test_the_asynchronous_client_does_the_same_in_its_callers_loop(gateway: Gate
             await asyncio.wrap_future(gateway.start(gateway.backend.until_withdrawn("gone")))
             async for _ in client.map("two_float32", rows, in_flight=7):
                 break
-        assert len(asyncio.all_tasks()) == 1
+        # The generator that was not iterated to its end closes in its own time.
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not others or not (await asyncio.wait(others, timeout=5))[1]
 
     asyncio.run(story())
