@@ -41,9 +41,9 @@ class Home:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+def home(shared_cache: Path) -> Iterator[Home]:
     with TemporaryDirectory(prefix="cw-", dir="/tmp") as folder:
-        made = Home(Path(folder), tmp_path_factory.mktemp("cache"))
+        made = Home(Path(folder), shared_cache)
         made.ask("up", "--nodes", 2)
         yield made
         made.ask("down")
