@@ -19,7 +19,7 @@ from cutwater.settings.resolve import Resolved
 PERIOD = 0.2
 """Seconds between two looks at the logs that are followed; files tell nobody, everywhere, that they have grown."""
 
-_STAMP = re.compile(r"(?:\[\d+\] )?(\d{4})[-/](\d\d)[-/](\d\d)[T ](\d\d:\d\d:\d\d\.\d{3})")
+_STAMP = re.compile(r'(?:\[\d+\] |\{"time":")?(\d{4})[-/](\d\d)[-/](\d\d)[T ](\d\d:\d\d:\d\d\.\d{3})')
 
 
 @with_settings()

@@ -56,7 +56,7 @@ def invite(
     messages.print(f"bring it there by a safe way (whoever has it is {name}), then:  cutwater node join {path.name}")
 
 
-@with_settings("node", "cluster", "gateway")
+@with_settings("node", "cluster", "gateway", "observe")
 def join(
     resolved: Resolved,
     file: Annotated[Path, typer.Argument(help="The invitation.", show_default=False)],

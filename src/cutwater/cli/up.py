@@ -18,7 +18,7 @@ next:  cutwater model add FILE       make a model known
        cutwater down                 end everything"""
 
 
-@with_settings("cluster", "fabric", "coordinator", "node", "gateway")
+@with_settings("cluster", "fabric", "coordinator", "node", "gateway", "observe")
 def up(resolved: Resolved, wishes: Wishes, json: Json = False) -> None:
     """Bring up a cluster on this machine in the background: fabric, coordinators, nodes, gateway.
 

@@ -65,12 +65,17 @@ def _print(words: Serving | Unable) -> None:
 def _log_as(settings: Settings) -> None:
     path = os.environ.get(LOG)
     handler = BoundedLog(Path(path), settings.cluster.log_limit) if path else logging.StreamHandler()
-    process = Path(path).stem if path else Path(sys.argv[0]).stem
-    handler.setFormatter(make_lines(settings.observe.log_format, process))
+    handler.setFormatter(make_lines(settings.observe.log_format, _name(Path(path or sys.argv[0]).stem, settings)))
     handler.addFilter(Damper())
     logging.basicConfig(level=settings.observe.log_level.upper(), handlers=[handler])
     logging.captureWarnings(True)
     hush()
+
+
+def _name(file: str, settings: Settings) -> str:
+    """Of this process: its log's, which on a machine that has joined is only what it is there."""
+    names = {"coordinator": settings.coordinator.name, "gateway": settings.gateway.name, "node": settings.node.name}
+    return names.get(file) or file
 
 
 class BoundedLog(logging.Handler):
