@@ -3,13 +3,14 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cutwater.api.backend import Backend
 from cutwater.api.http.answers import error_response, json_response, send_error, send_json
@@ -59,24 +60,17 @@ class App:
         """Answer one request. Being cancelled means that nobody waits for the answer any more."""
         if scope["type"] != "http":
             raise NotImplementedError(f"HTTP is spoken here, not {scope['type']}")
-        started = False
-
-        async def watched(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
         scope[TASK] = asyncio.current_task()
         try:
             self._guard.check(scope, dict(scope["headers"]))
-            await self._app(scope)(scope, receive, watched)
+            await self._app(scope)(scope, receive, send)
         except CutwaterError as error:
             await send_error(send, error)
         except (Gone, asyncio.CancelledError):
             return
         except Exception:  # noqa: BLE001 - the edge: the log has the reason
             _log.exception("%s %s broke its handling", scope["method"], scope["path"])
-            if not started:
+            with suppress(RuntimeError):  # the answer has begun already
                 await send_json(send, {"error": "the gateway could not handle this request; its log says why"}, 500, {})
         finally:
             del scope[TASK]

@@ -1,10 +1,15 @@
 """Reading what a client sends, without ever holding more than was agreed."""
 
+import numpy as np
 from starlette.types import Receive
 
+from cutwater.api.datatypes import Buffer
 from cutwater.api.http.coding import DENSEST, unpack
 from cutwater.api.http.options import HttpOptions
 from cutwater.errors import InputError, Refused, TooLarge
+
+AHEAD = 16 * 2**20
+"""Bytes up to which room for an announced body is made at once."""
 
 
 class Gone(Exception):
@@ -43,26 +48,40 @@ class Body:
     def __exit__(self, *exc: object) -> None:
         self._room.held -= self._taken
 
-    async def read(self) -> bytes | bytearray:
+    async def read(self) -> Buffer:
         """All of it, unpacked. Raises TooLarge, Refused, Unsupported, InputError; Gone.
 
         Room is taken for what has arrived, not for what is announced: who only announces keeps nobody out.
         """
-        self._check(self._announced())
+        announced = self._announced()
+        self._check(announced)
         message = await self._receive()
-        found: bytes | bytearray = message.get("body", b"")
+        found: Buffer = message.get("body", b"")
         if message.get("more_body", False):
-            found = bytearray(found)
-            while message.get("more_body", False):
-                self._hold(len(found))
-                message = await self._receive()
-                found += message.get("body", b"")
-        if message["type"] == "http.disconnect":
+            found = await self._rest(found, announced)
+        elif message["type"] == "http.disconnect":
             raise Gone
         self._hold(len(found))
         self.came = len(found)
         coding = self._headers.get(b"content-encoding")
         return found if coding is None else await self._unpack(bytes(found), coding)
+
+    async def _rest(self, first: Buffer, announced: int) -> Buffer:
+        """What comes in several parts. Memory that nobody has written to is only an address, and may be had early."""
+        early = len(first) < announced <= AHEAD
+        found = np.empty(announced, np.uint8).data if early else bytearray(first)
+        at, more = len(first), True
+        if early:
+            found[:at] = first
+        while more:
+            self._hold(at)
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise Gone
+            part = message.get("body", b"")
+            found[at : at + len(part)] = part
+            at, more = at + len(part), message.get("more_body", False)
+        return found[:at] if at < len(found) else found
 
     async def _unpack(self, packed: bytes, coding: bytes) -> bytes:
         """Room is taken for the worst that it can unpack to."""

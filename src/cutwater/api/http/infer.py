@@ -46,7 +46,7 @@ class Infer:
             return
 
     async def _answer(
-        self, contract: Contract, content: bytes | bytearray, came: int, headers: dict[bytes, bytes], scope: Scope
+        self, contract: Contract, content: Buffer, came: int, headers: dict[bytes, bytes], scope: Scope
     ) -> tuple[Headers, list[Buffer]]:
         length = headers.get(b"inference-header-content-length")
         request, feeds, picture = read_infer(contract, content, length)

@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 
 from cutwater.api.backend import Feeds
-from cutwater.api.datatypes import TEXT, from_bytes, from_json, split_texts
+from cutwater.api.datatypes import TEXT, Buffer, from_bytes, from_json, split_texts
 from cutwater.api.http.words import UNREADABLE, InferRequest, InputTensor, unreadable
 from cutwater.api.requests import FREE, Contract, Slot, check_memory
 from cutwater.errors import BadTensor
@@ -26,7 +26,7 @@ class Read(NamedTuple):
     """An encoded picture instead of feeds, for whoever knows how the model wants it."""
 
 
-def read_infer(contract: Contract, body: bytes | bytearray, header_length: bytes | None) -> Read:
+def read_infer(contract: Contract, body: Buffer, header_length: bytes | None) -> Read:
     """Take a body apart.
 
     Args:
@@ -93,7 +93,7 @@ def _picture(tensor: InputTensor, data: memoryview) -> bytes:
     return encoded
 
 
-def _bare(contract: Contract, body: bytes | bytearray) -> Read:
+def _bare(contract: Contract, body: Buffer) -> Read:
     """A body that is the only input of its model, without any JSON: one dimension may be open."""
     if len(contract.inputs) != 1:
         raise BadTensor(f"{HEADER_LENGTH}: 0 is for models with one input; {contract.card.name!r} has more")
