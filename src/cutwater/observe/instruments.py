@@ -1,7 +1,6 @@
 """Instruments: everything that watches the requests of one gateway, in one piece."""
 
 from collections.abc import Callable, Sequence
-from types import TracebackType
 
 from starlette.routing import Route
 
@@ -16,7 +15,7 @@ from cutwater.settings.settings import ObserveSettings
 
 
 class Instruments:
-    """An asynchronous context: inside of it, traces are exported."""
+    """Traces are exported between ``spans.start()`` and ``spans.stop()``."""
 
     def __init__(self, settings: ObserveSettings, gateway: str) -> None:
         """``gateway``: its name. Raises MissingExtra, BadSetting where traces are wanted and cannot be had."""
@@ -40,12 +39,3 @@ class Instruments:
     def routes(self, backend: Backend, reasons: Callable[[], Sequence[str]] = tuple) -> list[Route]:
         """/metrics, /healthz and /readyz. ``reasons``: why the backend is not ready, where it is not."""
         return [metrics_route(self.metrics), *health_routes(backend, reasons)]
-
-    async def __aenter__(self) -> "Instruments":
-        self.spans.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.spans.stop()

@@ -20,11 +20,7 @@ from cutwater.api.where import parse_where
 from cutwater.engine.cluster import GatewayBeat, Note
 from cutwater.errors import BadSetting, CutwaterError, FabricError
 from cutwater.fabric.base import Fabric, Message
-from cutwater.observe.access import AccessLog
-from cutwater.observe.health import health_routes
-from cutwater.observe.metrics import Metrics, metrics_route
-from cutwater.observe.spans import open_spans
-from cutwater.observe.statistics import StatisticsBook
+from cutwater.observe.instruments import Instruments
 from cutwater.services.access import FABRIC_RETRY
 from cutwater.services.cache import BlobCache
 from cutwater.services.dashboard.dashboard import Dashboard
@@ -67,26 +63,22 @@ class Front:
         settings = means.settings
         self._means = means
         self._picture = Picture(means.fabric)
-        self._spans = open_spans(settings.observe, means.name)
-        self._book = StatisticsBook()
-        self._metrics = Metrics(means.name)
+        self._instruments = instruments = Instruments(settings.observe, means.name)
         self.backend = GatewayBackend(
-            means.name, means.hosts, self._picture, means.fabric, self._book.of, self._spans.begin
+            means.name,
+            means.hosts,
+            self._picture,
+            means.fabric,
+            instruments.statistics.of,
+            instruments.spans.begin,
         )
         self._collector = ClusterCollector(
             self._picture, means.beat, lambda: {name: host.table.window for name, host in means.hosts.items()}
         )
-        self._metrics.register(self._collector)
-        self._metrics.count("cutwater_spans", "Traced requests by what became of them.", "fate", self._spans.counts)
+        instruments.metrics.register(self._collector)
         drills = Drills(means.home, settings.gateway.drills)
         self._dashboard = Dashboard(self._picture, means.fabric, self.backend, means.cache, drills, Ledger())
-        self._watching = [
-            self._book.observe,
-            self._metrics.observe,
-            self._spans.observe,
-            AccessLog().observe,
-            self._dashboard.observe,
-        ]
+        self._watching = [*instruments.observers, self._dashboard.observe]
         self._http: HttpServer | None = None
         self._grpc: GrpcServer | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -95,7 +87,7 @@ class Front:
         """Take clients in; where, by door. Raises BadSetting."""
         gateway = self._means.settings.gateway
         self._means.observers.extend(self._watching)
-        self._spans.start()
+        self._instruments.spans.start()
         self._tasks = [asyncio.create_task(work) for work in (self._picture.keep(), self._dashboard.keep())]
         self._tasks.append(asyncio.create_task(self._listen()))
         facts: dict[str, str] = {}
@@ -104,8 +96,7 @@ class Front:
             options = HttpOptions(token=gateway.token, max_request=gateway.max_request)
             more = [
                 *task_routes(self.backend, options),
-                *health_routes(self.backend, self._reasons),
-                metrics_route(self._metrics),
+                *self._instruments.routes(self.backend, self._reasons),
                 *self._dashboard.routes(),
             ]
             self._http = HttpServer(make_app(self.backend, options, more), gateway.http, options)
@@ -129,7 +120,7 @@ class Front:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._spans.stop()
+        await self._instruments.spans.stop()
 
     def _check(self, name: str, where: str) -> None:
         """Raise BadSetting if strangers from other machines could come in."""
