@@ -73,7 +73,7 @@ def test_a_line_that_stands_still_is_worth_less_with_every_moment() -> None:
 def test_with_half_the_workers_only_half_as_many_come_in() -> None:
     story = Story(*HALVES, credits=1)
     assert len(story.ask(R1, at=1.0)) == len(story.ask(R2, at=1.0)) == 1
-    assert story.ask(R3, at=1.0, timeout=0.25) == []
+    assert story.ask(R3, at=1.0, timeout=0.24) == []
     assert story.tell(Received(L1, lost(R1, "unix:a")), at=1.0)[0].request == R3  # type: ignore[union-attr]
     assert refused(story.ask(R4, at=1.0, timeout=0.45)).retry_after == 0.46875
 
@@ -83,10 +83,10 @@ def test_who_waits_in_vain_is_ended_before_anything_is_computed_for_it() -> None
     story.ask(R1, at=1.0)
     assert story.ask(R2, at=1.0, timeout=0.375) == []
     message = (
-        "after 0.125 s in the line an answer would still take 0.312 s, and it was given 0.375 s; ask again later, or "
+        "after 0.188 s in the line an answer would still take 0.25 s, and it was given 0.375 s; ask again later, or "
         "give it more time"
     )
-    assert story.tell(Tick(), at=1.125) == [Fail(R2, Fault("Refused", message, "gateway", True, 0.46875))]
+    assert story.tell(Tick(), at=1.1875) == [Fail(R2, Fault("Refused", message, "gateway", True, 0.46875))]
     snapshot = story.machine.snapshot()
     assert (snapshot.failed, snapshot.dropped, snapshot.refused) == (1, 1, 0)
 
@@ -177,6 +177,24 @@ def test_with_short_deadlines_no_more_are_under_way_than_keep_the_stages_busy() 
         assert story.ask(RequestId(number), at=2.0, timeout=1.0) != [] or story.machine.snapshot().queued
     snapshot = story.machine.snapshot()
     assert snapshot.flying < 5 and snapshot.flying + snapshot.queued >= 6
+
+
+def test_where_answers_come_late_more_time_is_wanted_and_it_does_not_matter_how_late() -> None:
+    story = Story(EIGHTH, credits=100)
+    for number in range(1, 41):
+        story.ask(RequestId(number), at=float(number), timeout=0.5)
+        story.tell(Tick(), at=number + 0.5)
+    story.ask(R1, at=50.0)
+    assert 0.5 < refused(story.ask(R2, at=50.0, timeout=0.5)).retry_after < 1.2
+
+
+def test_who_had_no_time_to_begin_with_says_nothing_about_others() -> None:
+    story = Story(EIGHTH, credits=100)
+    for number in range(1, 41):
+        story.ask(RequestId(number), at=float(number), timeout=0.01)
+        story.tell(Tick(), at=number + 0.5)
+    story.ask(R1, at=50.0)
+    assert story.ask(R2, at=50.0, timeout=0.5) != []
 
 
 def test_other_ways_are_judged_by_what_is_known_of_their_workers() -> None:

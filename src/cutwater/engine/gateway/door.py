@@ -68,7 +68,7 @@ class Door:
         flights, flow = self._flights, self.flow
         if not passable or not flow.known or len(flights) == 1:
             return None
-        wait = flow.wait(flights.flying, now)
+        wait = flow.soon(flights.flying)
         record = flights.line.late(now + wait)
         if record is None:
             return None

@@ -24,10 +24,16 @@ OUTLIER = 8.0
 WEIGHT = 0.125
 """Of the newest request in the mean of what one takes that waits nowhere."""
 CAUTION = 1.25
-"""Waiting is expected to take so many times what it should."""
-SHARE = 0.25
-"""So much of the shortest time that clients give may pass between launch and answer: who is on the way can be neither
-passed by those who are more urgent nor sent home in time."""
+"""Waiting is expected to take so many times what it should: others may pass, and some fly again."""
+RISK = 0.15
+"""Of the requests that are launched with as much time as predicted, so many may be late."""
+STEP = 0.2
+"""How much of a gap the margin moves for each that is late, and for several that are not."""
+SPARE = 1.5
+"""Times as many may be under way as keep all stages busy: they do not take equally long each time."""
+SHARE = 1 / 3
+"""So much of the shortest time that clients give may pass between launch and answer, if that is more: those under way
+can be neither passed by those who are more urgent nor sent home early."""
 EASE = 1 / 256
 """How fast the shortest time is forgotten, per request that gives more."""
 
@@ -35,13 +41,15 @@ EASE = 1 / 256
 class Flow:
     """Changed only by the `Gateway`."""
 
-    __slots__ = ("_full", "_seen", "_shortest", "_since", "base", "gap", "most")
+    __slots__ = ("_full", "_seen", "_shortest", "_since", "base", "gap", "margin", "most")
 
     def __init__(self) -> None:
         self.gap: Seconds = 0.0
         """Between two answers where there is always enough to do; 0: nobody knows."""
         self.base: Seconds = 0.0
         """From launch to answer of a request that waits nowhere; 0: nobody knows."""
+        self.margin: Seconds = 0.0
+        """How much later than expected an answer may come; all but the share `RISK` do not."""
         self.most = inf
         """How many under way are enough."""
         self._seen = 0
@@ -65,7 +73,12 @@ class Flow:
         if self._full and (silence := now - self._since - gap) > 0.0:
             gap += silence / MEMORY
         queued = (before + 1) * gap - base
-        return base + CAUTION * queued if queued > 0.0 else base
+        return (base + CAUTION * queued if queued > 0.0 else base) + self.margin
+
+    def soon(self, flying: int) -> Seconds:
+        """The same of one that is launched now, while so many others are ``flying``."""
+        queued = (flying + 1) * self.gap
+        return (queued if queued > self.base else self.base) + self.margin
 
     def accepted(self, timeout: Seconds) -> None:
         """A client gives so much time."""
@@ -100,7 +113,26 @@ class Flow:
             if at_most < gap:
                 self.gap = gap + WEIGHT * (at_most - gap)
         self._full, self._since = waiting, now
+        self._judge(record, took)
         self._fit()
+
+    def missed(self, record: Record, now: Seconds) -> None:
+        """The deadline of a request has come while it was under way."""
+        self._judge(record, now - record.launched, late=True)
+
+    def _judge(self, record: Record, took: Seconds, *, late: bool = False) -> None:
+        """Move the margin, so that it comes to lie where as many are late as may be.
+
+        A quantile is found by steps in proportion to its two shares (Robbins and Monro, "A stochastic approximation
+        method", Annals of Mathematical Statistics 22(3), 1951). Who is late was launched with more time than that, so
+        it does not matter how late; who had less when it was launched says nothing.
+        """
+        if self._seen < TRUSTED:
+            return
+        if took > self.soon(record.before):
+            self.margin += STEP * (1.0 - RISK) * self.gap
+        elif not late and self.margin:
+            self.margin = max(self.margin - STEP * RISK * self.gap, 0.0)
 
     def change(self, before: float, after: float) -> None:
         """The ways are others; ``before`` and ``after``: requests per second that their workers take; 0: not known."""
@@ -118,4 +150,4 @@ class Flow:
         if self._seen < TRUSTED or not self.base or not self.gap:
             self.most = inf
         else:
-            self.most = max(SHARE * self._shortest, self.base) / self.gap + 1.0
+            self.most = max(SHARE * self._shortest, SPARE * self.base) / self.gap + 1.0

@@ -348,6 +348,7 @@ class Gateway:
             self._cancel(record)
             self._leave_link(record)
             if record.way is not None:
+                self._door.flow.missed(record, now)
                 for worker in record.way.workers:
                     if worker.trust is Trust.TRIAL:
                         self._bench(worker.address, now, lost=worker.lost)
