@@ -84,12 +84,31 @@ def parse_seconds(value: str | int | float) -> Seconds:
     return number * _SECONDS[unit or "s"]
 
 
+def parse_rate(value: str | int | float) -> float:
+    """Per second, from ``"20/s"``, ``"1200/min"``, ``"5/h"`` or a bare number per second. Raises BadQuantity."""
+    if not isinstance(value, str):
+        return float(value)
+    number, unit = _split(value, "rate", "20/s")
+    unit = unit.removeprefix("/") or "s"
+    if unit not in _SECONDS:
+        raise BadQuantity(f"{value!r} has an unknown unit {unit!r}; write it like '20/s', '1200/min' or '5/h'")
+    return number / _SECONDS[unit]
+
+
 def format_bytes(count: float) -> str:
     """``1536`` -> ``"1.5 KiB"``."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if abs(count) < 1024 or unit == "GiB":
             return f"{count:.0f} B" if unit == "B" else f"{count:.4g} {unit}"
         count /= 1024
+    raise AssertionError("unreachable")
+
+
+def format_rate(per_second: float) -> str:
+    """``20.0`` -> ``"20/s"``, ``0.05`` -> ``"3/min"``."""
+    for scale, unit in ((1.0, "s"), (60.0, "min"), (3600.0, "h")):
+        if abs(per_second * scale) >= 1 or unit == "h":
+            return f"{per_second * scale:.4g}/{unit}"
     raise AssertionError("unreachable")
 
 

@@ -25,6 +25,7 @@ COMMANDS = {
     "config": "cutwater.cli.config:app",
     "drill": "cutwater.cli.drill:drill",
     "soak": "cutwater.cli.soak:soak",
+    "workload": "cutwater.cli.workload:app",
     "simulate": "cutwater.cli.simulate:simulate",
     "replay": "cutwater.cli.replay:replay_trace",
     "story": "cutwater.cli.story:story",
