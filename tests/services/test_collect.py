@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import promql_parser as promql
 import pytest
 import yaml
@@ -74,10 +75,11 @@ def node(name: NodeId, *, alive: bool) -> NodeStatus:
 def epoch(number: int, phase: EpochPhase) -> EpochStatus:
     stage = StageScore(node=PI, compute=0.01, encode=0, decode=0, transfer_cpu=0, memory=1)
     hop = HopScore(
-        source=PI, target=PI, codec="int8", nbytes=1e4, back_bytes=0, latency=1e-3, back_latency=0, occupied=0
+        source=PI, target=PI, codec="int8", nbytes=1e4, back_bytes=500, latency=1e-3, back_latency=2e-3, occupied=0
     )
+    back = msgspec.structs.replace(hop, nbytes=0.0, latency=0.0)
     score = Score(
-        latency=0.03, throughput=80.0, bottleneck="node pi-a", stages=(stage,), hops=(hop, hop), memory={}, traffic={}
+        latency=0.03, throughput=80.0, bottleneck="node pi-a", stages=(stage,), hops=(hop, back), memory={}, traffic={}
     )
     worker = WorkerStatus(
         worker=WorkerId(f"vit.{number}.0.0.0"),
@@ -181,6 +183,7 @@ def key(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
     return name, frozenset(labels.items())
 
 
+BACK = {"model": "vit", "chain": "0", "source": "stage-1", "target": "gateway", "codec": "int8"}
 WORKER = {"model": "vit", "stage": "stage-1", "node": "pi-a", "worker": "vit.3.0.0.0"}
 
 
@@ -204,6 +207,8 @@ WORKER = {"model": "vit", "stage": "stage-1", "node": "pi-a", "worker": "vit.3.0
         (key("cutwater_worker_predicted_seconds", **WORKER), 0.01),
         (key("cutwater_worker_measured_seconds", **WORKER), 0.02),
         (key("cutwater_worker_restarts_total", **WORKER), 1),
+        (key("cutwater_hop_predicted_bytes", **BACK), 500),
+        (key("cutwater_hop_predicted_seconds", **BACK), 4e-3),
         (
             key(
                 "cutwater_hop_predicted_bytes",

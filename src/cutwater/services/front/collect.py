@@ -76,17 +76,9 @@ _COUNTERS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "cutwater_clients_turned_away": (("reason",), "Links of clients that were not let in, or sent away."),
 }
 KINDS = (
-    "joined",
-    "lost",
-    "drained",
-    "rolled-out",
-    "rolled-back",
-    "replanned",
-    "slow",
-    "failing",
-    "unplanned",
-    "parked",
-)
+    "joined", "lost", "drained", "slow", "well", "failing", "rolling-out", "rolled-out", "rolled-back", "replanned",
+    "unproven", "unplanned", "parked", "unparked", "refused",
+)  # fmt: skip
 """Of events that are said to have happened 0 times, so that the first one is seen as one more."""
 MOST_KINDS = 64
 
@@ -219,13 +211,17 @@ def _tell_deployment(sheet: _Sheet, deployment: DeploymentStatus) -> None:
 
 
 def _tell_hops(sheet: _Sheet, model: str, live: EpochStatus) -> None:
-    """By the same names as those that were measured have."""
+    """By the same names as those that were measured have: the last one is the answer's whole way back."""
     for chain, score in enumerate(live.scores):
         ends = ["gateway", *(f"stage-{k + 1}" for k in range(len(score.stages))), "gateway"]
-        for (source, target), hop in zip(pairwise(ends), score.hops, strict=False):
+        for k, ((source, target), hop) in enumerate(zip(pairwise(ends), score.hops, strict=False)):
+            nbytes, seconds = hop.nbytes, hop.latency
+            if k == len(score.stages):
+                nbytes += score.hops[0].back_bytes
+                seconds += sum(each.back_latency for each in score.hops)
             labels = (model, str(chain), source, target, hop.codec)
-            sheet.add("cutwater_hop_predicted_bytes", labels, hop.nbytes)
-            sheet.add("cutwater_hop_predicted_seconds", labels, hop.latency)
+            sheet.add("cutwater_hop_predicted_bytes", labels, nbytes)
+            sheet.add("cutwater_hop_predicted_seconds", labels, seconds)
 
 
 def _tell_worker(sheet: _Sheet, model: str, worker: WorkerStatus) -> None:
