@@ -13,6 +13,7 @@ from cutwater.api.grpc.server import GrpcServer
 from cutwater.api.http.app import make_app
 from cutwater.api.http.options import HttpOptions
 from cutwater.api.http.server import HttpServer
+from cutwater.api.http.tasks import task_routes
 from cutwater.api.where import parse_where
 
 T = TypeVar("T")
@@ -21,10 +22,10 @@ T = TypeVar("T")
 class Gateway:
     """Serves until the test is over; may be ended and begun again at the same port."""
 
-    def __init__(self, door: str = "http", token: str = "") -> None:
+    def __init__(self, door: str = "http", token: str = "", backend: TwoX | None = None) -> None:
         self.door = door
         self.token = token
-        self.backend = TwoX()
+        self.backend = backend or TwoX()
         self.url = ""
         self._where = "127.0.0.1:0"
         self._server: HttpServer | GrpcServer | None = None
@@ -36,7 +37,9 @@ class Gateway:
     def begin(self) -> None:
         if self.door == "http":
             options = HttpOptions(token=self.token)
-            self._server = HttpServer(make_app(self.backend, options), self._where, options)
+            self._server = HttpServer(
+                make_app(self.backend, options, task_routes(self.backend, options)), self._where, options
+            )
         else:
             where = parse_where("where", self._where)
             self._server = GrpcServer(self.backend, where, GrpcOptions(token=self.token))

@@ -156,7 +156,7 @@ def test_pictures_are_looked_at_over_the_tasks_endpoints() -> None:
         seen = await client.classify(b"\xff\xd8", "m", top=1, priority=2)
         assert [(each.label, each.class_, each.score) for each in seen.classes] == [("cat", 281, 0.75)]
         found = await client.detect(b"\xff\xd8", threshold=0.4, id="mine")
-        assert [(each.label, each.box) for each in found.detections] == [("bus", (0.0, 1.0, 2.5, 3.0))]
+        assert [(each.label, tuple(each.box)) for each in found.detections] == [("bus", (0.0, 1.0, 2.5, 3.0))]
         assert (found.picture.width, found.request) == (4, "5c-1")
 
     good = [b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body) for body in (classes, boxes)]
