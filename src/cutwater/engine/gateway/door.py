@@ -42,23 +42,27 @@ class Door:
         if asked.timeout <= 0:
             return _NO_TIME
         flights, flow = self._flights, self.flow
-        if flights and passable and flow.known:
+        if passable and flow.known and (flights.flying or flights.waiting):
             before = flights.before(asked)
             wait = flow.wait(before, now)
             if wait > asked.timeout:
                 return _refused(f"an answer would take {wait:.3g} s, with {before} requests before it", asked, wait)
-        if flights.waiting >= self.admission.queue:
+        if self.full:
             last = flights.line.last()
             if last is None or not flights.line.passes(asked, last):
                 return self._full(f"{flights.waiting} requests are already waiting", now)
-        flow.accepted(asked.timeout)
+        if asked.timeout != flow.shortest:
+            flow.accepted(asked.timeout)
         return None
 
-    def displaced(self, asked: Asked, now: Seconds) -> tuple[Record, Fault] | None:
-        """Who makes room for a request that comes in, and what it is told."""
+    @property
+    def full(self) -> bool:
+        """Whether no more may wait than do."""
+        return self._flights.waiting >= self.admission.queue
+
+    def displaced(self, now: Seconds) -> tuple[Record, Fault]:
+        """Who makes room for a request that comes in though the line is full, and what it is told."""
         flights = self._flights
-        if flights.waiting < self.admission.queue:
-            return None
         last = flights.line.last()
         assert last is not None
         return last, self._full(f"{flights.waiting} requests were waiting, and one came that is served sooner", now)
@@ -66,7 +70,7 @@ class Door:
     def vain(self, passable: bool, now: Seconds) -> tuple[Record, Fault] | None:
         """One that would be too late if it were launched now, and what it is told; None: there is none."""
         flights, flow = self._flights, self.flow
-        if not passable or not flow.known or len(flights) == 1:
+        if not passable or not flow.known or flights.flying + flights.waiting == 1:
             return None
         wait = flow.soon(flights.flying)
         record = flights.line.late(now + wait)

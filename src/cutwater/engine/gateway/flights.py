@@ -22,6 +22,8 @@ class Flights:
     def __init__(self) -> None:
         self.line = Line()
         """Waiting to fly for the first time."""
+        self.waiting = 0
+        """Accepted and not on their way."""
         self.flying = 0
         """Launched and not answered."""
         self._records: dict[RequestId, Record] = {}
@@ -38,11 +40,6 @@ class Flights:
 
     def __iter__(self) -> Iterator[Record]:
         return iter(tuple(self._records.values()))
-
-    @property
-    def waiting(self) -> int:
-        """Accepted and not on their way."""
-        return len(self._records) - self.flying
 
     @property
     def pressing(self) -> bool:
@@ -63,15 +60,14 @@ class Flights:
 
     def before(self, asked: Asked) -> int:
         """How many are answered before what is asked now, as far as is known."""
-        waiting = len(self._records) - self.flying
-        if waiting:
-            waiting += self.line.before(asked) - len(self.line)
-        return self.flying + waiting
+        before = self.flying + self.waiting
+        return before + self.line.before(asked) - len(self.line) if self.waiting else before
 
     def accept(self, record: Record) -> None:
         """A new flight; it is launched at once, or waits in the `line`."""
         alarms = self._alarms
         self._records[record.request] = record
+        self.waiting += 1
         if len(alarms) > 2 * len(self._records) + SPARE:
             alarms = self._alarms = [alarm for alarm in alarms if alarm[1] in self._records]
             heapify(alarms)
@@ -92,6 +88,7 @@ class Flights:
         record.way, record.link = way, link
         record.launched, record.before = now, self.flying
         self.flying += 1
+        self.waiting -= 1
         way.take()
         way.lane.send(key)
 
@@ -99,6 +96,7 @@ class Flights:
         """Its attempt has ended; it is the next to fly."""
         record.state = step(FLIGHT_LIFE, record.state, FlightStep.RETRY)
         self._land(record)
+        self.waiting += 1
         if record.alone:
             self._apart[record.request] = record
         else:
@@ -109,10 +107,12 @@ class Flights:
         """It is answered, one way or the other."""
         if record.state is not QUEUED:
             self._land(record)
-        elif record.turn >= 0:
-            self.line.remove(record, flies=False)
         else:
-            del (self._apart if record.alone else self._again)[record.request]
+            self.waiting -= 1
+            if record.turn >= 0:
+                self.line.remove(record, flies=False)
+            else:
+                del (self._apart if record.alone else self._again)[record.request]
         record.state = step(FLIGHT_LIFE, record.state, taken)
         del self._records[record.request]
 
@@ -147,6 +147,7 @@ class Flights:
         in_line = {record.request for record in self.line}
         assert not self._again.keys() & self._apart.keys() and not in_line & (self._again.keys() | self._apart.keys())
         assert self.flying == sum(record.state is Flight.FLYING for record in self)
+        assert self.waiting == len(in_line) + len(self._again) + len(self._apart)
         assert self._records.keys() <= {request for _, request in self._alarms}
         for record in self:
             assert record.state in (Flight.QUEUED, Flight.FLYING)

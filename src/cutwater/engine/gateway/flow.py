@@ -41,7 +41,7 @@ EASE = 1 / 256
 class Flow:
     """Changed only by the `Gateway`."""
 
-    __slots__ = ("_full", "_seen", "_shortest", "_since", "base", "gap", "margin", "most")
+    __slots__ = ("_full", "_seen", "_since", "base", "gap", "known", "margin", "most", "shortest")
 
     def __init__(self) -> None:
         self.gap: Seconds = 0.0
@@ -52,22 +52,20 @@ class Flow:
         """How much later than expected an answer may come; all but the share `RISK` do not."""
         self.most = inf
         """How many under way are enough."""
+        self.shortest: Seconds = inf
+        """The least time that clients have given of late, of those that gave enough."""
+        self.known = False
+        """Whether anything can be predicted."""
         self._seen = 0
         """Gaps that `gap` is made of, as far as they count."""
         self._full = False
         """Whether somebody waited when the newest answer came, so that it was followed by another launch."""
         self._since: Seconds = 0.0
         """From when on the next gap counts: the newest answer, or a launch where nobody was flying."""
-        self._shortest: Seconds = inf
-
-    @property
-    def known(self) -> bool:
-        """Whether anything can be predicted."""
-        return self._seen >= TRUSTED
 
     def wait(self, before: int, now: Seconds) -> Seconds:
         """Predicted time until a request is answered that has so many ``before`` it; 0 where nothing is known."""
-        if self._seen < TRUSTED:
+        if not self.known:
             return 0.0
         gap, base = self.gap, self.base
         if self._full and (silence := now - self._since - gap) > 0.0:
@@ -82,11 +80,12 @@ class Flow:
 
     def accepted(self, timeout: Seconds) -> None:
         """A client gives so much time."""
-        if self.base * CAUTION <= timeout < self._shortest:
-            self._shortest = timeout
-            self._fit()
-        elif self._shortest < timeout < inf:
-            self._shortest += EASE * (timeout - self._shortest)
+        if self.base * CAUTION <= timeout < self.shortest:
+            self.shortest = timeout
+            if self.known:
+                self._fit()
+        elif self.shortest < timeout < inf:
+            self.shortest += EASE * (timeout - self.shortest)
 
     def launched(self, now: Seconds) -> None:
         """A request flies where none did."""
@@ -102,23 +101,27 @@ class Flow:
         self.base += WEIGHT * (alone - self.base) if self.base else alone
         gap = self.gap
         if waiting and self._full:
-            seen = self._seen = min(self._seen + 1, MEMORY)
             newest = now - self._since
-            if seen > TRUSTED and newest > OUTLIER * gap:
+            if self.known and newest > OUTLIER * gap:
                 newest = OUTLIER * gap
-            self.gap = gap + (newest - gap) / seen
+            if self._seen < MEMORY:
+                self._seen += 1
+                self.known = self._seen >= TRUSTED
+            self.gap = gap + (newest - gap) / self._seen
         elif gap:
             # Those that were before it have come as well since then: it is at least that fast.
             at_most = took / (record.before or 1)
             if at_most < gap:
                 self.gap = gap + WEIGHT * (at_most - gap)
         self._full, self._since = waiting, now
-        self._judge(record, took)
-        self._fit()
+        if self.known:
+            self._judge(record, took)
+            self._fit()
 
     def missed(self, record: Record, now: Seconds) -> None:
         """The deadline of a request has come while it was under way."""
-        self._judge(record, now - record.launched, late=True)
+        if self.known:
+            self._judge(record, now - record.launched, late=True)
 
     def _judge(self, record: Record, took: Seconds, *, late: bool = False) -> None:
         """Move the margin, so that it comes to lie where as many are late as may be.
@@ -127,27 +130,25 @@ class Flow:
         method", Annals of Mathematical Statistics 22(3), 1951). Who is late was launched with more time than that, so
         it does not matter how late; who had less when it was launched says nothing.
         """
-        if self._seen < TRUSTED:
-            return
         if took > self.soon(record.before):
             self.margin += STEP * (1.0 - RISK) * self.gap
-        elif not late and self.margin:
+        elif self.margin and not late:
             self.margin = max(self.margin - STEP * RISK * self.gap, 0.0)
 
     def change(self, before: float, after: float) -> None:
         """The ways are others; ``before`` and ``after``: requests per second that their workers take; 0: not known."""
         self._full = False
         if not after:
-            self._seen = 0
-        elif self._seen < TRUSTED:
-            self.gap, self._seen = 1.0 / after, TRUSTED
-        else:
+            self._seen, self.known, self.most = 0, False, inf
+            return
+        if self.known:
             self.gap *= before / after if before else 1.0
-            self._seen = TRUSTED
+        else:
+            self.gap = 1.0 / after
+        self._seen, self.known = TRUSTED, True
         self._fit()
 
     def _fit(self) -> None:
-        if self._seen < TRUSTED or not self.base or not self.gap:
-            self.most = inf
-        else:
-            self.most = max(SHARE * self._shortest, SPARE * self.base) / self.gap + 1.0
+        if self.base and self.gap:
+            enough, allowed = SPARE * self.base, SHARE * self.shortest
+            self.most = (enough if enough > allowed else allowed) / self.gap + 1.0

@@ -132,12 +132,11 @@ class Gateway:
             return
         assert flights.get(event.request) is None, f"request id {event.request} is already in use"
         self._tally.accepted += 1
-        if (displaced := self._door.displaced(event, now)) is not None:
-            self._drop(*displaced)
+        if self._door.full:
+            self._drop(*self._door.displaced(now))
         record = Record(event, now)
-        free = not flights.waiting
         flights.accept(record)
-        if not (free and self._door.room and self._fly(record, now)):
+        if flights.waiting > 1 or not self._door.room or not self._fly(record, now):
             flights.line.add(record)
 
     def _refuse(self, event: Asked, fault: Fault) -> None:
