@@ -3,14 +3,12 @@
 import asyncio
 import random
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Sequence
 
 import pytest
+from collector import Collector, children, collecting, nanoseconds
 from endings import LATENCY, answered, failed
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span, Status
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from cutwater.api.finished import Finished
 from cutwater.errors import BadSetting
@@ -24,45 +22,6 @@ CLIENT = Traceparent(0x4BF92F3577B34DA6A3CE929D0E0E4736, 0x00F067AA0BA902B7, Tru
 APART = (-900.0, 12.0, 7e5)
 
 
-class Collector:
-    """Takes spans by OTLP over HTTP."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.groups: list[ResourceSpans] = []
-        self.paths: set[str] = set()
-
-    @property
-    def spans(self) -> list[Span]:
-        return [span for group in self.groups for scope in group.scope_spans for span in scope.spans]
-
-
-@contextmanager
-def collecting(status: int = 200) -> Iterator[Collector]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            found.paths.add(self.path)
-            if status == 200:
-                found.groups.extend(ExportTraceServiceRequest.FromString(body).resource_spans)
-            self.send_response(status)
-            self.send_header("content-length", "0")
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        found = Collector(f"http://127.0.0.1:{server.server_port}")
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield found
-        finally:
-            server.shutdown()
-            thread.join()
-
-
 def send(collector: Collector, *requests: Finished) -> Spans:
     async def story() -> Spans:
         async with open_spans(ObserveSettings(otlp=collector.url, share=1.0), "gateway-1") as spans:
@@ -73,17 +32,8 @@ def send(collector: Collector, *requests: Finished) -> Spans:
     return asyncio.run(story())
 
 
-def children(spans: Sequence[Span], parent: Span) -> list[Span]:
-    found = [span for span in spans if span.parent_span_id == parent.span_id]
-    return sorted(found, key=lambda span: span.start_time_unix_nano)
-
-
 def attributes(span: Span) -> dict[str, object]:
     return {each.key: getattr(each.value, str(each.value.WhichOneof("value"))) for each in span.attributes}
-
-
-def nanoseconds(span: Span) -> int:
-    return span.end_time_unix_nano - span.start_time_unix_nano
 
 
 @pytest.mark.parametrize("clocks", [(0.0, 0.0, 0.0), APART])
