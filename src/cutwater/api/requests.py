@@ -130,7 +130,7 @@ def terms(parameters: Mapping[str, Any]) -> Terms:
         BadSetting: one of them has no sense.
         Unsupported: the request belongs to a sequence.
     """
-    if not parameters:
+    if not _TELLING.intersection(parameters):
         return ORDINARY
     if parameters.get("sequence_id") or parameters.get("sequence_start") or parameters.get("sequence_end"):
         raise Unsupported("parameter 'sequence_id': models keep nothing between requests, so there are no sequences")
@@ -143,6 +143,7 @@ def terms(parameters: Mapping[str, Any]) -> Terms:
 
 
 ORDINARY = Terms(timeout=None, priority=0)
+_TELLING = frozenset({"sequence_id", "sequence_start", "sequence_end", "timeout", "priority"})
 
 
 def check_memory(name: str, parameters: Mapping[str, Any]) -> None:

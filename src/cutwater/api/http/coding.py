@@ -57,7 +57,7 @@ def choose(accept: bytes, nbytes: int, plain: bool) -> str:
     Libraries name all codings they know by default, and tensors hardly shrink: those are packed only for clients
     that name one coding alone. ``plain`` says that the answer is JSON, which shrinks well, and is packed for any.
     """
-    if not accept or nbytes < WORTH:
+    if nbytes < WORTH or not (b"gzip" in accept or b"deflate" in accept):
         return ""
     named = [part.split(b";")[0].strip().lower() for part in accept.split(b",") if not part.endswith(b"q=0")]
     known = [name.decode() for name in named if name in (b"gzip", b"deflate")]
