@@ -1,11 +1,14 @@
 """A gateway's public interface on a backend that computes y = 2x, in a thread of its own."""
 
 import asyncio
+import ssl
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any, TypeVar
 
+import uvloop
 from two_x import TwoX
 
 from cutwater.api.grpc.options import GrpcOptions
@@ -22,29 +25,43 @@ T = TypeVar("T")
 class Gateway:
     """Serves until the test is over; may be ended and begun again at the same port."""
 
-    def __init__(self, door: str = "http", token: str = "", backend: TwoX | None = None) -> None:
+    def __init__(
+        self,
+        door: str = "http",
+        token: str = "",
+        backend: TwoX | None = None,
+        certificate: tuple[Path, Path] | None = None,
+    ) -> None:
+        self.certificate = certificate
         self.door = door
         self.token = token
         self.backend = backend or TwoX()
         self.url = ""
         self._where = "127.0.0.1:0"
         self._server: HttpServer | GrpcServer | None = None
-        self._loop = asyncio.new_event_loop()
+        self._loop = uvloop.new_event_loop()  # as a gateway's
         self._thread = threading.Thread(target=self._loop.run_forever, name="gateway")
         self._thread.start()
         self.begin()
 
     def begin(self) -> None:
-        if self.door == "http":
-            options = HttpOptions(token=self.token)
-            self._server = HttpServer(
-                make_app(self.backend, options, task_routes(self.backend, options)), self._where, options
-            )
-        else:
-            where = parse_where("where", self._where)
-            self._server = GrpcServer(self.backend, where, GrpcOptions(token=self.token))
-        self._where = self.run(self._server.start()).removeprefix("http://")
-        self.url = f"{self.door}://{self._where}"
+        self._server = self._http() if self.door == "http" else self._grpc()
+        self._where = self.run(self._server.start()).rpartition("/")[2]
+        self.url = f"{self.door}{'s' if self.certificate else ''}://{self._where}"
+
+    def _http(self) -> HttpServer:
+        tls = None
+        if self.certificate:
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.load_cert_chain(*self.certificate)
+        options = HttpOptions(token=self.token)
+        app = make_app(self.backend, options, task_routes(self.backend, options))
+        return HttpServer(app, self._where, options, tls)
+
+    def _grpc(self) -> GrpcServer:
+        certificate, key = self.certificate or (None, None)
+        options = GrpcOptions(token=self.token, certificate=certificate, key=key)
+        return GrpcServer(self.backend, parse_where("where", self._where), options)
 
     def end(self, grace: float = 0.0) -> None:
         """Without grace, requests under way are cut off."""

@@ -66,6 +66,7 @@ def test_without_an_address_the_gateway_of_this_machine_is_asked(
     assert local(Access(token="mine"))[1].token == "mine"
 
 
+@pytest.mark.slow
 def test_the_package_alone_loads_nothing() -> None:
     code = "import sys, cutwater; print('numpy' in sys.modules, 'asyncio' in sys.modules, cutwater.Client.__name__)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -168,6 +168,7 @@ def test_cancelling_a_future_withdraws_the_request(gateway: Gateway) -> None:
         assert client.infer("two_float32", ROW).tries == 1
 
 
+@pytest.mark.slow
 def test_a_request_that_is_late_is_given_up_on_both_ends(gateway: Gateway) -> None:
     with Client(gateway.url) as client:
         began = clock()
@@ -221,6 +222,18 @@ def test_closing_cancels_what_is_under_way_and_takes_nothing_more(gateway: Gatew
     assert future.cancelled() or isinstance(future.exception(), LinkLost)
     with pytest.raises(InputError, match="closed"):
         client.infer("two_float32", ROW)
+
+
+def test_an_asynchronous_client_that_is_closed_fails_what_is_under_way(gateway: Gateway) -> None:
+    async def story() -> None:
+        client = AsyncClient(gateway.url)
+        waiting = asyncio.create_task(client.infer("slow", {"x": ONE}))
+        await asyncio.wrap_future(gateway.start(gateway.backend.waiting.wait()))
+        await client.close()
+        with pytest.raises(InputError, match="this client is closed"):
+            await waiting
+
+    asyncio.run(story())
 
 
 def test_a_client_that_is_forgotten_ends_its_thread(gateway: Gateway) -> None:

@@ -84,7 +84,7 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """End all connections; requests under way fail with LinkLost, later ones with InputError."""
+        """End all connections; requests under way fail, and later ones with InputError."""
         self._closed = True
         await _cancel(self._mapped)
         if self._transport is not None:
@@ -125,12 +125,12 @@ class AsyncClient:
         """
         budget = self.timeout if timeout is None else timeout
         began = clock()
-        name, transport = self._name(id), self._open()
+        name = self._name(id)
         try:
             async with asyncio.timeout(budget + GRACE):
                 arrays = await named(feeds, lambda: self._info(model))
                 reply, tries = await self.retries.run(
-                    lambda left: transport.infer(Call(model, arrays, tuple(outputs), left, priority, name, trace)),
+                    lambda left: self._open().infer(Call(model, arrays, tuple(outputs), left, priority, name, trace)),
                     began + budget,
                     self._rng,
                 )
@@ -327,11 +327,11 @@ class AsyncClient:
         timeout: Seconds | None = None,  # noqa: ASYNC109
     ) -> T:
         """The answer to anything but an inference, tried again as those are."""
-        transport, began = self._open(), clock()
+        began = clock()
         budget = self.timeout if timeout is None else timeout
         try:
             async with asyncio.timeout(budget + GRACE):
-                found, _ = await self.retries.run(lambda left: ask(transport, left), began + budget, self._rng)
+                found, _ = await self.retries.run(lambda left: ask(self._open(), left), began + budget, self._rng)
         except TimeoutError as error:
             raise self._late(budget) from error
         return found

@@ -1,5 +1,6 @@
 """gRPC as a transport: the Open Inference Protocol with raw contents."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -123,8 +124,14 @@ class GrpcTransport:
             return await call
         except grpc.aio.AioRpcError as error:
             raise self._error(error) from None
-        except grpc.aio.UsageError as error:  # the channel was closed
-            raise LinkLost(f"the connection to {self._server} is closed") from error
+        except grpc.aio.UsageError as error:  # the channel had been closed
+            raise LinkLost(f"the connection to {self._server} was closed") from error
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # A channel that is closed says to its calls what only somebody who cancels their tasks should.
+            raise LinkLost(f"the connection to {self._server} was closed") from error
 
     def _error(self, error: grpc.aio.AioRpcError) -> CutwaterError:
         said = {str(key): value for key, value in error.trailing_metadata() or ()}

@@ -169,12 +169,16 @@ class Lines:
         self._room = asyncio.Semaphore(most)
         self._idle: list[Line] = []
         self._busy: set[Line] = set()
+        self._closed = False
 
     async def ask(self, buffers: Sequence[Buffer]) -> Response:
         """The response to one request, given as its bytes. Raises LinkLost, FrameError, InputError."""
         async with self._room:
             while True:
                 line = self._kept() or await self._dial()
+                if self._closed:
+                    line.close()
+                    raise LinkLost(f"the connections to {self.server} were closed")
                 self._busy.add(line)
                 try:
                     response = await line.ask(buffers)
@@ -188,6 +192,7 @@ class Lines:
 
     def close(self) -> None:
         """End all connections."""
+        self._closed = True
         for line in (*self._idle, *self._busy):
             line.close()
         self._idle.clear()
