@@ -321,9 +321,9 @@ class Line:
             try:
                 connection = await self._dial()
             except FabricError as error:
-                if str(error) != said:  # it is said again only if something else is the matter
-                    said = str(error)
-                    _log.info("%s: %s", self._options.name, said)
+                if error.kind != said:  # and no more, unless something else is the matter
+                    said = error.kind
+                    _log.info("%s: %s", self._options.name, error)
                 continue
             try:
                 for renew in self.on_connection:

@@ -1,0 +1,43 @@
+"""An outage of the server is told once when it begins, and once when it is over, however often it is dialled."""
+
+import asyncio
+import logging
+from urllib.parse import urlsplit
+
+import pytest
+from fabric_bed import NatsBed, story
+
+from cutwater.fabric import nats_line
+
+
+@pytest.mark.slow
+@story
+async def test_an_outage_is_told_once(
+    nats_bed: NatsBed, name: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nats_line, "FIRST_WAIT", 0.001)
+    monkeypatch.setattr(nats_line, "LONGEST_WAIT", 0.001)
+    caplog.set_level(logging.INFO, "cutwater.fabric")
+    dialled, enough, back = 0, asyncio.Event(), asyncio.Event()
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal dialled
+        dialled += 1
+        if dialled == 10:
+            enough.set()
+        writer.close()
+
+    async with nats_bed.fabric() as fabric:
+        keys = await fabric.keys(name)
+        async with keys.watch("*"):
+            fabric.on_change(lambda connected: back.set() if connected else None)
+            await nats_bed.crash()
+            place = urlsplit(nats_bed.url)
+            async with await asyncio.start_server(hang_up, place.hostname, place.port):
+                await enough.wait()
+            await nats_bed.restart()
+            await back.wait()
+    told = [record.message for record in caplog.records if record.name == "cutwater.fabric.nats_line"]
+    assert len(told) == 2, told
+    assert told[0].startswith(f"cutwater: cannot connect to {nats_bed.url}")
+    assert told[1] == "cutwater: connected again"
