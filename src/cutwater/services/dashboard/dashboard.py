@@ -18,7 +18,17 @@ from cutwater.api.backend import Backend
 from cutwater.api.finished import Finished
 from cutwater.engine.cluster import DeploySpec, Note
 from cutwater.engine.control import MakePlan, NodeView
-from cutwater.errors import BadSetting, CutwaterError, FabricError, Forbidden, InputError, NotFound, Refused
+from cutwater.errors import (
+    BadCut,
+    BadSetting,
+    CutwaterError,
+    FabricError,
+    Forbidden,
+    InputError,
+    NoPlan,
+    NotFound,
+    Refused,
+)
 from cutwater.fabric.base import Fabric, Message
 from cutwater.observe.course import hops, lay
 from cutwater.services.access import FABRIC_RETRY
@@ -256,7 +266,10 @@ class Dashboard:
     @_answering
     async def _forecast(self, request: Request) -> Response:
         choice = await _body(request, Choice)
-        told = await self._ask_forecaster(AskForecast, request.path_params["model"], choice)
+        try:
+            told = await self._ask_forecaster(AskForecast, request.path_params["model"], choice)
+        except (BadCut, NoPlan) as error:
+            return _json({"impossible": str(error)})  # that is what was asked
         return _json(told.forecast)
 
     @_answering

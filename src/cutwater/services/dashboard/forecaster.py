@@ -104,7 +104,7 @@ def main() -> None:
     writing = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     reading = sys.stdin.buffer
-    os.nice(10)  # requests go first
+    os.nice(5)  # requests go first
     while len(head := reading.read(_LENGTH)) == _LENGTH:
         question = decode(reading.read(int.from_bytes(head, "big")), Question)
         data = encode(answer(question.asked, library))

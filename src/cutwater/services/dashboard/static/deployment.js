@@ -116,7 +116,7 @@ function spent(live) {
       pieces.map(([kind, stage, value]) => h("i", {
         class: kind[0] === "compute" ? "own" : "", title: `${place(stage, phases.length)}, ${kind[1]}: ${seconds(value)}`,
         style: { "--part": `${(value / total) * 100}%`, "--tint": kind[2] ? `var(${kind[2]})` : colour(stage) },
-      }, value / total > 0.09 ? seconds(value) : null))),
+      }, value / total > 0.06 ? h("span", {}, seconds(value)) : null))),
     h("ul", { class: "legend" }, legend(phases.length)));
 }
 

@@ -64,8 +64,8 @@ function set(dom, name, value, before) {
   } else if (name.startsWith("on")) {
     dom[name] = value;
   } else if (PROPERTIES.has(name)) {
-    const wanted = value ?? (name === "value" ? "" : false);
-    if (dom[name] !== wanted) dom[name] = wanted;
+    // Only what is new is written: what somebody is typing must stay.
+    if (before !== value) dom[name] = value ?? (name === "value" ? "" : false);
   } else if (value === null || value === undefined || value === false) {
     dom.removeAttribute(name);
   } else if (before !== value) {

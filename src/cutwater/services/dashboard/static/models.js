@@ -84,7 +84,7 @@ async function foresee(draw) {
   const turn = ++state.asked;
   try {
     const found = await ask(`/ui/models/${encodeURIComponent(state.model)}/forecast`, { cuts: state.cuts, places: state.places });
-    if (turn === state.asked) Object.assign(state, { forecast: found, error: "" });
+    if (turn === state.asked) Object.assign(state, found.impossible ? { forecast: null, error: found.impossible } : { forecast: found, error: "" });
   } catch (error) {
     if (turn === state.asked) Object.assign(state, { forecast: null, error: error.message });
   }

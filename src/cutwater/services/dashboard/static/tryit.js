@@ -122,6 +122,6 @@ function labels(model, found) {
 
 function stagesOf(story) {
   const live = one(`deployment/${story.model}`)?.epochs.find((epoch) => epoch.phase === "live");
-  const workers = new Map(live?.chains.flatMap((chain) => chain.stages.flatMap((stage) => stage.workers.map((worker) => [worker.name, worker.node]))) ?? []);
-  return h("p", { class: "small pale" }, story.degraded ? "The gateway did it by itself." : story.stages.map((stage, k) => `Stage ${k + 1} on ${workers.get(stage.stage) ?? stage.stage}`).join(", "));
+  const nodes = (k) => [...new Set((live?.chains ?? []).flatMap((chain) => chain.stages[k]?.workers.map((worker) => worker.node) ?? []))].join(" or ");
+  return h("p", { class: "small pale" }, story.degraded ? "The gateway did it by itself." : story.stages.map((_, k) => `Stage ${k + 1} on ${nodes(k)}`).join(", "));
 }
