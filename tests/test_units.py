@@ -8,10 +8,12 @@ from cutwater.units import (
     format_bandwidth,
     format_bytes,
     format_flops,
+    format_rate,
     format_request,
     format_seconds,
     parse_bandwidth,
     parse_bytes,
+    parse_rate,
     parse_request,
     parse_seconds,
 )
@@ -22,6 +24,19 @@ from cutwater.units import (
 )
 def test_sizes(text: str | int, bytes_: int) -> None:
     assert parse_bytes(text) == bytes_
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"), [("20/s", 20.0), ("1200 /min", 20.0), ("7.2e3/h", 2.0), ("3", 3.0), (5, 5.0)]
+)
+def test_rates(text: str | float, rate: float) -> None:
+    assert parse_rate(text) == rate
+    assert [format_rate(each) for each in (20.0, 0.05, 0.001, 0.0)] == ["20/s", "3/min", "3.6/h", "0/h"]
+
+
+def test_a_rate_per_something_else_says_how_to_write_it() -> None:
+    with pytest.raises(BadQuantity, match="write it like '20/s'"):
+        parse_rate("3/week")
 
 
 @pytest.mark.parametrize(("text", "rate"), [("20 Mbit/s", 2.5e6), ("1 GB/s", 1e9), ("8kbit", 1000.0), (5.0, 5.0)])

@@ -72,7 +72,7 @@ class Schedule(msgspec.Struct, frozen=True, eq=False):
         """
         if not models or len(set(models)) != len(models):
             raise BadQuantity(
-                f"streams are dealt out to one or more different models, not to {', '.join(models) or '-'}"
+                f"streams are dealt out to different models, one or more, not to {', '.join(models) or '-'}"
             )
         dealt: dict[str, list[Times]] = {model: [np.empty(0)] for model in models}
         for position, times in enumerate(self.times.values()):
