@@ -54,7 +54,7 @@ requests = st.fixed_dictionaries(
 def read(model: str, body: bytes, length: bytes | None) -> None:
     contract = CONTRACTS[model]
     try:
-        request, feeds, picture = read_infer(contract, body, length)
+        request, feeds, picture = read_infer(contract, body, length, 2**20)
         wishes(contract, request)
         terms(request.parameters)
     except InputError as error:

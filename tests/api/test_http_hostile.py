@@ -33,6 +33,7 @@ WRONG_INPUTS = [
     ({**GOOD}, "input 'x' has neither data nor a binary_data_size"),
     ({**GOOD, "data": [1, 2, 3]}, "input 'x': shape [1, 4] declares 4 elements, and the data has 3 elements"),
     ({**GOOD, "data": [[1, 2], [3, 4]]}, "input 'x': shape [1, 4] declares 4 elements, and the data has [2, 2]"),
+    ({**GOOD, "data": [0] * 10**6}, "input 'x': shape [1, 4] declares 4 elements, and the data has 1000000"),
     ({**GOOD, "data": [[1, 2], [3]]}, "input 'x': data of FP32 [1, 4]: its rows differ in length"),
     ({**GOOD, "data": [1, 2, 3, "4"]}, "input 'x': data of FP32 [1, 4]: Expected `float`, got `str` - at `$[3]`"),
     ({**GOOD, "data": {"0": 1}}, "input 'x': data of FP32 [1, 4]: Expected `array`, got `object`"),
@@ -225,6 +226,21 @@ def test_what_is_too_large_is_refused_whether_announced_or_not() -> None:
         assert repository.status == 413
 
     on_bed(story, HttpOptions(max_request=1000))
+
+
+def test_too_much_json_is_refused_where_as_many_bytes_of_tensors_are_not() -> None:
+    async def story(bed: Bed) -> None:
+        x = {"name": "x", "shape": [1, 20, 20], "datatype": "FP32"}
+        said = await bed.infer("two_large", {**x, "data": [0.125] * 400})
+        assert said.status == 413
+        assert "over the 1000 that are taken; send large tensors in binary" in said.error
+        request = {
+            "inputs": [{**x, "parameters": {"binary_data_size": 1600}}],
+            "parameters": {"binary_data_output": True},
+        }
+        assert (await bed.send("two_large", request, bytes(1600))).status == 200
+
+    on_bed(story, HttpOptions(max_json=1000))
 
 
 def test_all_bodies_together_are_bounded_and_what_was_held_is_given_back() -> None:

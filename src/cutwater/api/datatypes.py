@@ -21,6 +21,9 @@ TEXT = "BYTES"
 LARGEST = 2**40
 """Most elements a declared shape may come to, whatever the data: an array of more is a mistake."""
 
+MOST_TEXTS = 2**20
+"""Most elements of `TEXT` in one tensor: each becomes an object, of more bytes than it may have on the way."""
+
 _LENGTH = Struct("<I")
 assert sys.byteorder == "little", "the protocol's binary tensors are little-endian, and are used as they come"
 
@@ -122,6 +125,8 @@ def split_texts(name: str, data: Buffer, elements: int) -> list[bytes]:
     view, at, end, found = memoryview(data), 0, len(data), []
     if elements * _LENGTH.size > end:
         raise BadTensor(f"input {name!r}: {elements} elements need more than the {end} bytes that were sent")
+    if elements > MOST_TEXTS:
+        raise BadTensor(f"input {name!r}: {elements} elements of {TEXT} are over the {MOST_TEXTS} that are taken")
     for index in range(elements):
         if end - at < _LENGTH.size:
             raise BadTensor(f"input {name!r}: the data ends before the length of element {index} of {elements}")
@@ -154,6 +159,7 @@ def from_json(name: str, datatype: Datatype, shape: Sequence[int], data: Buffer)
         BadTensor: not JSON, elements of another kind or beyond the datatype's range, too few, too many, or ragged.
     """
     elements, rank = count(name, shape), len(shape)
+    _check_commas(name, datatype, shape, elements, data)
     depth = rank if rank > 1 and bytes(data[1:64]).lstrip().startswith(b"[") else 1
     try:
         values = _decoder(datatype.name, depth).decode(data)
@@ -194,6 +200,17 @@ def to_values(name: str, datatype: Datatype, array: Array) -> list[Any]:
 def as_numbers(datatype: Datatype, array: Array) -> Array:
     """What numpy can compute with: BF16 becomes float32, everything else stays."""
     return (array.astype(np.uint32) << 16).view(np.float32) if datatype.name == "BF16" else array
+
+
+def _check_commas(name: str, datatype: Datatype, shape: Sequence[int], elements: int, data: Buffer) -> None:
+    """Numbers take far more memory as objects than as text: they are counted before any is read."""
+    commas = int(np.count_nonzero(np.frombuffer(data, np.uint8) == ord(",")))
+    if datatype.name != TEXT and commas >= max(elements, 1):
+        raise BadTensor(
+            f"input {name!r}: shape {list(shape)} declares {elements} elements, and the data has {commas + 1}"
+        )
+    if datatype.name == TEXT and elements > MOST_TEXTS:
+        raise BadTensor(f"input {name!r}: {elements} elements of {TEXT} are over the {MOST_TEXTS} that are taken")
 
 
 @lru_cache(maxsize=256)

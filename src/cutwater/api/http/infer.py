@@ -49,7 +49,7 @@ class Infer:
         self, contract: Contract, content: Buffer, came: int, headers: dict[bytes, bytes], scope: Scope
     ) -> tuple[Headers, list[Buffer]]:
         length = headers.get(b"inference-header-content-length")
-        request, feeds, picture = read_infer(contract, content, length)
+        request, feeds, picture = read_infer(contract, content, length, self._options.max_json)
         wanted = wishes(contract, request)
         timeout, priority = terms(request.parameters)
         if picture is not None:

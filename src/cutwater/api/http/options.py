@@ -13,6 +13,9 @@ class HttpOptions:
     """What clients must show (``Authorization: Bearer``), but to ask whether the server lives; empty: nothing."""
     max_request: int = 256 * 2**20
     """Bytes of a request's body, packed or not."""
+    max_json: int = 16 * 2**20
+    """Bytes of a request's JSON. It takes many times that in memory, and time in which nobody else is answered; large
+    tensors belong behind it, in binary."""
     max_held: int = 2**30
     """Bytes of all bodies together, from the first of them to the answer; who comes beyond is refused."""
     max_head: int = 32 * 2**10

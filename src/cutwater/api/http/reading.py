@@ -9,7 +9,7 @@ from cutwater.api.backend import Feeds
 from cutwater.api.datatypes import TEXT, Buffer, from_bytes, from_json, split_texts
 from cutwater.api.http.words import UNREADABLE, InferRequest, InputTensor, unreadable
 from cutwater.api.requests import FREE, Contract, Slot, check_memory
-from cutwater.errors import BadTensor
+from cutwater.errors import BadTensor, TooLarge
 from cutwater.frameworks.base import Array
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -26,21 +26,27 @@ class Read(NamedTuple):
     """An encoded picture instead of feeds, for whoever knows how the model wants it."""
 
 
-def read_infer(contract: Contract, body: Buffer, header_length: bytes | None) -> Read:
+def read_infer(contract: Contract, body: Buffer, header_length: bytes | None, most: int) -> Read:
     """Take a body apart.
 
     Args:
         contract: Of the model.
         body: As it came, unpacked.
         header_length: Of the JSON, where binary tensors follow; 0: the body is one tensor, and nothing else.
+        most: Bytes of JSON that are read.
 
     Raises:
         BadTensor: naming the field that is wrong.
+        TooLarge: the JSON is.
     """
     view = memoryview(body)
     end = len(body) if header_length is None else _length(header_length, len(body))
     if not end and header_length is not None:
         return _bare(contract, body)
+    if end > most:
+        raise TooLarge(
+            f"{end} bytes of JSON are over the {most} that are taken; send large tensors in binary, behind it"
+        )
     try:
         request = _decode(view[:end])
     except UNREADABLE as error:
