@@ -201,7 +201,7 @@ WORKER = {"model": "vit", "stage": "stage-1", "node": "pi-a", "worker": "vit.3.0
         (key("cutwater_coordinator_info", leader="coordinator-2"), 1),
         (key("cutwater_deployment_epoch", model="vit"), 3),
         (key("cutwater_deployment_predicted_seconds", model="vit"), 0.03),
-        (key("cutwater_deployment_measured_seconds", model="vit", quantile="0.99"), 0.09),
+        (key("cutwater_deployment_measured_seconds", model="vit", percentile="99"), 0.09),
         (key("cutwater_deployment_predicted_requests_per_second", model="vit"), 80),
         (key("cutwater_deployment_measured_requests_per_second", model="vit"), 25),
         (key("cutwater_worker_predicted_seconds", **WORKER), 0.01),

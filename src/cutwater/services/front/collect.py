@@ -55,7 +55,7 @@ _GAUGES: Mapping[str, tuple[tuple[str, ...], str]] = {
     "cutwater_deployment_parked": (_MODEL, "1 if it was taken down to make room."),
     "cutwater_deployment_problem": (_MODEL, "1 if its last plan or roll-out came to nothing."),
     "cutwater_deployment_predicted_seconds": (_MODEL, "Latency of one request alone, as planned."),
-    "cutwater_deployment_measured_seconds": (("model", "quantile"), "Latency of late, at the slowest gateway."),
+    "cutwater_deployment_measured_seconds": (("model", "percentile"), "Latency of late, at the slowest gateway."),
     "cutwater_deployment_predicted_requests_per_second": (_MODEL, "Throughput, as planned."),
     "cutwater_deployment_measured_requests_per_second": (_MODEL, "Answers of late, all gateways together."),
     "cutwater_requests_queued": (_MODEL, "Requests that wait at this gateway."),
@@ -198,8 +198,8 @@ def _tell_deployment(sheet: _Sheet, deployment: DeploymentStatus) -> None:
     sheet.add("cutwater_deployment_parked", model, deployment.parked)
     sheet.add("cutwater_deployment_problem", model, deployment.problem != "")
     sheet.add("cutwater_deployment_measured_requests_per_second", model, deployment.rate)
-    for quantile, seconds in (("0.5", deployment.p50), ("0.99", deployment.p99)):
-        sheet.add("cutwater_deployment_measured_seconds", (*model, quantile), seconds)
+    for percentile, seconds in (("50", deployment.p50), ("99", deployment.p99)):
+        sheet.add("cutwater_deployment_measured_seconds", (*model, percentile), seconds)
     if live is not None:
         sheet.add("cutwater_deployment_epoch", model, live.epoch)
         sheet.add("cutwater_deployment_predicted_seconds", model, live.latency)
