@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import uvloop
+from native_door import NativeServer
 from two_x import TwoX
 
 from cutwater.api.grpc.options import GrpcOptions
@@ -38,16 +39,21 @@ class Gateway:
         self.backend = backend or TwoX()
         self.url = ""
         self._where = "127.0.0.1:0"
-        self._server: HttpServer | GrpcServer | None = None
+        self._server: HttpServer | GrpcServer | NativeServer | None = None
         self._loop = uvloop.new_event_loop()  # as a gateway's
         self._thread = threading.Thread(target=self._loop.run_forever, name="gateway")
         self._thread.start()
         self.begin()
 
     def begin(self) -> None:
-        self._server = self._http() if self.door == "http" else self._grpc()
-        self._where = self.run(self._server.start()).rpartition("/")[2]
-        self.url = f"{self.door}{'s' if self.certificate else ''}://{self._where}"
+        makers = {"http": self._http, "grpc": self._grpc, "native": self._native}
+        server = self._server = makers[self.door]()
+        self._where = self.run(server.start()).rpartition("/")[2]
+        scheme = "tcp:" if self.door == "native" else f"{self.door}{'s' if self.certificate else ''}://"
+        self.url = scheme + self._where
+
+    def _native(self) -> NativeServer:
+        return NativeServer(self.backend, self._where)
 
     def _http(self) -> HttpServer:
         tls = None
@@ -78,6 +84,14 @@ class Gateway:
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.start(work).result(10)
+
+    def named(self, *ids: str) -> set[str]:
+        """What requests of these names are called here; a native link carries no names."""
+        return {""} if self.door == "native" else set(ids)
+
+    def withdrawn(self, id: str) -> Coroutine[Any, Any, None]:
+        """When the request of that name was withdrawn."""
+        return self.backend.until_withdrawn(*self.named(id))
 
     def release(self) -> None:
         """Let the model "slow" answer."""

@@ -15,6 +15,13 @@ def gateway(request: pytest.FixtureRequest) -> Iterator[Gateway]:
     made.close()
 
 
+@pytest.fixture(params=["http", "grpc", "native"])
+def any_gateway(request: pytest.FixtureRequest) -> Iterator[Gateway]:
+    made = Gateway(request.param)
+    yield made
+    made.close()
+
+
 def _sockets() -> int:
     return len(psutil.Process().net_connections("tcp"))
 

@@ -112,13 +112,13 @@ def test_what_is_no_address_is_said_with_the_forms_there_are() -> None:
         client.infer("two_float32", ROW)
 
 
-def test_futures_from_many_threads_each_get_their_own_answer(gateway: Gateway) -> None:
-    with Client(gateway.url, connections=16) as client:
+def test_futures_from_many_threads_each_get_their_own_answer(any_gateway: Gateway) -> None:
+    with Client(any_gateway.url, connections=16) as client:
         futures: dict[int, Future[Result]] = {}
 
         def submit(first: int) -> None:
             for k in range(first, 200, 8):
-                futures[k] = client.submit("two_float32", np.full((1, 4), k, np.float32))
+                futures[k] = client.submit("two_float32", {"x": np.full((1, 4), k, np.float32)})
 
         threads = [threading.Thread(target=submit, args=(k,)) for k in range(8)]
         for thread in threads:
@@ -128,20 +128,20 @@ def test_futures_from_many_threads_each_get_their_own_answer(gateway: Gateway) -
         assert {k: float(future.result().array[0, 0]) for k, future in futures.items()} == {
             k: 2.0 * k for k in range(200)
         }
-        assert len({ask.id for ask in gateway.backend.asked}) == 200
-        assert gateway.door == "grpc" or gateway.connections <= 16
+        assert len(any_gateway.backend.asked) == 200
+        assert any_gateway.door != "http" or any_gateway.connections <= 16
 
 
-def test_a_map_keeps_the_order_and_runs_ahead_only_so_far(gateway: Gateway) -> None:
+def test_a_map_keeps_the_order_and_runs_ahead_only_so_far(any_gateway: Gateway) -> None:
     fed = 0
 
     def feeds() -> Iterator[np.ndarray]:
         nonlocal fed
         for k in range(100):
             fed += 1
-            yield np.full((1, 4), k, np.float32)
+            yield {"x": np.full((1, 4), k, np.float32)}
 
-    with Client(gateway.url) as client:
+    with Client(any_gateway.url) as client:
         for taken, result in enumerate(client.map("two_float32", feeds(), in_flight=5)):
             assert result.array[0, 0] == 2 * taken
             assert fed - taken <= 5
@@ -151,31 +151,31 @@ def test_a_map_keeps_the_order_and_runs_ahead_only_so_far(gateway: Gateway) -> N
 def test_a_map_raises_the_first_error_or_gives_each_in_its_place(gateway: Gateway) -> None:
     wrong = np.zeros((1, 3), np.float32)
     with Client(gateway.url) as client:
-        found = list(client.map("two_float32", [ROW, wrong, ROW], return_errors=True))
+        found = list(client.map("two_float32", [{"x": ROW}, {"x": wrong}, {"x": ROW}], return_errors=True))
         assert [type(each) for each in found] == [Result, BadTensor, Result]
         with pytest.raises(BadTensor):
-            list(client.map("two_float32", [ROW, wrong, ROW]))
+            list(client.map("two_float32", [{"x": ROW}, {"x": wrong}, {"x": ROW}]))
 
 
-def test_cancelling_a_future_withdraws_the_request(gateway: Gateway) -> None:
-    with Client(gateway.url) as client:
+def test_cancelling_a_future_withdraws_the_request(any_gateway: Gateway) -> None:
+    with Client(any_gateway.url) as client:
         future = client.submit("slow", {"x": ONE}, id="unwanted")
-        gateway.run(gateway.backend.waiting.wait())
+        any_gateway.run(any_gateway.backend.waiting.wait())
         assert future.cancel()
-        gateway.run(gateway.backend.until_withdrawn("unwanted"))
+        any_gateway.run(any_gateway.withdrawn("unwanted"))
         with pytest.raises(CancelledError):
             future.result()
-        assert client.infer("two_float32", ROW).tries == 1
+        assert client.infer("two_float32", {"x": ROW}).tries == 1
 
 
 @pytest.mark.slow
-def test_a_request_that_is_late_is_given_up_on_both_ends(gateway: Gateway) -> None:
-    with Client(gateway.url) as client:
+def test_a_request_that_is_late_is_given_up_on_both_ends(any_gateway: Gateway) -> None:
+    with Client(any_gateway.url) as client:
         began = clock()
-        with pytest.raises(DeadlineExceeded, match=r"within 0\.05 s"):
+        with pytest.raises(DeadlineExceeded, match=r"within 0\.05 s|before the call's deadline"):
             client.infer("slow", {"x": ONE}, timeout=0.05, id="late")
         assert clock() - began < 2
-        gateway.run(gateway.backend.until_withdrawn("late"))
+        any_gateway.run(any_gateway.withdrawn("late"))
 
 
 def test_whoever_is_refused_waits_as_long_as_asked_or_not_at_all(gateway: Gateway) -> None:
@@ -187,48 +187,47 @@ def test_whoever_is_refused_waits_as_long_as_asked_or_not_at_all(gateway: Gatewa
         assert len(gateway.backend.asked) == 1
 
 
-def test_a_gateway_that_ends_in_the_middle_is_asked_again_by_the_same_name(gateway: Gateway) -> None:
-    with Client(gateway.url, retries=20) as client, Client(gateway.url, retries=0) as impatient:
+def test_a_gateway_that_ends_in_the_middle_is_asked_again_by_the_same_name(any_gateway: Gateway) -> None:
+    with Client(any_gateway.url, retries=20) as client, Client(any_gateway.url, retries=0) as impatient:
         patient = client.submit("slow", {"x": ONE}, id="again")
-        gateway.run(gateway.backend.waiting.wait())
-        gateway.backend.waiting.clear()
+        any_gateway.run(any_gateway.backend.waiting.wait())
+        any_gateway.backend.waiting.clear()
         lost = impatient.submit("slow", {"x": ONE}, id="once")
-        gateway.run(gateway.backend.waiting.wait())
-        gateway.end()
-        with pytest.raises(LinkLost):
+        any_gateway.run(any_gateway.backend.waiting.wait())
+        any_gateway.end()
+        with pytest.raises((LinkLost, Refused)):  # the second, where the gateway could still say that it ends
             lost.result(5)
-        assert not client.ready()
-        gateway.release()
-        gateway.begin()
+        any_gateway.release()
+        any_gateway.begin()
         result = patient.result(5)
         assert result.array.tolist() == [2.0] and result.tries > 1
-        assert {ask.id for ask in gateway.backend.asked} == {"again", "once"}
+        assert {ask.id for ask in any_gateway.backend.asked} == any_gateway.named("again", "once")
 
 
-def test_a_line_the_gateway_closed_meanwhile_costs_no_try(gateway: Gateway) -> None:
-    with Client(gateway.url) as client:
-        client.infer("two_float32", ROW)
-        gateway.end(1)
-        gateway.begin()
-        assert client.infer("two_float32", ROW).tries == 1
+def test_a_line_the_gateway_closed_meanwhile_costs_no_try(any_gateway: Gateway) -> None:
+    with Client(any_gateway.url) as client:
+        client.infer("two_float32", {"x": ROW})
+        any_gateway.end(1)
+        any_gateway.begin()
+        assert client.infer("two_float32", {"x": ROW}).tries == 1
 
 
-def test_closing_cancels_what_is_under_way_and_takes_nothing_more(gateway: Gateway) -> None:
-    client = Client(gateway.url)
+def test_closing_cancels_what_is_under_way_and_takes_nothing_more(any_gateway: Gateway) -> None:
+    client = Client(any_gateway.url)
     future = client.submit("slow", {"x": ONE})
-    gateway.run(gateway.backend.waiting.wait())
+    any_gateway.run(any_gateway.backend.waiting.wait())
     client.close()
     client.close()
     assert future.cancelled() or isinstance(future.exception(), LinkLost)
     with pytest.raises(InputError, match="closed"):
-        client.infer("two_float32", ROW)
+        client.infer("two_float32", {"x": ROW})
 
 
-def test_an_asynchronous_client_that_is_closed_fails_what_is_under_way(gateway: Gateway) -> None:
+def test_an_asynchronous_client_that_is_closed_fails_what_is_under_way(any_gateway: Gateway) -> None:
     async def story() -> None:
-        client = AsyncClient(gateway.url)
+        client = AsyncClient(any_gateway.url)
         waiting = asyncio.create_task(client.infer("slow", {"x": ONE}))
-        await asyncio.wrap_future(gateway.start(gateway.backend.waiting.wait()))
+        await asyncio.wrap_future(any_gateway.start(any_gateway.backend.waiting.wait()))
         await client.close()
         with pytest.raises(InputError, match="this client is closed"):
             await waiting
@@ -236,27 +235,26 @@ def test_an_asynchronous_client_that_is_closed_fails_what_is_under_way(gateway: 
     asyncio.run(story())
 
 
-def test_a_client_that_is_forgotten_ends_its_thread(gateway: Gateway) -> None:
-    client = Client(gateway.url)
-    client.infer("two_float32", ROW)
+def test_a_client_that_is_forgotten_ends_its_thread(any_gateway: Gateway) -> None:
+    client = Client(any_gateway.url)
+    client.infer("two_float32", {"x": ROW})
     del client
     gc.collect()
     assert not any(each.name == "cutwater-client" for each in threading.enumerate())
 
 
-def test_the_asynchronous_client_does_the_same_in_its_callers_loop(gateway: Gateway) -> None:
+def test_the_asynchronous_client_does_the_same_in_its_callers_loop(any_gateway: Gateway) -> None:
     async def story() -> None:
-        async with AsyncClient(gateway.url) as client:
-            assert await client.ready()
-            rows = [np.full((1, 4), k, np.float32) for k in range(50)]
+        async with AsyncClient(any_gateway.url) as client:
+            rows = [{"x": np.full((1, 4), k, np.float32)} for k in range(50)]
             many = await asyncio.gather(*(client.infer("two_float32", row) for row in rows))
             assert [float(each.array[0, 0]) for each in many] == [2.0 * k for k in range(50)]
             in_order = [float(each.array[0, 0]) async for each in client.map("two_float32", rows, in_flight=7)]
             assert in_order == [2.0 * k for k in range(50)]
             task = asyncio.create_task(client.infer("slow", {"x": ONE}, id="gone"))
-            await asyncio.wrap_future(gateway.start(gateway.backend.waiting.wait()))
+            await asyncio.wrap_future(any_gateway.start(any_gateway.backend.waiting.wait()))
             task.cancel()
-            await asyncio.wrap_future(gateway.start(gateway.backend.until_withdrawn("gone")))
+            await asyncio.wrap_future(any_gateway.start(any_gateway.withdrawn("gone")))
             async for _ in client.map("two_float32", rows, in_flight=7):
                 break
         # The generator that was not iterated to its end closes in its own time.
