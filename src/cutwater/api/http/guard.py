@@ -10,7 +10,7 @@ from starlette.types import Scope
 
 from cutwater.errors import InputError, Unauthorised
 
-OPEN = ("/v2/health/live",)
+OPEN = ("/v2/health/live", "/healthz")
 """What anybody may ask."""
 
 
