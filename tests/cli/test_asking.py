@@ -73,7 +73,7 @@ def test_from_a_model_to_answers_and_back(home: Home, vit_tiny: Path, tmp_path: 
         np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 * float(np.abs(wanted).max()))
     session.close()
 
-    lines = home.type("infer", "vit-tiny", "synthetic:4", "--rate", 20, "--jsonl")
+    lines = home.type("infer", "vit-tiny", "synthetic:4", "--rate", 20, "--jsonl", "-")
     assert len(lines.stdout.splitlines()) == 4 and "4 answered" in lines.stderr
 
     assert home.refused("model", "remove", "vit-tiny") == "InputError"

@@ -110,9 +110,9 @@ async def asked(resolved: Resolved, ask: Ask, told: Told) -> Tally:
             async for outcome in client.stream(paced, in_flight=await paced.in_flight(client.credits)):
                 tally.add(outcome)
                 item = waiting.popleft()
-                told(item, outcome, reader)
                 if draw is not None:
                     await asyncio.to_thread(draw, item, reader.detections(item, outcome))
+                told(item, outcome, reader)
                 if isinstance(outcome, LinkLost):
                     break
             tally.elapsed = clock() - began
