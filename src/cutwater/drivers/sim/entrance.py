@@ -86,7 +86,7 @@ class Entrance:
         """A client wants an answer; while the process's loop is at work."""
         assert asking.request not in self.open
         self.open[asking.request] = asking
-        self._tell(Asked(asking.request, asking.deadline - self._clock.now))
+        self._tell(Asked(asking.request, asking.deadline - self._clock.now, asking.priority, asking.client))
 
     def reroute(self, routes: tuple[Route, ...]) -> None:
         """These are the ways from now on; while the process's loop is at work."""

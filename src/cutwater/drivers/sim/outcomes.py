@@ -11,10 +11,26 @@ from cutwater.units import RequestId, Seconds
 class Asking:
     """One request while it is open, and its outcome afterwards."""
 
-    __slots__ = ("asked", "attempt", "deadline", "degraded", "ended", "kind", "model", "request", "route")
+    __slots__ = (
+        "asked",
+        "attempt",
+        "client",
+        "deadline",
+        "degraded",
+        "ended",
+        "kind",
+        "model",
+        "priority",
+        "request",
+        "route",
+    )
 
-    def __init__(self, request: RequestId, model: str, asked: Seconds, timeout: Seconds) -> None:
+    def __init__(
+        self, request: RequestId, model: str, asked: Seconds, timeout: Seconds, priority: int = 0, client: str = ""
+    ) -> None:
         self.request = request
+        self.priority = priority
+        self.client = client
         self.model = model
         self.asked = asked
         self.deadline = asked + timeout

@@ -116,9 +116,10 @@ class SimPipeline:
         world.watch(process, worker.stepper)
         self.workers.append(worker)
 
-    def offer(self, arrivals: Iterable[Seconds]) -> None:
+    def offer(self, arrivals: Iterable[Seconds], priority: int = 0, client: str = "") -> None:
         """Have requests come at these times, seconds from now."""
-        self.world.offer(((when, self.model) for when in arrivals), lambda model: self.entrance, self.options.timeout)
+        timeout = self.options.timeout
+        self.world.offer(((when, self.model) for when in arrivals), lambda _: self.entrance, timeout, priority, client)
 
 
 def specs(name: str, nbytes: float) -> tuple[TensorSpec, ...]:

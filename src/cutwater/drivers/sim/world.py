@@ -73,12 +73,19 @@ class World:
         """Check this machine's books now and then, for as long as its process lives."""
         self._steppers.append((process, stepper))
 
-    def offer(self, arrivals: Iterable[Arrival], entrance: Callable[[str], Entrance], timeout: Seconds) -> None:
+    def offer(
+        self,
+        arrivals: Iterable[Arrival],
+        entrance: Callable[[str], Entrance],
+        timeout: Seconds,
+        priority: int = 0,
+        client: str = "",
+    ) -> None:
         """Have requests come when ``arrivals`` says, seconds from now; each at the entrance of its model."""
         self._loads += 1
-        self._next((iter(arrivals), entrance, timeout, self.clock.now))
+        self._next((iter(arrivals), entrance, timeout, self.clock.now, priority, client))
 
-    def _next(self, source: tuple[Iterator[Arrival], Callable[[str], Entrance], Seconds, Seconds]) -> None:
+    def _next(self, source: tuple[Iterator[Arrival], Callable[[str], Entrance], Seconds, Seconds, int, str]) -> None:
         arrival = next(source[0], None)
         if arrival is None:
             self._loads -= 1
@@ -87,12 +94,12 @@ class World:
 
     def _come(self, what: tuple[str, Any]) -> None:
         model, source = what
-        self.ask(source[1](model), model, source[2])
+        self.ask(source[1](model), model, source[2], source[4], source[5])
         self._next(source)
 
-    def ask(self, entrance: Entrance, model: str, timeout: Seconds) -> Asking:
+    def ask(self, entrance: Entrance, model: str, timeout: Seconds, priority: int = 0, client: str = "") -> Asking:
         """One request, now."""
-        asking = Asking(RequestId(next(self._ids)), model, self.clock.now, timeout)
+        asking = Asking(RequestId(next(self._ids)), model, self.clock.now, timeout, priority, client)
         self.offered += 1
         if self.options.keep:
             self.askings.append(asking)

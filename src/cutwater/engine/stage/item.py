@@ -69,10 +69,8 @@ def shape_of(infer: Infer, batch_axes: Mapping[str, int]) -> tuple[Any, ...]:
 
 
 def pick(queue: deque[Item], batching: Batching, now: Seconds) -> tuple[Item, ...]:
-    """Take the next batch out of ``queue``, which is not empty; none, if it should wait for company."""
+    """Take the next batch out of ``queue``, whose first has a shape; none, if it should wait for company."""
     head = queue[0]
-    if head.shape is None:
-        return (queue.popleft(),)
     batch = tuple([item for item in queue if item.shape == head.shape][: batching.limit])
     if now < batching.due_at(len(batch), head.received):
         return ()

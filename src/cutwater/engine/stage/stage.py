@@ -258,7 +258,8 @@ class StageWorker:
 
     def _pick(self, now: Seconds) -> None:
         """Start the next batch if it is due."""
-        batch = pick(self._queue, self.options.batching, now)
+        queue = self._queue
+        batch = (queue.popleft(),) if queue[0].shape is None else pick(queue, self.options.batching, now)
         if not batch:
             return
         for item in batch:
