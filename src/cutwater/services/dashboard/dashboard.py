@@ -51,6 +51,8 @@ LISTED = 25
 LARGEST = 2**16
 """Bytes of what a page may send here; pictures go to the models' own addresses."""
 ANSWER: Seconds = 10.0
+STALE: Seconds = 3.0
+"""A picture that is older is said to be so."""
 
 _log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
@@ -180,7 +182,7 @@ class Dashboard:
             return {"cluster": {"leader": "", "term": 0, "since": ""}}
         models = {deployment.spec.model for deployment in status.deployments}
         found = entries(status, {model: self._ledger.spent(model) for model in models}, self._gone)
-        found["cluster"]["stale"] = round(self._picture.age) if self._picture.age > 3 * ANSWER / 10 else 0
+        found["cluster"]["stale"] = round(self._picture.age) if self._picture.age > STALE else 0
         found["drills"] = {
             "allowed": self._drills.allowed,
             "kinds": KINDS,
