@@ -92,6 +92,12 @@ def test_a_replay_finds_its_recording_beside_the_description(tmp_path: Path) -> 
     assert load_workload(tmp_path / "again.yaml") == workload
 
 
+def test_a_replay_that_no_file_holds_cannot_be_described(tmp_path: Path) -> None:
+    workload = Workload({"kind": Demand(Replay(np.array([0.5]), 1.0))}, 1.0)
+    with pytest.raises(BadFile, match="only if it was read from a file"):
+        save_workload(workload, tmp_path / "w.yaml")
+
+
 def test_a_description_is_drawn_with_its_own_seed_or_another(tmp_path: Path) -> None:
     path = written(tmp_path, YAML)
     own, seventh, eighth = (open_schedule(path, seed=seed).of("resnet50").tobytes() for seed in (None, 7, 8))

@@ -23,6 +23,8 @@ BARS = 240
 TALL, FLAT, ROOM = 72, 26, 640
 """A row's height, in a picture with few rows and in one with many, which would like to be no higher than this."""
 GAP = 14
+LETTERS = 20
+"""Of a name that fit; of a longer one the middle is left out."""
 
 
 class _Row(NamedTuple):
@@ -44,10 +46,10 @@ def draw_arrivals(schedule: Schedule, figures: dict[str, Figures]) -> str:
     """
     height = max(FLAT, min(TALL, ROOM / len(figures) - GAP))
     bottom = TOP + len(figures) * (height + GAP)
-    canvas = Canvas(WIDTH, bottom + BOTTOM, "requests per second over time")
+    canvas = Canvas(WIDTH, bottom + BOTTOM, "how fast requests come")
     bar = _round_up(schedule.duration / BARS)
     across = (WIDTH - LEFT - RIGHT) / schedule.duration
-    canvas.text(LEFT, 22, f"requests per second, counted over {_time(bar, bar)} each", size=11, fill=PALE)
+    canvas.text(LEFT, 22, f"how fast requests come, counted over {_time(bar, bar)} each", size=11, fill=PALE)
     _draw_axis(canvas, schedule.duration, across, bottom)
     for k, (name, found) in enumerate(figures.items()):
         row = _Row(name, stage_colour(k), TOP + k * (height + GAP) + height, height)
@@ -71,12 +73,12 @@ def _draw_row(canvas: Canvas, row: _Row, rates: np.typing.NDArray[np.float64], b
 
 
 def _tell(canvas: Canvas, row: _Row, found: Figures, rates: np.typing.NDArray[np.float64]) -> None:
-    name = row.name if len(row.name) <= 24 else row.name[:23] + "…"
+    name = row.name if len(row.name) <= LETTERS else f"{row.name[: LETTERS - 9]}…{row.name[-8:]}"
     top = row.low - row.height
     canvas.text(16, top + 11, name, fill=row.colour, font_weight="600")
-    varied = "" if found.cv is None else f"CV {found.cv:.3g}"
-    lines = [f"{found.requests:,} requests", varied] if row.height >= 56 else [f"{found.requests:,}, {varied}"]
-    for k, line in enumerate(lines):
+    varied = [] if found.cv is None else [f"CV {found.cv:.3g}"]
+    lines = [f"{found.requests:,} requests", *varied]
+    for k, line in enumerate(lines if row.height >= 56 else [", ".join(lines)]):
         canvas.text(16, top + 25 + 14 * k, line, size=11, fill=PALE)
     highest = max(float(rates.max()), 1e-12)
     average = row.low - row.height * min(1.0, found.rate / highest)

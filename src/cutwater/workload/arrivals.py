@@ -18,7 +18,7 @@ INFORMS Journal on Computing 21(4), 2009).
 """
 
 import math
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -210,16 +210,15 @@ class Sum(_Kind, frozen=True):
 
 
 Arrivals = Constant | Poisson | Gamma | Steps | Bursts | Diurnal | Modulated | Windows | Replay | Sum
-KINDS: dict[str, type[Arrivals]] = {
-    str(form.__struct_config__.tag): form
-    for form in (Constant, Poisson, Gamma, Steps, Bursts, Diurnal, Modulated, Windows, Replay, Sum)
-}
-"""Name, as in files -> its type."""
 
 
-def kind_of(arrivals: Arrivals) -> str:
-    """As it is called in files."""
+def kind_of(arrivals: Arrivals | type[Arrivals]) -> str:
+    """As they are called in files."""
     return str(arrivals.__struct_config__.tag)
+
+
+KINDS: dict[str, type[Arrivals]] = {kind_of(form): form for form in get_args(Arrivals)}
+"""Name, as in files -> its type."""
 
 
 def check_times(path: str, times: Times) -> None:

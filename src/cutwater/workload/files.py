@@ -25,7 +25,7 @@ import yaml
 from cutwater.errors import BadFile, BadQuantity, InputError, did_you_mean
 from cutwater.plan.reading import Place, read_yaml
 from cutwater.units import check_name, parse_rate, parse_seconds
-from cutwater.workload.arrivals import KINDS, Arrivals, Replay
+from cutwater.workload.arrivals import KINDS, Arrivals, Replay, kind_of
 from cutwater.workload.limits import Limits, hints, limits_of
 from cutwater.workload.recordings import load_schedule
 from cutwater.workload.schedule import Schedule
@@ -56,9 +56,12 @@ def load_workload(path: Path) -> Workload:
 def save_workload(workload: Workload, path: Path) -> None:
     """Write ``workload`` as YAML so that `load_workload` gives an equal one.
 
-    The file of a replay is named as it was where the workload was read. Raises BadFile where it cannot be written.
+    The file of a replay is named as it was where the workload was read.
+
+    Raises:
+        BadFile: It cannot be written, or a replay was not read from a file.
     """
-    plain = _without_recordings(msgspec.to_builtins(workload, enc_hook=lambda recorded: None))
+    plain = _without_recordings(path, msgspec.to_builtins(workload, enc_hook=lambda recorded: None))
     text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
     try:
         path.write_text(text, encoding="utf-8")
@@ -66,11 +69,18 @@ def save_workload(workload: Workload, path: Path) -> None:
         raise BadFile(f"{path}: cannot be written: {error.strerror}") from error
 
 
-def _without_recordings(plain: Any) -> Any:
+def _without_recordings(path: Path, plain: Any) -> Any:
+    if isinstance(plain, list):
+        return [_without_recordings(path, each) for each in plain]
     if not isinstance(plain, dict):
-        return [_without_recordings(each) for each in plain] if isinstance(plain, list) else plain
-    hidden = _HIDDEN.get(KINDS.get(plain.get("kind", ""), Workload), ())
-    return {name: _without_recordings(each) for name, each in plain.items() if name not in hidden}
+        return plain
+    replay = plain.get("kind") == kind_of(Replay)
+    if replay and "file" not in plain:
+        raise BadFile(
+            f"{path}: a replay can be described only if it was read from a file: save its arrivals, read them"
+        )
+    hidden = _HIDDEN[Replay] if replay else ()
+    return {name: _without_recordings(path, each) for name, each in plain.items() if name not in hidden}
 
 
 def open_schedule(path: Path, *, seed: int | None = None) -> Schedule:
