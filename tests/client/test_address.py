@@ -63,6 +63,8 @@ def test_without_an_address_the_gateway_of_this_machine_is_asked(
     assert stands({"socket": "unix:/s/gateway-1"}) == ("unix:/s/gateway-1", "open sesame")
     both = {"socket": "unix:/s/gateway-1", "grpc": "127.0.0.1:8001", "http": "http://127.0.0.1:8000"}
     assert stands(both) == ("http://127.0.0.1:8000", "open sesame")
+    assert stands({"http": "http://0.0.0.0:8000"}) == ("http://127.0.0.1:8000", "open sesame")
+    assert stands({"grpc": "[::]:8001"}) == ("grpc://[::1]:8001", "open sesame")
     assert local(Access(token="mine"))[1].token == "mine"
 
 

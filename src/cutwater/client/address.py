@@ -51,6 +51,8 @@ def local(access: Access) -> tuple[str, Access]:
         for facts in found:
             if address := facts.get(fact):
                 url = address if fact == "socket" or "://" in address else f"{fact}://{address}"
+                # Who listens everywhere is asked by the name of this machine: no other leads a request to itself.
+                url = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
                 return url, replace(access, token=access.token or resolved.settings.gateway.token)
     raise NotFound(f"no gateway runs in {resolved.home}; start one with `cutwater up`, or give {_FORMS}")
 
