@@ -1,6 +1,7 @@
 """Connections: who is slow, gone, too many or too loud, and what becomes of everybody else; stopping gracefully."""
 
 import asyncio
+import resource
 
 import msgspec
 import pytest
@@ -206,6 +207,20 @@ def test_a_thousand_connections_are_open_and_all_are_served() -> None:
             writer.close()
 
     on_bed(story)
+
+
+def test_more_connections_are_allowed_than_processes_usually_have() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, before[1]))
+
+    async def story(bed: Bed) -> None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        assert soft == min(2000 + 1024, hard)
+
+    try:
+        on_bed(story, HttpOptions(connections=2000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_connections_beyond_the_limit_are_refused() -> None:

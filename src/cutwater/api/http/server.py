@@ -1,6 +1,7 @@
 """HttpServer: an application on an address, in the event loop that runs already."""
 
 import asyncio
+import resource
 import ssl
 from email.utils import formatdate
 
@@ -15,6 +16,8 @@ from cutwater.units import Seconds
 
 ROUND: Seconds = 0.5
 """How often connections are looked after."""
+SPARE_FILES = 1024
+"""Files a process may have open besides its clients' connections."""
 FAREWELL: Seconds = 1.0
 """How long requests that were cut off may take to end."""
 
@@ -55,6 +58,7 @@ class HttpServer:
         """Listen; returns where, such as "http://127.0.0.1:8000". Raises BadSetting where that cannot be."""
         self._config.load()
         listening = claim("gateway.http", self._where)
+        _allow_files(self._options.connections + SPARE_FILES)
         loop = asyncio.get_running_loop()
         self._look()
         self._server = await loop.create_server(self._connection, sock=listening, ssl=self._tls, backlog=1024)
@@ -101,3 +105,11 @@ class HttpServer:
         for connection in self._connections():
             connection.look(now)
         self._round = loop.call_later(ROUND, self._look)
+
+
+def _allow_files(wanted: int) -> None:
+    """Have so many files open, as far as the system lets this process decide: often the usual limit is 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
