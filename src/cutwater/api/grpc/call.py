@@ -31,7 +31,9 @@ class Way(Protocol):
 class Call:
     """Metadata and messages of one call."""
 
-    def __init__(self, way: Way, metadata: Mapping[bytes, bytes], client: str) -> None:
+    way: Way
+
+    def __init__(self, metadata: Mapping[bytes, bytes], client: str) -> None:
         """Raises InputError where the deadline is none."""
         self.metadata = metadata
         self.client = client
@@ -40,7 +42,6 @@ class Call:
         """What goes with the answer's status."""
         self.deadline = _deadline(metadata)
         """When nobody is there to hear of the answer any more, on the gateway's clock; None: not known."""
-        self._way = way
         self._came: deque[bytes | None] = deque()
         self._waiter: asyncio.Future[None] | None = None
 
@@ -59,12 +60,12 @@ class Call:
             await self._waiter
         found = self._came.popleft()
         if not self._came:
-            self._way.consumed()
+            self.way.consumed()
         return found
 
     async def write(self, *parts: Buffer) -> None:
         """Send one message; waits while the client takes none."""
-        await self._way.write(parts)
+        await self.way.write(parts)
 
     def came(self, message: bytes | None) -> None:
         """Told by what brings them: a message, or None after the last one."""

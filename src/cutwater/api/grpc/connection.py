@@ -6,8 +6,8 @@ which bytes are messages, how a call ends, and whose room they take.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 from ngh2 import Connection as Http2
 from ngh2 import events
@@ -16,13 +16,11 @@ from ngh2.enums import ErrorCode, Setting
 from ngh2.exceptions import NGH2Error, StreamProtocolError
 
 from cutwater.api.datatypes import Buffer
-from cutwater.api.grpc.call import Call, Method
-from cutwater.api.grpc.framing import CODINGS, PREFIX, Inbox
-from cutwater.api.grpc.options import GrpcOptions
+from cutwater.api.grpc.framing import CODINGS, PREFIX
+from cutwater.api.grpc.opened import Opened, Shared
 from cutwater.api.grpc.status import Pairs, trailers_of
-from cutwater.api.http.body import Room
 from cutwater.drivers.live import clock
-from cutwater.errors import CutwaterError, DeadlineExceeded, InputError, Refused, StageFailed
+from cutwater.errors import CutwaterError, DeadlineExceeded, InputError, StageFailed
 from cutwater.units import Seconds
 
 STREAM_WINDOW = 2**20
@@ -48,61 +46,33 @@ OK: Pairs = [(b"grpc-status", b"0")]
 _log = logging.getLogger(__name__)
 
 
-class Shared:
-    """What all connections of a server share."""
+class _Way:
+    """A call's messages: see `Way`."""
 
-    def __init__(self, options: GrpcOptions, room: Room, route: Callable[[str, Mapping[bytes, bytes]], Method]) -> None:
-        """``route``: path and metadata -> who answers. Raises CutwaterError."""
-        self.options = options
-        self.room = room
-        self.route = route
-        self.connections: set[Connection] = set()
-        self.calls = 0
-        """Open now."""
-        self.ending = False
-
-
-class _Open:
-    """One call while it is open: a `Way`."""
-
-    def __init__(self, connection: "Connection", stream: int, method: Method, metadata: Mapping[bytes, bytes]) -> None:
-        options = connection.shared.options
-        self.connection = connection
-        self.stream = stream
-        self.method = method
-        self.call = Call(self, metadata, connection.client)
-        self.inbox = Inbox(metadata.get(b"grpc-encoding", b""), options.max_request)
-        self.began = clock()
-        self.task: asyncio.Task[None] | None = None
-        self.message: bytes | None = None
-        self.headed = False
-        self.complete = False
-        """The client has said all it will."""
-        self.done: Seconds | None = None
-        """Since when the answer waits to be taken."""
-        self.unread = 0
-        """Bytes that count against the client's window."""
-        self.late: asyncio.TimerHandle | None = None
-        self.held = 0
+    def __init__(self, connection: "Connection", opened: Opened) -> None:
+        self._connection = connection
+        self._opened = opened
 
     async def write(self, parts: Sequence[Buffer]) -> None:
         """See `Way.write`."""
-        self.connection.say(self, parts)
-        await self.connection.taken(self)
+        self._connection.say(self._opened, parts)
+        await self._connection.taken(self._opened)
 
     def consumed(self) -> None:
         """See `Way.consumed`."""
-        self.connection.acknowledge(self)
-        self.connection.flush()
+        self._connection.acknowledge(self._opened)
+        self._connection.flush()
 
 
 class Connection(asyncio.Protocol):
     """See the module."""
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Shared, others: "set[Connection]") -> None:
+        """``others``: all that are open."""
         self.shared = shared
+        self._others = others
         self.client = ""
-        self.calls: dict[int, _Open] = {}
+        self.calls: dict[int, Opened] = {}
         self.heard = self.idle_since = self.opened = clock()
         self.stalled: Seconds | None = None
         """Since when the client takes nothing."""
@@ -121,12 +91,11 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
-        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
-        self._transport = transport  # type: ignore[assignment]
-        if len(self.shared.connections) >= self.shared.options.connections or self.shared.ending:
-            transport.abort()  # type: ignore[attr-defined]
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by name
+        if len(self._others) >= self.shared.options.connections or self.shared.ending:
+            self.abort()
             return
-        self.shared.connections.add(self)
+        self._others.add(self)
         peer = transport.get_extra_info("peername")
         self.client = f"grpc:{peer[0]}" if isinstance(peer, tuple) else "grpc"
         self._http2.initiate_connection(
@@ -167,9 +136,14 @@ class Connection(asyncio.Protocol):
         transport, http2 = self._transport, self._http2
         if transport is None or not self._open():
             return
-        while self.stalled is None and (data := http2.data_to_send(PIECE)):
-            transport.write(data)
-        self._hear()
+        try:
+            while self.stalled is None and (data := http2.data_to_send(PIECE)):
+                transport.write(data)
+            self._hear()
+        except NGH2Error as error:
+            _log.info("%s cannot be told anything any more: %s", self.client, error)
+            self.abort()
+            return
         if not (http2.want_read or http2.want_write):
             transport.close()
 
@@ -188,7 +162,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
-        self.shared.connections.discard(self)
+        self._others.discard(self)
         for opened in tuple(self.calls.values()):
             opened.unread = 0
             self._forget(opened)
@@ -208,14 +182,14 @@ class Connection(asyncio.Protocol):
 
     def _began(self, event: events.RequestReceived) -> None:
         metadata = dict(event.headers)
-        path = metadata.get(b":path", b"").decode("latin-1")
         shared = self.shared
         try:
-            method = _check(shared, path, metadata)
-            opened = _Open(self, event.stream_id, method, metadata)
+            method = shared.admit(metadata)
+            opened = Opened(event.stream_id, method, metadata, self.client, shared.options.max_request)
         except CutwaterError as error:
             self._refuse(event.stream_id, error, ended=event.end_stream)
             return
+        opened.call.way = _Way(self, opened)
         shared.calls += 1
         self.calls[event.stream_id] = opened
         if (remaining := opened.call.remaining()) is not None:
@@ -246,7 +220,7 @@ class Connection(asyncio.Protocol):
         if event.end_stream:
             self._complete(opened)
 
-    def _message(self, opened: _Open, message: bytes) -> None:
+    def _message(self, opened: Opened, message: bytes) -> None:
         if opened.method.stream is not None:
             opened.call.came(message)
         elif opened.message is not None:
@@ -259,7 +233,7 @@ class Connection(asyncio.Protocol):
         if opened is not None and opened.done is None:
             self._complete(opened)
 
-    def _complete(self, opened: _Open) -> None:
+    def _complete(self, opened: Opened) -> None:
         """The client says no more in this call."""
         opened.complete = True
         if opened.inbox.held:
@@ -277,7 +251,7 @@ class Connection(asyncio.Protocol):
 
     # How calls end
 
-    async def _run(self, opened: _Open) -> None:
+    async def _run(self, opened: Opened) -> None:
         try:
             if opened.method.unary is not None:
                 message, opened.message = opened.message, None
@@ -293,9 +267,13 @@ class Connection(asyncio.Protocol):
             _log.exception("a call broke its handling")
             self.fail(opened, StageFailed(f"the gateway could not handle this request: {type(error).__name__}"))
 
-    def say(self, opened: _Open, parts: Sequence[Buffer]) -> None:
+    def _answerable(self, opened: Opened) -> bool:
+        """Whether the client is there still, and was not told how the call ended."""
+        return self.calls.get(opened.stream) is opened and opened.done is None and self._open()
+
+    def say(self, opened: Opened, parts: Sequence[Buffer]) -> None:
         """Send one message."""
-        if self.calls.get(opened.stream) is not opened or opened.done is not None or not self._open():
+        if not self._answerable(opened):
             return
         if not opened.headed:
             opened.headed = True
@@ -304,14 +282,14 @@ class Connection(asyncio.Protocol):
         if opened.method.stream is not None:
             self.flush()
 
-    async def taken(self, opened: _Open) -> None:
+    async def taken(self, opened: Opened) -> None:
         """Wait while the client leaves too much of a call's answers where it is."""
         while self.calls.get(opened.stream) is opened and self._http2.queued_body_size(opened.stream) > QUEUED:
             if self._writable is None:
                 self._writable = asyncio.get_running_loop().create_future()
             await asyncio.shield(self._writable)
 
-    def acknowledge(self, opened: _Open) -> None:
+    def acknowledge(self, opened: Opened) -> None:
         """All that came of a call is read, and as much may follow."""
         if opened.unread:
             self._http2.acknowledge_received_data(opened.unread, opened.stream)
@@ -322,7 +300,7 @@ class Connection(asyncio.Protocol):
         for opened in tuple(self.calls.values()):
             self._cancel(opened, fault)
 
-    def give_up(self, opened: _Open) -> None:
+    def give_up(self, opened: Opened) -> None:
         """Take back what a client does not take."""
         self._http2.reset_stream(opened.stream, ErrorCode.CANCEL)
         self.flush()
@@ -338,17 +316,17 @@ class Connection(asyncio.Protocol):
         self._http2.ping()
         self.flush()
 
-    def _late(self, opened: _Open) -> None:
+    def _late(self, opened: Opened) -> None:
         self._cancel(opened, DeadlineExceeded("no answer before the call's deadline"))
 
-    def _cancel(self, opened: _Open, fault: CutwaterError) -> None:
+    def _cancel(self, opened: Opened, fault: CutwaterError) -> None:
         self.fail(opened, fault)
         if opened.task is not None:
             opened.task.cancel()
 
-    def _finish(self, opened: _Open, trailers: Pairs) -> None:
+    def _finish(self, opened: Opened, trailers: Pairs) -> None:
         """What is sent with it may wait to be taken; a client that goes on to speak is told to stop."""
-        if self.calls.get(opened.stream) is not opened or opened.done is not None or not self._open():
+        if not self._answerable(opened):
             return
         opened.done = clock()
         self.acknowledge(opened)
@@ -362,7 +340,7 @@ class Connection(asyncio.Protocol):
             self._http2.reset_stream(opened.stream, ErrorCode.NO_ERROR)
             self.flush()
 
-    def fail(self, opened: _Open, error: CutwaterError) -> None:
+    def fail(self, opened: Opened, error: CutwaterError) -> None:
         """End a call with an error."""
         self._finish(opened, trailers_of(error) + opened.call.told)
 
@@ -372,7 +350,7 @@ class Connection(asyncio.Protocol):
             self.flush()
             self._http2.reset_stream(stream, ErrorCode.NO_ERROR)
 
-    def _forget(self, opened: _Open) -> None:
+    def _forget(self, opened: Opened) -> None:
         """Let go of a call, and withdraw what it asked for, where that is not answered."""
         if self.calls.pop(opened.stream, None) is None:
             return
@@ -385,7 +363,7 @@ class Connection(asyncio.Protocol):
         if opened.task is not None and opened.task is not asyncio.current_task():
             opened.task.cancel()
 
-    def _hold(self, opened: _Open) -> None:
+    def _hold(self, opened: Opened) -> None:
         """Take room for what came of a message, and of messages that nobody has read."""
         now = opened.inbox.held + len(opened.message or b"")
         if now > opened.held:
@@ -394,7 +372,7 @@ class Connection(asyncio.Protocol):
             self.shared.room.held -= opened.held - now
         opened.held = now
 
-    def _release(self, opened: _Open) -> None:
+    def _release(self, opened: Opened) -> None:
         self.shared.room.held -= opened.held
         opened.held = 0
 
@@ -402,19 +380,6 @@ class Connection(asyncio.Protocol):
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
         self._writable = None
-
-
-def _check(shared: Shared, path: str, metadata: Mapping[bytes, bytes]) -> Method:
-    """Who answers this call. Raises CutwaterError."""
-    if not metadata.get(b"content-type", b"").startswith(b"application/grpc"):
-        raise InputError("this is a gRPC server: content-type is application/grpc")
-    if shared.ending:
-        raise Refused("the gateway is ending; ask another one, or again later")
-    if shared.calls >= shared.options.calls:
-        error = Refused(f"{shared.calls} calls are open, and no more are taken; ask again later")
-        error.status = 429
-        raise error
-    return shared.route(path, metadata)
 
 
 _TOLD: dict[type[Any], Callable[[Connection, Any], None]] = {

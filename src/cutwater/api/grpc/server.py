@@ -4,7 +4,8 @@ import asyncio
 import ssl
 
 from cutwater.api.backend import Backend
-from cutwater.api.grpc.connection import Connection, Shared
+from cutwater.api.grpc.connection import Connection
+from cutwater.api.grpc.opened import Shared
 from cutwater.api.grpc.options import GrpcOptions
 from cutwater.api.grpc.service import Service
 from cutwater.api.http.body import Room
@@ -25,6 +26,7 @@ class GrpcServer:
         self._options = options
         room = Room(options.max_held)
         self._shared = Shared(options, room, Service(backend, options, room).route)
+        self._connections: set[Connection] = set()
         self._server: asyncio.Server | None = None
         self._rounds: asyncio.Task[None] | None = None
 
@@ -34,7 +36,9 @@ class GrpcServer:
         claimed = claim("grpc", self._where)
         port = claimed.getsockname()[1]
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Connection(self._shared), sock=claimed, ssl=secure)
+        self._server = await loop.create_server(
+            lambda: Connection(self._shared, self._connections), sock=claimed, ssl=secure
+        )
         self._rounds = asyncio.create_task(self._look_after())
         host = f"[{self._where.host}]" if ":" in self._where.host else self._where.host
         return f"{host}:{port}"
@@ -45,28 +49,28 @@ class GrpcServer:
             return
         self._server.close()
         self._shared.ending = True
-        for connection in tuple(self._shared.connections):
+        for connection in tuple(self._connections):
             connection.say_goodbye()
         until = clock() + grace
         while (open_ := self._tasks()) and (left := until - clock()) > 0:
             await asyncio.wait(open_, timeout=left)
-        for connection in tuple(self._shared.connections):
+        for connection in tuple(self._connections):
             connection.withdraw(Refused("the gateway is ending; ask another one, or again later"))
         if open_ := self._tasks():
             await asyncio.wait(open_)
-        for connection in tuple(self._shared.connections):
+        for connection in tuple(self._connections):
             connection.close()
         self._rounds.cancel()
 
     def _tasks(self) -> set[asyncio.Task[None]]:
-        calls = (opened for connection in self._shared.connections for opened in connection.calls.values())
+        calls = (opened for connection in self._connections for opened in connection.calls.values())
         return {opened.task for opened in calls if opened.task is not None and not opened.task.done()}
 
     async def _look_after(self) -> None:
         while True:
             await asyncio.sleep(ROUND)
             now = clock()
-            for connection in tuple(self._shared.connections):
+            for connection in tuple(self._connections):
                 self._see(connection, now)
 
     def _see(self, connection: Connection, now: Seconds) -> None:
