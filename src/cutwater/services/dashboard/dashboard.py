@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from functools import wraps
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 from starlette.requests import Request
@@ -16,15 +15,11 @@ from starlette.routing import BaseRoute, Route
 
 from cutwater.api.backend import Backend
 from cutwater.api.finished import Finished
-from cutwater.engine.cluster import DeploySpec, Note
-from cutwater.engine.control import MakePlan, NodeView
+from cutwater.engine.cluster import Note
 from cutwater.errors import (
     BadCut,
-    BadSetting,
     CutwaterError,
     FabricError,
-    Forbidden,
-    InputError,
     NoPlan,
     NotFound,
     Refused,
@@ -32,12 +27,13 @@ from cutwater.errors import (
 from cutwater.fabric.base import Fabric, Message
 from cutwater.observe.course import hops, lay
 from cutwater.services.access import FABRIC_RETRY
-from cutwater.services.asking import ClusterStatus, Deploy, Done, Undeploy, ask_coordinator
+from cutwater.services.asking import Deploy, Done, Undeploy, ask_coordinator
 from cutwater.services.cache import BlobCache
+from cutwater.services.dashboard.asked import check_origin, read_body
+from cutwater.services.dashboard.choices import Choice, Choices
 from cutwater.services.dashboard.drills import HANG, KINDS, Drills
 from cutwater.services.dashboard.files import HEADERS, Files
-from cutwater.services.dashboard.forecaster import Forecaster
-from cutwater.services.dashboard.forecasts import AskChart, AskForecast, Told
+from cutwater.services.dashboard.forecasts import AskChart, AskForecast
 from cutwater.services.dashboard.ledger import Ledger, first
 from cutwater.services.dashboard.stream import EVERY, Changes, Stream
 from cutwater.services.dashboard.view import Entries, entries
@@ -48,8 +44,6 @@ from cutwater.units import NodeId, Seconds
 NOTES_KEPT = 300
 LISTED = 25
 """Requests in each list."""
-LARGEST = 2**16
-"""Bytes of what a page may send here; pictures go to the models' own addresses."""
 ANSWER: Seconds = 10.0
 STALE: Seconds = 3.0
 """A picture that is older is said to be so."""
@@ -57,15 +51,6 @@ STALE: Seconds = 3.0
 _log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
 Answering = Callable[["Dashboard", Request], Awaitable[Response]]
-
-
-class Choice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Another way to cut and place a model, as the page sends it; everything else stays as it is deployed."""
-
-    cuts: tuple[str, ...] = ()
-    places: tuple[NodeId, ...] = ()
-    stages: int | None = None
-    objective: str | None = None
 
 
 class DrillAsked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -104,7 +89,7 @@ class Dashboard:
         self._drills = drills
         self._ledger = ledger
         self._files = Files()
-        self._forecaster = Forecaster(cache.folder)
+        self._choices = Choices(picture, backend.name, cache)
         self._stream = Stream(self._everything)
         self._changes = Changes()
         self._notes: deque[Note] = deque(maxlen=NOTES_KEPT)
@@ -126,7 +111,7 @@ class Dashboard:
                 group.create_task(self._listen())
                 group.create_task(self._tell())
         finally:
-            self._forecaster.close()
+            self._choices.close()
             self._drills.close()
 
     async def _listen(self) -> None:
@@ -262,22 +247,22 @@ class Dashboard:
 
     @_answering
     async def _cuts(self, request: Request) -> Response:
-        told = await self._ask_forecaster(AskChart, request.path_params["model"], Choice())
+        told = await self._choices.ask(AskChart, request.path_params["model"], Choice())
         return _json(told.chart)
 
     @_answering
     async def _forecast(self, request: Request) -> Response:
-        choice = await _body(request, Choice)
+        choice = await read_body(request, Choice)
         try:
-            told = await self._ask_forecaster(AskForecast, request.path_params["model"], choice)
+            told = await self._choices.ask(AskForecast, request.path_params["model"], choice)
         except (BadCut, NoPlan) as error:
             return _json({"impossible": str(error)})  # that is what was asked
         return _json(told.forecast)
 
     @_answering
     async def _deploy(self, request: Request) -> Response:
-        choice = await _body(request, Choice)
-        spec = self._spec(request.path_params["model"], choice)
+        choice = await read_body(request, Choice)
+        spec = self._choices.spec(request.path_params["model"], choice)
         await ask_coordinator(self._fabric, Deploy(spec), Done, ANSWER)
         return _json({"asked": msgspec.to_builtins(spec)}, 202)
 
@@ -289,102 +274,9 @@ class Dashboard:
 
     @_answering
     async def _drill(self, request: Request) -> Response:
-        asked = await _body(request, DrillAsked)
-        done = self._drills.run(asked.kind, asked.worker, self._status())
+        asked = await read_body(request, DrillAsked)
+        done = self._drills.run(asked.kind, asked.worker, self._choices.status())
         return _json({"done": done})
-
-    # Forecasts
-
-    async def _ask_forecaster(self, kind: type[AskChart | AskForecast], model: str, choice: Choice) -> Told:
-        """Raises CutwaterError, the forecaster's own included."""
-        command = self._command(model, choice)
-        with self._cache.hold(command.record.blob, command.record.profile):
-            for blob in (command.record.profile, command.record.blob):
-                await self._cache.fetch(blob)
-            told = await self._forecaster.ask(kind(command))
-        if told.fault is not None:
-            raise told.fault.error()
-        return told
-
-    def _status(self) -> ClusterStatus:
-        if self._picture.status is None:
-            raise Refused("this gateway has not heard of its cluster yet; ask again in a second")
-        return self._picture.status
-
-    def _spec(self, model: str, choice: Choice) -> DeploySpec:
-        deployed = self._picture.deployments.get(model)
-        spec = deployed.spec if deployed is not None and not deployed.removed else DeploySpec(model=model)
-        if choice.stages is not None and choice.cuts:
-            raise InputError("the cuts say how many stages there are; leave out the one or the other")
-        return msgspec.structs.replace(
-            spec,
-            cuts=choice.cuts,
-            places=choice.places,
-            stages=choice.stages,
-            objective=choice.objective or spec.objective,
-            # One chain, on any node: that is what a page shows and decides.
-            chains=1 if choice.places else spec.chains,
-        )
-
-    def _command(self, model: str, choice: Choice) -> MakePlan:
-        """What the coordinator would ask its planner, as far as this gateway can see."""
-        status = self._status()
-        record = self._picture.models.get(model)
-        if record is None:
-            raise NotFound(f"the cluster knows no model {model!r}")
-        own = next((each.beat for each in status.gateways if each.beat.gateway == self._backend.name), None)
-        if own is None:
-            raise Refused("the coordinator has not heard of this gateway yet; ask again in a second")
-        return MakePlan(
-            ticket=0,
-            spec=self._spec(model, choice),
-            record=record,
-            nodes=views(status, model),
-            links=status.links,
-            source=own.node,
-            source_host=own.host,
-        )
-
-
-def views(status: ClusterStatus, model: str) -> tuple[NodeView, ...]:
-    """The nodes that can be planned with, less what other models use of them."""
-    found = []
-    for node in status.nodes:
-        beat, hardware = node.beat, node.announcement.hardware
-        if not node.alive or node.draining or beat is None or beat.leaving:
-            continue
-        others = [state for state in beat.workers if not state.worker.startswith(f"{model}.")]
-        found.append(
-            NodeView(
-                announcement=node.announcement,
-                free=hardware.memory - sum(state.memory for state in others),
-                load=min(sum(state.busy for state in others) / hardware.cores, 1.0),
-            )
-        )
-    return tuple(found)
-
-
-def check_origin(request: Request) -> None:
-    """Whether it comes from this very page, so that no other site can act in a reader's name. Raises Forbidden."""
-    origin, host = request.headers.get("origin"), request.headers.get("host", "")
-    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-        raise Forbidden("another site may not change anything here")
-    if origin is not None and urlsplit(origin).netloc != host:
-        raise Forbidden(f"{origin} may not change anything here")
-    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-        raise BadSetting("what is sent here must be JSON, with the content-type application/json")
-
-
-async def _body(request: Request, kind: type[Any]) -> Any:
-    data = b""
-    async for piece in request.stream():
-        data += piece
-        if len(data) > LARGEST:
-            raise InputError(f"at most {LARGEST} bytes are read here")
-    try:
-        return msgspec.json.decode(data, type=kind)
-    except msgspec.MsgspecError as error:
-        raise InputError(f"that cannot be read: {error}") from error
 
 
 def _summary(finished: Finished) -> dict[str, Any]:

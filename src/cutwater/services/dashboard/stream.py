@@ -103,8 +103,9 @@ class Stream:
                     continue
                 page.woken.clear()
                 if page.anew:
+                    written = event("everything", self._everything())
                     page.anew = False
-                    yield event("everything", self._everything())
+                    yield written
                 while page.waiting:
                     yield page.waiting.popleft()
         finally:
