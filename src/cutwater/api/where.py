@@ -41,7 +41,8 @@ def claim(name: str, where: Where) -> socket.socket:
     family = socket.AF_INET6 if ":" in where.host else socket.AF_INET
     refused: OSError | None = None
     for port in where.ports():
-        claimed = socket.socket(family, socket.SOCK_STREAM)
+        # Asyncio's own loop sends small frames at once only on sockets that say which protocol they are.
+        claimed = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             claimed.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             claimed.bind((where.host, port))
