@@ -7,6 +7,7 @@ which bytes are messages, how a call ends, and whose room they take.
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 from ngh2 import Connection as Http2
@@ -275,10 +276,11 @@ class Connection(asyncio.Protocol):
         """Send one message."""
         if not self._answerable(opened):
             return
-        if not opened.headed:
-            opened.headed = True
-            self._http2.send_response(opened.stream, HEAD)
-        self._http2.send_data(opened.stream, b"".join((PREFIX.pack(0, sum(map(len, parts))), *parts)))
+        with suppress(StreamProtocolError):  # the client has left the call, which the next event says
+            if not opened.headed:
+                opened.headed = True
+                self._http2.send_response(opened.stream, HEAD)
+            self._http2.send_data(opened.stream, b"".join((PREFIX.pack(0, sum(map(len, parts))), *parts)))
         if opened.method.stream is not None:
             self.flush()
 
@@ -302,18 +304,21 @@ class Connection(asyncio.Protocol):
 
     def give_up(self, opened: Opened) -> None:
         """Take back what a client does not take."""
-        self._http2.reset_stream(opened.stream, ErrorCode.CANCEL)
+        with suppress(NGH2Error):  # it may be gone
+            self._http2.reset_stream(opened.stream, ErrorCode.CANCEL)
         self.flush()
 
     def say_goodbye(self) -> None:
         """Take no calls in any more."""
-        self._http2.send_goaway(ErrorCode.NO_ERROR)
+        with suppress(NGH2Error):
+            self._http2.send_goaway(ErrorCode.NO_ERROR)
         self.flush()
 
     def ask_for_a_word(self) -> None:
         """See whether anybody is there."""
         self.asked = clock()
-        self._http2.ping()
+        with suppress(NGH2Error):
+            self._http2.ping()
         self.flush()
 
     def _late(self, opened: Opened) -> None:
@@ -331,14 +336,15 @@ class Connection(asyncio.Protocol):
         opened.done = clock()
         self.acknowledge(opened)
         self._release(opened)
-        if opened.headed:
-            self._http2.send_trailers(opened.stream, trailers)
-        else:
-            self._http2.send_response(opened.stream, HEAD[:2] + trailers, end_stream=True)
-        self.flush()
-        if not opened.complete and opened.stream in self.calls and not self._http2.queued_body_size(opened.stream):
-            self._http2.reset_stream(opened.stream, ErrorCode.NO_ERROR)
+        with suppress(StreamProtocolError):  # the client has left the call, which the next event says
+            if opened.headed:
+                self._http2.send_trailers(opened.stream, trailers)
+            else:
+                self._http2.send_response(opened.stream, HEAD[:2] + trailers, end_stream=True)
             self.flush()
+            if not opened.complete and opened.stream in self.calls and not self._http2.queued_body_size(opened.stream):
+                self._http2.reset_stream(opened.stream, ErrorCode.NO_ERROR)
+        self.flush()
 
     def fail(self, opened: Opened, error: CutwaterError) -> None:
         """End a call with an error."""
