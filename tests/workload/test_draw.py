@@ -181,6 +181,9 @@ def test_the_dispersion_of_gamma_counts_grows_to_the_square_of_the_cv() -> None:
         (lambda: Replay(np.array([1.0, 0.5]), 2.0), "times[1]: 0.5 s comes after 1 s: the times must ascend"),
         (lambda: Sum(()), "parts: needs at least one"),
         (lambda: draw(Poisson(1.0), 0.0, default_rng(0)), "duration: 0 s must be above 0"),
+        (lambda: draw(Poisson(1.0), 1e9, default_rng(0)), "duration: 1e+09 s must be above 0 and at most"),
+        (lambda: draw(Diurnal(1.0, 0.5, 0.001), 9e3, default_rng(0)), "period: is so short that the rate changes 9.2"),
+        (lambda: draw(Bursts(1.0, 1e-6, 1e-6), 60.0, default_rng(0)), "burst: is so short that the rate changes 6e+07"),
         (lambda: draw(Poisson(1e9), 1.0, default_rng(0)), "rate: 1e+09 requests in 1 s are more than 100,000,000"),
     ],
 )

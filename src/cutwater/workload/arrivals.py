@@ -17,14 +17,23 @@ should be (Gerhardt and Nelson, "Transforming renewal processes for simulation o
 INFORMS Journal on Computing 21(4), 2009).
 """
 
-import math
 from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cutwater.errors import BadQuantity
-from cutwater.workload.limits import Checked, Duration, Moment, Rate, RateOrNone, Share, Variation, WeightOrNone
+from cutwater.workload.limits import (
+    LONGEST,
+    Checked,
+    Duration,
+    Moment,
+    Rate,
+    RateOrNone,
+    Share,
+    Variation,
+    WeightOrNone,
+)
 
 Times = NDArray[np.float64]
 """Seconds from the start, ascending."""
@@ -229,12 +238,13 @@ def check_times(path: str, times: Times) -> None:
 
 
 def first_wrong(times: Times) -> tuple[int, str] | None:
-    """The first that is no finite moment from 0 on, or is before the one before it, and what is wrong with it."""
-    bad = ~((times >= 0) & (times < np.inf))
+    """The first that is no moment from 0 up to a year, or is before the one before it, and what is wrong with it."""
+    bad = ~((times >= 0) & (times <= LONGEST))
     bad[1:] |= times[1:] < times[:-1]
     if not bad.any():
         return None
     k = int(bad.argmax())
-    if math.isfinite(times[k]) and times[k] >= 0:
+    if 0 <= times[k] <= LONGEST:
         return k, f"{times[k]:.12g} s comes after {times[k - 1]:.12g} s: the times must ascend; sort them"
-    return k, f"{times[k]:g} is no time; times are seconds from 0 on"
+    far = times[k] > LONGEST
+    return k, f"{times[k]:g} is {'over a year' if far else 'no time'}; times are seconds from the start, which is at 0"

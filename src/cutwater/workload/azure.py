@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cutwater.errors import BadFile
 from cutwater.units import Seconds
 from cutwater.workload.arrivals import Times
+from cutwater.workload.limits import LONGEST
 from cutwater.workload.rows import Rows
 from cutwater.workload.workload import stream
 
@@ -45,8 +46,8 @@ def _functions_2021(rows: Rows, seed: int) -> tuple[dict[str, Times], None]:
         names = [f"{row[0]}/{row[1]}" for row in chunk.rows]
         owners.append(np.array([functions.setdefault(name, len(functions)) for name in names], dtype=np.intp))
         for line, begin in zip(chunk.lines, begins[-1].tolist(), strict=True):
-            if not abs(begin) < float("inf"):
-                raise BadFile(f"{rows.file}:{line}: {rows.header[2]}: {begin} is no time")
+            if not abs(begin) <= LONGEST:
+                raise BadFile(f"{rows.file}:{line}: {rows.header[2]}: {begin} is no time of a trace of two weeks")
     every = np.maximum(np.concatenate([np.empty(0), *begins]), 0.0)
     owner = np.concatenate([np.empty(0, dtype=np.intp), *owners])
     order = np.lexsort((every, owner))

@@ -22,6 +22,7 @@ from cutwater.workload.arrivals import (
     Times,
     Windows,
 )
+from cutwater.workload.limits import check_changes
 
 DETAIL = 1024
 """Straight pieces in a period of a cosine."""
@@ -52,7 +53,11 @@ def pieces(edges: Times, rates: Times) -> Curve:
 
 
 def curve(arrivals: Changing, duration: Seconds, rng: Generator) -> Curve:
-    """The curve of these arrivals from 0 to ``duration``; ``rng`` is for those whose rate jumps at random."""
+    """The curve of these arrivals from 0 to ``duration``; ``rng`` is for those whose rate jumps at random.
+
+    Raises:
+        BadQuantity: The rate changes too often.
+    """
     match arrivals:
         case Constant() | Poisson() | Gamma():
             return pieces(np.array([0.0, duration]), np.array([arrivals.rate]))
@@ -80,6 +85,7 @@ def _windows(arrivals: Windows, duration: Seconds) -> Curve:
 
 def _bursts(arrivals: Bursts, duration: Seconds) -> Curve:
     cycle = arrivals.burst + arrivals.pause
+    check_changes("burst", 2 * duration / cycle)
     begins = np.arange(int(np.ceil(duration / cycle))) * cycle
     edges = np.column_stack([begins, begins + arrivals.burst]).ravel()
     rates = np.tile([arrivals.rate, arrivals.idle], len(begins))
@@ -88,6 +94,7 @@ def _bursts(arrivals: Bursts, duration: Seconds) -> Curve:
 
 
 def _diurnal(arrivals: Diurnal, duration: Seconds) -> Curve:
+    check_changes("period", DETAIL * duration / arrivals.period)
     count = max(DETAIL, int(np.ceil(DETAIL * duration / arrivals.period)))
     edges = np.linspace(0.0, duration, count + 1)
     peak = arrivals.period / 2 if arrivals.peak is None else arrivals.peak
@@ -100,6 +107,7 @@ def _modulated(arrivals: Modulated, duration: Seconds, rng: Generator) -> Curve:
     stays = np.array([state.stay for state in arrivals.states])
     rates = np.array([state.rate for state in arrivals.states])
     shares = arrivals.shares()
+    check_changes("states", duration * float((shares / stays).sum()))
     reach = arrivals.matrix().cumsum(axis=1)[:, :-1].tolist()  # without the last, which is 1 but for rounding
     here = bisect(shares.cumsum()[:-1].tolist(), rng.random())
     visits: list[int] = []

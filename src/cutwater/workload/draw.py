@@ -9,6 +9,7 @@ from cutwater.errors import BadQuantity
 from cutwater.units import Seconds
 from cutwater.workload.arrivals import Arrivals, Constant, Poisson, Replay, Sum, Times, Windows
 from cutwater.workload.curve import curve
+from cutwater.workload.limits import LONGEST
 from cutwater.workload.renewal import renewals
 
 MOST = 100_000_000
@@ -22,10 +23,10 @@ def draw(arrivals: Arrivals, duration: Seconds, rng: Generator) -> Times:
     its jumps at the same times.
 
     Raises:
-        BadQuantity: The duration is no time, or more than `MOST` requests are to be expected.
+        BadQuantity: The duration is no time, the rate changes too often, or more than `MOST` requests are expected.
     """
-    if not 0 < duration < math.inf:
-        raise BadQuantity(f"duration: {duration:g} s must be above 0 and finite")
+    if not 0 < duration <= LONGEST:
+        raise BadQuantity(f"duration: {duration:g} s must be above 0 and at most {LONGEST:g} s")
     if isinstance(arrivals, Sum):
         streams = zip(arrivals.parts, rng.spawn(len(arrivals.parts)), strict=True)
         return np.sort(np.concatenate([draw(part, duration, stream) for part, stream in streams]))

@@ -6,6 +6,7 @@ from cutwater.errors import BadQuantity
 from cutwater.units import Seconds
 from cutwater.workload.arrivals import Times, Windows
 from cutwater.workload.curve import pieces
+from cutwater.workload.limits import check_changes
 
 LEAST = 30
 """Gaps from which a window's own CV is estimated."""
@@ -29,11 +30,12 @@ def fit(times: Times, duration: Seconds, window: Seconds) -> Windows:
         window: how long each window is; the last one may reach over the end, and its rate is that of its part.
 
     Raises:
-        BadQuantity: A length is no time, or there is no request.
+        BadQuantity: A length is no time, the windows are too many, or there is no request.
     """
     for name, value in (("duration", duration), ("window", window)):
         if not 0 < value < float("inf"):
             raise BadQuantity(f"{name}: {value:g} s must be above 0 and finite")
+    check_changes("window", duration / window)
     if not len(times):
         raise BadQuantity("a recording without requests says nothing about its windows")
     edges = np.minimum(np.arange(int(np.ceil(duration / window)) + 1) * window, duration)

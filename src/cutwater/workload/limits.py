@@ -8,7 +8,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import msgspec
 
 from cutwater.errors import BadQuantity
-from cutwater.units import parse_rate, parse_seconds
+from cutwater.units import Seconds, parse_rate, parse_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +37,17 @@ def _number(value: str | int | float) -> float:
         raise BadQuantity(f"{value!r} is not a number") from None
 
 
+LONGEST: Seconds = 366 * 86400.0
+"""Of a workload: a year. What reaches farther was counted from another start, such as 1970."""
+MOST_CHANGES = 10_000_000
+"""Of a rate, in one workload."""
+
 Rate = Annotated[float, Limits(parse_rate)]
 """Requests per second."""
 RateOrNone = Annotated[float, Limits(parse_rate, open=False)]
 """Requests per second; 0: nothing comes."""
-Duration = Annotated[float, Limits(parse_seconds)]
-Moment = Annotated[float, Limits(parse_seconds, open=False)]
+Duration = Annotated[float, Limits(parse_seconds, most=LONGEST)]
+Moment = Annotated[float, Limits(parse_seconds, most=LONGEST, open=False)]
 Variation = Annotated[float, Limits(_number, most=100.0)]
 """A coefficient of variation: standard deviation over mean. Above 100 a gap is either nothing or for ever."""
 Share = Annotated[float, Limits(_number, most=1.0)]
@@ -58,6 +63,12 @@ class Checked(msgspec.Struct, frozen=True):
         for name, hint in hints(type(self)).items():
             for path, problem in _problems(name, getattr(self, name), hint):
                 raise BadQuantity(f"{path}: {problem}")
+
+
+def check_changes(field: str, count: float) -> None:
+    """Refuse a rate that changes so often that its curve would fill the memory. Raises BadQuantity."""
+    if count > MOST_CHANGES:
+        raise BadQuantity(f"{field}: is so short that the rate changes {count:.3g} times, over {MOST_CHANGES:,}")
 
 
 @cache
