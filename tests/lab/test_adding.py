@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from estimated import estimate
 from fabric_bed import MemoryBed
 from onnx import TensorProto, helper, numpy_helper
 
 from cutwater.engine.cluster import ModelRecord
 from cutwater.errors import BadFile, BadModel, BadShape, InputError
 from cutwater.fabric.base import Fabric, Message
-from cutwater.lab.adding import Added, Addition, add_model, embedded, known_as, prepare
+from cutwater.lab.adding import Added, Addition, add_model, attached, embedded, known_as, prepare
 from cutwater.profile.files import load_profile
 from cutwater.services.asking import AddModel, Done
 from cutwater.services.facts import ASK_COORDINATOR, STATE, decode, encode, model_key
@@ -60,6 +61,7 @@ def test_the_record_says_what_the_model_takes_and_gives_and_what_its_classes_are
     assert [(tensor.name, tensor.shape) for tensor in record.inputs] == [("x", (1, 3, 16, 16))]
     assert [(tensor.name, tensor.shape) for tensor in record.outputs] == [("scores", (1, 2))]
     assert record.sizes == {"x": (1, 3, 16, 16)}
+    assert record.dynamic == {"x": (0, 2)}
     assert (record.task, record.labels) == ("classify", ("cat", "dog"))
     assert (record.pictures.mean, record.pictures.fit) == ((1.0, 2.0, 3.0), "stretch")
     assert record.blob == sha256(added.file.read_bytes()).hexdigest()
@@ -96,6 +98,44 @@ async def _coordinate(fabric: Fabric, asked: list[ModelRecord]) -> None:
         return encode(Done())
 
     await fabric.serve(ASK_COORDINATOR, answer)
+
+
+@pytest.fixture(scope="module")
+def square(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes of pictures of one size."""
+    weight = numpy_helper.from_array(np.eye(3, dtype=np.float32).reshape(3, 3, 1, 1), "w")
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"]),
+        helper.make_node("GlobalAveragePool", ["a"], ["b"]),
+        helper.make_node("Flatten", ["b"], ["logits"]),
+    ]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 16, 16])]
+    outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 3])]
+    graph = helper.make_graph(nodes, "square", inputs, outputs, [weight])
+    path = tmp_path_factory.mktemp("models") / "square.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+def test_what_is_attached_makes_the_model_take_files_and_give_answers(square: Path, cache: Path) -> None:
+    how = Preparation((127.0,) * 3, (128.0,) * 3, "stretch")
+    whole = attached(square, "classify", how, cache)
+    assert attached(square, "classify", how, cache) == whole
+    estimate(whole, cache)
+    by_file = prepare(Addition(str(whole), name="square", preparation=how), cache).record
+    assert [(each.name, each.dtype, each.shape) for each in by_file.inputs] == [("encoded", "uint8", (60_000,))]
+    assert by_file.dynamic == {"encoded": (0,)} and by_file.task == "classify"
+    assert (by_file.pictures.fit, by_file.pictures.height, by_file.pictures.width) == ("stretch", 16, 16)
+    assert prepare(Addition(str(square), task="classify", attach=True, preparation=how), cache).record == by_file
+
+
+def test_what_shall_be_attached_must_be_clear(square: Path, network: Path, cache: Path) -> None:
+    with pytest.raises(InputError, match="say --task classify or detect"):
+        prepare(Addition(str(square), attach=True), cache)
+    with pytest.raises(InputError, match="there is no task 'detct'; did you mean 'detect'"):
+        prepare(Addition(str(square), task="detct"), cache)
+    with pytest.raises(BadModel, match="has no fixed height and width"):
+        prepare(Addition(str(network), task="classify", attach=True), cache)
 
 
 def test_weights_in_other_files_are_brought_together(network: Path, tmp_path: Path, cache: Path) -> None:

@@ -1,7 +1,7 @@
 """A run is fed what its model takes; what is broken is named, and the rest goes on."""
 
 import sys
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from PIL import Image
 
 from cutwater.errors import BadFile, BadPicture, BadTensor, MissingExtra
 from cutwater.graph.graph import Tensor
-from cutwater.lab.inputs import InputOptions, Item, open_inputs
+from cutwater.lab.inputs import InputOptions, Item, VideoFacts, open_inputs, video_facts
 from cutwater.vision.pictures import decode_picture, read_picture
 from cutwater.vision.prepare import Preparation
 from cutwater.vision.resize import centre_crop, letterbox
@@ -215,6 +215,25 @@ def test_a_video_is_read_frame_by_frame(tmp_path: Path) -> None:
 def test_a_video_for_a_model_of_encoded_pictures_is_encoded_frame_by_frame(tmp_path: Path) -> None:
     items = list(open_inputs(str(video(tmp_path / "clip.mp4", 2)), [ENCODED]))
     assert [decode_picture(item.feeds["encoded"].data).shape for item in items] == [(48, 64, 3)] * 2
+
+
+def test_frames_say_where_and_when_they_are_and_bring_their_pixels_where_asked(tmp_path: Path) -> None:
+    path = video(tmp_path / "clip.mp4", 4)
+    for asked in (False, True):
+        items = list(open_inputs(str(path), [NCHW], InputOptions(pixels=asked)))
+        assert [(item.source, item.frame) for item in items] == [(path, index) for index in range(4)]
+        times = [item.time for item in items]
+        assert times[0] == 0.0 and all(a is not None and b is not None and a < b for a, b in pairwise(times))
+        sizes = {item.size for item in items}
+        assert sizes == {None if item.pixels is None else item.pixels.shape[:2] for item in items} or not asked
+        assert all((item.pixels is not None) is asked for item in items)
+
+
+def test_a_video_says_how_long_it_is(tmp_path: Path) -> None:
+    facts = video_facts(video(tmp_path / "clip.mp4", 8))
+    assert facts.frames == 8 and facts.rate is not None and facts.rate > 0
+    (tmp_path / "none.mp4").write_bytes(b"no video at all" * 100)
+    assert video_facts(tmp_path / "none.mp4") == VideoFacts()
 
 
 def test_a_video_that_is_none_is_one_error(tmp_path: Path) -> None:

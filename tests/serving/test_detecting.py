@@ -15,19 +15,14 @@ import av
 import numpy as np
 import onnxruntime
 import pytest
+from estimated import estimate
 from served import Served
 
-from cutwater.frameworks.open import open_graph
-from cutwater.lab.adding import TYPICAL_BYTES, attached, usual_preparation
-from cutwater.lab.machine import measure_machine
-from cutwater.lab.timing import MeasureOptions
-from cutwater.profile.files import save_profile
-from cutwater.profile.profile import BorderSample, FrameCost, LocalHop, Profile, Sample
+from cutwater.lab.adding import attached, usual_preparation
 from cutwater.vision.detect import Selection, select_boxes, to_detections
 from cutwater.vision.labels import COCO, labels
 from cutwater.vision.pictures import Pixels, decode_picture, read_picture
 from cutwater.vision.resize import Placement, letterbox
-from cutwater.wire.codecs.registry import CODEC_NAMES
 from cutwater.zoo.packages import default_cache
 from cutwater.zoo.photographs import photographs
 from cutwater.zoo.registry import build
@@ -39,36 +34,12 @@ BIRD, DOG = 14, 0
 FRAMES, BROKEN = 12, 5
 
 
-def estimated(cache: Path) -> None:
-    """A profile by FLOPs in the cache, so that adding the detector need not measure it for a minute."""
-    file = attached(cache / f"{DETECTOR}.onnx", "detect", usual_preparation("detect"), cache)
-    graph = open_graph(file, {"encoded_bytes": TYPICAL_BYTES})
-    raw = [name for name in CODEC_NAMES if name.partition("+")[0] == "raw"]
-    profile = Profile(
-        model=graph.name,
-        model_hash=graph.hash,
-        conditions=measure_machine(MeasureOptions()),
-        ops={op.name: Sample(1e-5 + 0.05 * op.flops / graph.flops, 0.0, 1) for op in graph.ops},
-        whole=Sample(0.05, 0.0, 1),
-        stage_overhead=1e-4,
-        contention=1.0,
-        borders=tuple(
-            BorderSample(cut="0", codec=name, nbytes=TYPICAL_BYTES, encode=0.0, decode=0.0, error=0.0) for name in raw
-        ),
-        entrance=FrameCost(),
-        local=LocalHop(1e-4, 1e9),
-        base_memory=50_000_000,
-    )
-    (cache / "profiles").mkdir(exist_ok=True)
-    save_profile(profile, cache / "profiles" / f"{graph.name}-{graph.hash[:12]}-t1-b1.profile.yaml")
-
-
 @pytest.fixture(scope="module")
 def detector(shared_cache: Path) -> Iterator[Served]:
     """The detector of the zoo in a cluster of its own, added and deployed as anybody would."""
     network = shared_cache / f"{DETECTOR}.onnx"
     network.write_bytes(build(DETECTOR, default_cache()).read_bytes())
-    estimated(shared_cache)
+    estimate(attached(network, "detect", usual_preparation("detect"), shared_cache), shared_cache)
     with TemporaryDirectory(prefix="cw-", dir="/tmp") as folder:
         made = Served(Path(folder), shared_cache, network)
         made.up()

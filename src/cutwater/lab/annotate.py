@@ -37,7 +37,7 @@ def drawing_target(path: Path, inputs: Sequence[str]) -> Target:
 
     Raises:
         InputError: one file for anything but one video.
-        BadFile: a file stands where the folder should be, or it cannot be made.
+        BadFile: the file cannot be written, or the folder cannot be made.
         MissingExtra: a video, and the package to write it is not installed.
     """
     videos = [name for name in inputs if Path(name).suffix.lower() in VIDEO_SUFFIXES]
@@ -46,6 +46,10 @@ def drawing_target(path: Path, inputs: Sequence[str]) -> Target:
     if path.suffix.lower() in WRITABLE:
         if len(inputs) != 1 or not videos:
             raise InputError(f"--annotate {path}: one file is for one video; give a folder for anything else")
+        try:
+            path.open("wb").close()
+        except OSError as error:
+            raise BadFile(f"--annotate {path}: cannot be written: {error.strerror}") from error
         return Target(path, one_video=True)
     if path.suffix.lower() in VIDEO_SUFFIXES:
         raise InputError(f"--annotate {path}: videos are written as {', '.join(WRITABLE)}")
@@ -105,9 +109,13 @@ class Drawings:
         return self._video
 
     def _end_video(self) -> None:
-        if self._video is not None:
-            self._video.close()
-            self._video = None
+        video, self._video = self._video, None
+        if video is None:
+            return
+        try:
+            video.close()
+        except OSError as error:
+            raise BadFile(f"{video.path}: cannot be written: {error.strerror}") from error
 
     def _free(self, stem: str, suffix: str) -> str:
         """A name that nothing was written under in this run: inputs of several folders may be called the same."""
@@ -121,6 +129,7 @@ class _Video:
     def __init__(self, path: Path, rate: Fraction) -> None:
         import av
 
+        self.path = path
         self._rate = rate
         self._container = av.open(str(path), "w")
         self._stream: Any = None

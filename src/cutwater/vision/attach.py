@@ -23,15 +23,16 @@ ENCODED = "encoded"
 """The input: uint8 [encoded_bytes], a picture as its file holds it."""
 ENCODED_BYTES = "encoded_bytes"
 """Its dimension. A JPEG at the resolution networks look at has 40 to 80 kB."""
+USUAL_TOP = 5
 
 
-def attach_classifier(model: onnx.ModelProto, preparation: Preparation, top: int = 5) -> onnx.ModelProto:
+def attach_classifier(model: onnx.ModelProto, preparation: Preparation, top: int | None = None) -> onnx.ModelProto:
     """The classifier from encoded picture to its best guesses.
 
     Args:
         model: One float32 picture input [batch, 3, height, width] or [batch, height, width, 3]; one output of raw class
             scores [batch, classes] (probabilities, if its last op is a Softmax).
-        top: How many guesses.
+        top: How many guesses; None: `USUAL_TOP`, or one per class where there are fewer.
 
     Returns:
         ``encoded`` uint8 [encoded_bytes] -> ``scores`` float32 [1, top] in 0..1, ``classes`` int64 [1, top].
@@ -41,6 +42,7 @@ def attach_classifier(model: onnx.ModelProto, preparation: Preparation, top: int
     """
     whole = _Attachment(model, preparation)
     last, classes = whole.single_output(rank=2)
+    top = min(USUAL_TOP, classes) if top is None else top
     if top > classes:
         raise BadModel(f"model {model.graph.name!r} has {classes} classes; ask for at most so many guesses, not {top}")
     if not whole.ends_in("Softmax"):
