@@ -51,7 +51,7 @@ kinds: some.SearchStrategy[Arrivals] = (
     simple | some.builds(Constant, rates) | some.builds(Sum, some.lists(simple, min_size=1, max_size=3).map(tuple))
 )
 names = some.from_regex(r"\A[a-z][a-z0-9_-]{0,8}\Z")
-some_tries = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+some_tries = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @some_tries
