@@ -59,8 +59,8 @@ class Turn(NamedTuple):
     """Of the requests, by how they ended."""
     refusal: float
     """Seconds until a refusal was there, at the median."""
-    useful: float = 1.0
-    """Share of the time in which the slowest stage computed what came in time."""
+    useful: float | None = None
+    """Share of the time in which the slowest stage computed what came in time; None: not known."""
 
 
 class End(NamedTuple):
@@ -72,7 +72,7 @@ class End(NamedTuple):
     """Of the error; empty: a result in time."""
 
 
-def summary(ends: Sequence[End], seconds: float, useful: float = 1.0) -> Turn:
+def summary(ends: Sequence[End], seconds: float, useful: float | None = None) -> Turn:
     """What counts is what ended after the first second."""
     counted = [end for end in ends if FILLED < end.ended <= seconds]
     counts = Counter(end.kind for end in counted)
@@ -150,7 +150,7 @@ async def real(halves: Halves, arguments: argparse.Namespace) -> None:
                     turns[timeout][factor].append(await bed.turn(arguments.seconds, timeout, factor, number))
         show(turns, bed.capacity)
         grown = (psutil.Process().memory_info().rss - before) / 2**20
-        print(f"  this process has grown by {grown:.1f} MiB, clients and their inputs included")
+        print(f"  this process has grown by {grown:.1f} MiB, clients and the trace included")
 
 
 def simulation(arguments: argparse.Namespace) -> None:
@@ -169,18 +169,18 @@ def simulation(arguments: argparse.Namespace) -> None:
 def show(turns: dict[float, dict[int, list[Turn]]], capacity: float) -> None:
     """Ratios to the best of each round."""
     for timeout, of in turns.items():
-        best = [max(turn.goodput for turn in round_) for round_ in zip(*of.values(), strict=True)]
-        print(
-            f"  timeout {timeout:g} s; the best factor reaches {statistics.median(best) / capacity:.3f} of the capacity"
-        )
+        rounds = list(zip(*of.values(), strict=True))
+        best = [max(turn.goodput for turn in round_) for round_ in rounds]
+        peak = statistics.median(best) / capacity
+        print(f"  timeout {timeout:g} s; the best factor reaches {peak:.3f} of the capacity")
         for factor, found in of.items():
             to_best = ratio([turn.goodput for turn in found], best)
             refusal = statistics.median(turn.refusal for turn in found)
-            useful = statistics.median(turn.useful for turn in found)
-            print(
-                f"    {factor:2} x: {to_best} of the best, {useful:.3f} useful; {found[-1].shares}; "
-                f"refused after {refusal * 1e3:.2f} ms"
-            )
+            print(f"    {factor:2} x: {to_best} of the best; {found[-1].shares}; refused after {refusal * 1e3:.2f} ms")
+            useful = [turn.useful for turn in found if turn.useful is not None]
+            if useful:
+                most = [max(turn.useful or 0.0 for turn in round_) for round_ in rounds]
+                print(f"          {statistics.median(useful):.3f} useful, {ratio(useful, most)} of the best")
 
 
 def machine(requests: int = 20_000) -> None:

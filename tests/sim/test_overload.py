@@ -1,4 +1,4 @@
-"""More is asked than can be answered: what is answered comes in time, nothing is computed for nobody, all get a share."""
+"""More is asked than can be answered: what is answered comes in time, nothing is computed in vain, all get a share."""
 
 from itertools import takewhile
 from random import Random
