@@ -52,6 +52,9 @@ proto: .venv/.test ## Write the messages of gRPC anew from their definition
 	cd $(PROTO) && ../../../../$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. inference.proto
 	sed -i 's/_descriptor_pool.Default()/_descriptor_pool.DescriptorPool()/' $(PROTO)/inference_pb2.py
 
+screenshots: .venv/.test ## Take the pictures of the dashboard anew, in a browser
+	$(BIN)/python tests/dashboard/screenshots.py docs/pictures
+
 lock: .venv/.uv ## Renew requirements/*.txt from pyproject.toml
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
 	  pyproject.toml -o requirements/demo.txt

@@ -44,7 +44,7 @@ class LiveCluster:
         return self.home.alive()["gateway"].facts["http"]
 
     def type(self, *words: str) -> None:
-        subprocess.run([*CUTWATER, *words], env=self._environment, capture_output=True, timeout=60, check=True)
+        subprocess.run([*CUTWATER, *words], env=self._environment, capture_output=True, timeout=300, check=True)
 
     def status(self) -> ClusterStatus:
         command = [*CUTWATER, "status", "--json"]
@@ -68,9 +68,9 @@ class LiveCluster:
         os.kill(self.home.alive()[name].pid, signal.SIGKILL)
 
     @contextmanager
-    def load(self, rate: int) -> Iterator[None]:
+    def load(self, model: str, rate: int) -> Iterator[None]:
         """Requests by the native way, for as long as the context is open."""
-        command = [*CUTWATER, "infer", MODEL, "synthetic:4", "--rate", str(rate), "--for", "10 min"]
+        command = [*CUTWATER, "infer", model, "synthetic:4", "--rate", str(rate), "--for", "10 min"]
         with subprocess.Popen(command, env=self._environment, stdout=subprocess.DEVNULL) as process:
             try:
                 yield
@@ -86,7 +86,7 @@ def live_cluster(vit: Path, lattice: Lattice) -> Iterator[LiveCluster]:
         try:
             made.type("up", *UP)
             made.deploy(*_classifier(vit, lattice, Path(folder)))
-            with made.load(rate=20):
+            with made.load(MODEL, rate=20):
                 yield made
         finally:
             made.type("down")
