@@ -48,6 +48,16 @@ def test_every_datatype_comes_back_doubled_in_json_and_in_binary(dtype: str) -> 
     on_bed(story)
 
 
+def test_a_large_tensor_comes_back_whole() -> None:
+    async def story(bed: Bed) -> None:
+        x = np.random.default_rng(7).standard_normal((3, 700, 500)).astype(np.float32)
+        request = {"inputs": [binary(x, "FP32")], "parameters": {"binary_data_output": True}}
+        _, rest = (await bed.send("two_large", request, x.tobytes())).binary()
+        np.testing.assert_array_equal(np.frombuffer(rest, np.float32).reshape(x.shape), x * 2)
+
+    on_bed(story)
+
+
 def test_bfloat16_is_rounded_to_nearest_in_json_and_untouched_in_binary() -> None:
     async def story(bed: Bed) -> None:
         said = await bed.infer("two_bfloat16", number([1.0, -2.5, 3.140625, 1.00390625], "BF16"))

@@ -1,17 +1,22 @@
 """What goes back to an HTTP client: JSON, and errors as ``{"error": "..."}`` with their status."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 from starlette.responses import Response
 from starlette.types import Send
 
+from cutwater.api.datatypes import Buffer
 from cutwater.errors import CutwaterError, Refused, Unauthorised
 
 JSON = "application/json"
 Headers = list[tuple[bytes, bytes]]
+WHOLE = "cutwater.whole"
+"""Where the scope of a request has a `SendWhole`, if the server offers one."""
+SendWhole = Callable[[Headers, Sequence[Buffer]], Awaitable[None]]
+"""Sends status 200, headers and all of a body in one go, which spares the system and the client half of the work."""
 
 _encode = msgspec.json.Encoder().encode
 

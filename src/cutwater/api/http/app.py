@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cutwater.api.backend import Backend
-from cutwater.api.http.answers import error_response, json_response, send_error, send_json
+from cutwater.api.http.answers import WHOLE, error_response, json_response, send_error, send_json
 from cutwater.api.http.body import Gone
 from cutwater.api.http.guard import Guard
 from cutwater.api.http.infer import Infer
@@ -74,6 +74,7 @@ class App:
                 await send_json(send, {"error": "the gateway could not handle this request; its log says why"}, 500, {})
         finally:
             del scope[TASK]
+            scope.pop(WHOLE, None)  # it knows the scope: nobody should wait for the collector
 
     def _app(self, scope: Scope) -> ASGIApp:
         path = scope["path"]

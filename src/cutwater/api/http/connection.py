@@ -2,18 +2,24 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import IntEnum
+from functools import partial
 from typing import Any, cast
 
 import msgspec
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from cutwater.api.datatypes import Buffer
+from cutwater.api.http.answers import WHOLE, Headers
 from cutwater.api.http.app import TASK
 from cutwater.api.http.options import HttpOptions
 from cutwater.units import Seconds
+
+JOIN = 64 * 2**10
+"""Bytes up to which parts of an answer are copied into one; larger ones are sent from where they lie."""
 
 
 class Phase(IntEnum):
@@ -88,6 +94,8 @@ class Connection(HttpToolsProtocol):
                 raise HeadTooLarge
         self._enter(Phase.BODY)
         super().on_headers_complete()
+        scope: Any = self.scope
+        scope[WHOLE] = partial(self._send_whole, self.cycle)
 
     def on_message_complete(self) -> None:
         """See httptools."""
@@ -105,6 +113,26 @@ class Connection(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """See uvicorn."""
         self.refuse(*self._problem)
+
+    async def _send_whole(self, cycle: RequestResponseCycle, headers: Headers, parts: Sequence[Buffer]) -> None:
+        """See `SendWhole`."""
+        if self.flow.write_paused and not cycle.disconnected:
+            await self.flow.drain()
+        if cycle.disconnected:
+            return
+        lines = [STATUS_LINE[200]]
+        for name, value in (*self.server_state.default_headers, *headers):
+            lines += (name, b": ", value, b"\r\n")
+        lines.append(b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n")
+        if sum(map(len, parts)) <= JOIN:
+            self.transport.write(b"".join((*lines, *parts)))
+        else:
+            self.transport.writelines([b"".join(lines), *parts])
+        cycle.response_started = cycle.response_complete = True
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
 
     # Patience
 

@@ -6,7 +6,7 @@ from starlette.types import Receive, Scope, Send
 
 from cutwater.api.backend import Answered, Ask, Backend, Feeds, ModelCard
 from cutwater.api.datatypes import Buffer
-from cutwater.api.http.answers import Headers, send_error
+from cutwater.api.http.answers import WHOLE, Headers, SendWhole, send_error
 from cutwater.api.http.body import Body, Gone, Room
 from cutwater.api.http.coding import choose, pack
 from cutwater.api.http.options import HttpOptions
@@ -15,8 +15,6 @@ from cutwater.api.http.writing import wishes, write_answer
 from cutwater.api.requests import Contract, Contracts, check_version, terms
 from cutwater.errors import CutwaterError, NotFound
 
-JOIN = 64 * 2**10
-"""Bytes up to which parts of an answer are sent as one; larger ones go out as they lie."""
 TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 """Of the W3C's Trace Context."""
 
@@ -39,7 +37,7 @@ class Infer:
             check_version(model, version)
             with Body(receive, headers, self._options, self._room) as body:
                 head, parts = await self._answer(contract, await body.read(), body.came, headers, scope)
-                await _send(send, head, parts)
+                await _send(scope, send, head, parts)
         except CutwaterError as error:
             await send_error(send, error)
         except Gone:
@@ -116,12 +114,13 @@ async def _prepare(card: ModelCard, encoded: bytes) -> Feeds:
     return await picture_feeds(card, encoded)
 
 
-async def _send(send: Send, head: Headers, parts: list[Buffer]) -> None:
-    whole = sum(map(len, parts))
-    head.append((b"content-length", b"%d" % whole))
+async def _send(scope: Scope, send: Send, head: Headers, parts: list[Buffer]) -> None:
+    head.append((b"content-length", b"%d" % sum(map(len, parts))))
+    whole: SendWhole | None = scope.get(WHOLE)
+    if whole is not None:
+        await whole(head, parts)
+        return
     await send({"type": "http.response.start", "status": 200, "headers": head})
-    if whole <= JOIN:
-        parts = [b"".join(parts)]
     for part in parts[:-1]:
         await send({"type": "http.response.body", "body": part, "more_body": True})
     await send({"type": "http.response.body", "body": parts[-1]})
