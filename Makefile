@@ -10,7 +10,7 @@ CUTWATER_CACHE ?= $(CURDIR)/.cache
 export CUTWATER_CACHE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit bed bench docs pictures proto lock clean
+.PHONY: help demo test lint unit bed bench docs pictures screenshots proto lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

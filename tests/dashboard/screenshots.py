@@ -1,4 +1,4 @@
-"""Makes the readme's pictures of the dashboard: real models and photographs on a cluster of this machine.
+"""Makes the readme's pictures of the dashboard: real models on a cluster of this machine, under load.
 
 python tests/dashboard/screenshots.py FOLDER
 """
@@ -11,9 +11,6 @@ from tempfile import TemporaryDirectory
 from browser import browser
 from live_cluster import UP, LiveCluster
 from playwright.sync_api import Browser, Page
-
-from cutwater.zoo.packages import default_cache
-from cutwater.zoo.photographs import photographs
 
 CLASSIFIER, DETECTOR = "efficientnet-lite0", "yolov3-tiny"
 WARM_UP = 60_000
@@ -31,7 +28,7 @@ def what_if(page: Page, url: str) -> None:
     handle = page.get_by_role("slider")
     handle.first.wait_for(timeout=60_000)
     page.get_by_role("button", name="Add a cut").click()
-    page.get_by_text("Best plan").wait_for()
+    page.get_by_text("Best plan,").wait_for()
     page.wait_for_timeout(2000)
 
 
@@ -45,16 +42,6 @@ def fleet(page: Page, url: str) -> None:
     page.goto(f"{url}/#/fleet")
     page.locator(".node").first.wait_for()
     page.wait_for_timeout(1500)
-
-
-def tried(model: str, photograph: Path) -> Callable[[Page, str], None]:
-    def shown(page: Page, url: str) -> None:
-        page.goto(f"{url}/#/try")
-        page.get_by_label("Model").select_option(model)
-        page.locator("input[type=file]").set_input_files(photograph)
-        page.locator(".waterfall").wait_for()
-
-    return shown
 
 
 def shoot(
@@ -79,7 +66,6 @@ def main(folder: Path) -> None:
             for model in (CLASSIFIER, DETECTOR):
                 cluster.type("model", "add", model)
                 cluster.type("deploy", model, "--stages", "2")
-            dog = photographs(default_cache())[0].path
             with cluster.load(CLASSIFIER, rate=20), cluster.load(DETECTOR, rate=2), browser() as opened:
                 idle = opened.new_page()
                 overview(idle, cluster.url)
@@ -88,7 +74,6 @@ def main(folder: Path) -> None:
                 shoot(opened, url, overview, folder / "dashboard.png", WIDE, "light")
                 shoot(opened, url, overview, folder / "dashboard-phone.png", TALL, "light")
                 shoot(opened, url, what_if, folder / "dashboard-what-if.png", WIDE, "dark")
-                shoot(opened, url, tried(DETECTOR, dog), folder / "dashboard-try.png", WIDE, "light")
                 shoot(opened, url, request, folder / "dashboard-request.png", WIDE, "dark")
                 shoot(opened, url, fleet, folder / "dashboard-fleet.png", WIDE, "dark")
         finally:

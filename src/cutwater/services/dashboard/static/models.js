@@ -166,9 +166,9 @@ function forecast(draw) {
       h("thead", {}, h("tr", {}, h("th", { scope: "col" }, h("span", { class: "hidden" }, "What")), ["Throughput", "Latency"].map((text) => h("th", { class: "number", scope: "col" }, text)))),
       h("tbody", {},
         h("tr", { class: "strong" }, h("th", { scope: "row" }, "This choice"), cell(rate(found.throughput), gain(found.throughput, now?.throughput)), cell(seconds(found.latency))),
-        now ? h("tr", {}, h("th", { scope: "row" }, "Live, predicted"), cell(rate(now.throughput)), cell(seconds(now.latency))) : null,
+        now ? h("tr", {}, h("th", { scope: "row" }, "Live, predicted when it was planned"), cell(rate(now.throughput)), cell(seconds(now.latency))) : null,
         measured ? h("tr", {}, h("th", { scope: "row" }, "Live, measured"), cell(measured.rate > 0 ? rate(measured.rate) : "–"), cell(measured.p50 ? `${seconds(measured.p50)} p50` : "–")) : null,
-        h("tr", {}, h("th", { scope: "row" }, "Best plan"), cell(rate(found.best_throughput)), cell(seconds(found.best_latency))))),
+        h("tr", {}, h("th", { scope: "row" }, "Best plan, as busy as it is now"), cell(rate(found.best_throughput)), cell(seconds(found.best_latency))))),
     h("p", { class: "note-line" }, sign("warn"), h("span", {}, h("strong", {}, "Bottleneck: "), `${found.bottleneck}.`)),
     h("ul", { class: "foreseen" }, found.stages.map((stage, k) => stageForecast(stage, found.hops[k], k, found))),
     state.said ? h("p", { class: "note-line", role: "status" }, sign("good"), h("span", {}, state.said, " ", h("a", { href: "#/overview" }, "Watch it"))) : null);

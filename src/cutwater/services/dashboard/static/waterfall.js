@@ -4,7 +4,7 @@ import { colour, mark, ticks } from "./chart.js";
 import { h } from "./dom.js";
 import { seconds } from "./format.js";
 
-const WORDS = { queue: "waits", decode: "decodes", compute: "computes", encode: "encodes", hold: "holds the result" };
+const WORDS = { queue: "waits", decode: "decodes", compute: "computes", encode: "encodes", hold: "holds it" };
 const TINTS = { wait: "var(--queue)", hop: "var(--hop)", queue: "var(--queue)", decode: "var(--code)", encode: "var(--code)", hold: "var(--queue)" };
 
 export function waterfall(story) {
@@ -14,7 +14,7 @@ export function waterfall(story) {
   const marks = ticks(total).filter((value) => value <= total);
   const shown = pieces.filter(([kind, , , length]) => kind === "hop" || kind === "compute" || length / total > 0.002);
   return h("div", { class: "waterfall" },
-    h("ol", {}, shown.map(([kind, stage, start, length], k) => h("li", { key: `${kind}${stage}${k}`, class: kind },
+    h("ol", {}, shown.map(([kind, stage, start, length], k) => h("li", { key: `${kind}${stage}${k}`, class: kind === "compute" ? "own" : null },
       h("span", { class: "what" }, name(kind, stage, story)),
       h("span", { class: "track" }, h("i", { style: { left: `${(start / total) * 100}%`, width: `${(length / total) * 100}%`, "--tint": TINTS[kind] ?? colour(stage) } })),
       h("b", {}, seconds(length))))),
