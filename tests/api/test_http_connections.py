@@ -119,8 +119,11 @@ def test_the_slow_are_hung_up_on_and_others_do_not_notice() -> None:
         return (await answer(reader))[0]
 
     async def idle(bed: Bed) -> int:
-        reader, _ = await bed.raw()
-        assert await reader.read() == b""
+        never_asked, _ = await bed.raw()
+        reader, writer = await bed.raw()
+        writer.write(b"GET /v2 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert (await answer(reader))[0] == 200
+        assert (await never_asked.read(), await reader.read()) == (b"", b"")
         return 0
 
     async def story(bed: Bed) -> None:

@@ -108,7 +108,10 @@ class Connection(HttpToolsProtocol):
         """See uvicorn."""
         if self._phase is Phase.BUSY and not self.pipeline:
             self._enter(Phase.IDLE)
-        super().on_response_complete()
+            if not self.transport.is_closing():  # `look` ends it when it has been idle for long: no timer each time
+                self.flow.resume_reading()
+        else:
+            super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
         """See uvicorn."""
