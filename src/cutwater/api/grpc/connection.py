@@ -344,7 +344,7 @@ class Connection(asyncio.Protocol):
             self.flush()
             if not opened.complete and opened.stream in self.calls and not self._http2.queued_body_size(opened.stream):
                 self._http2.reset_stream(opened.stream, ErrorCode.NO_ERROR)
-        self.flush()
+                self.flush()
 
     def fail(self, opened: Opened, error: CutwaterError) -> None:
         """End a call with an error."""

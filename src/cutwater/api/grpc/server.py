@@ -37,7 +37,7 @@ class GrpcServer:
         port = claimed.getsockname()[1]
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            lambda: Connection(self._shared, self._connections), sock=claimed, ssl=secure
+            lambda: Connection(self._shared, self._connections), sock=claimed, ssl=secure, backlog=1024
         )
         self._rounds = asyncio.create_task(self._look_after())
         host = f"[{self._where.host}]" if ":" in self._where.host else self._where.host
