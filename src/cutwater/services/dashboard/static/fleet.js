@@ -20,7 +20,8 @@ export function view() {
   return [
     h("section", { class: "card" },
       h("header", {}, h("h2", {}, "Machines and what flows between them"), h("span", { class: "pale small push" }, leader())),
-      sized("map", mapHeight(nodes), (width, height) => map(width, height))),
+      sized("map", mapHeight(nodes), (width, height) => map(width, height)),
+      h("ul", { class: "legend" }, all("deployment").map((each, k) => h("li", { key: each.model, style: { "--tint": colour(k) } }, h("i", {}), each.model, h("b", {}, rate(each.rate)))))),
     h("section", { class: "nodes", "aria-label": "Nodes" }, nodes.map(card)),
     links(),
   ];
@@ -28,7 +29,7 @@ export function view() {
 
 function mapHeight(nodes) {
   const hosts = new Set(nodes.map((node) => node.host)).size;
-  return hosts === 1 ? 150 : Math.min(560, 300 + 30 * hosts);
+  return hosts === 1 ? 150 : Math.min(560, 180 + 60 * hosts);
 }
 
 function leader() {
@@ -65,16 +66,9 @@ function meter(name, share, text, tint) {
 
 function links() {
   const found = all("link");
-  const flows = planned();
-  if (!found.length && !flows.length) return null;
   return h("section", { class: "card" }, h("header", {}, h("h2", {}, "Links")),
     found.length ? null : h("p", { class: "pale small" }, "All nodes are on one machine: what they send each other lies in shared memory, and there is no network to measure."),
     found.length ? h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Measured links" }, h("table", {},
       h("thead", {}, h("tr", {}, ["From", "To", "Rate", "Latency, one way"].map((text, k) => h("th", { class: k > 1 ? "number" : "" }, text)))),
-      h("tbody", {}, found.map((link) => h("tr", { key: `${link.source}/${link.target}` }, h("td", {}, link.source), h("td", {}, link.target), h("td", { class: "number" }, bits(link.bandwidth)), h("td", { class: "number" }, seconds(link.latency))))))) : null,
-    flows.length ? h("ul", { class: "legend" }, flows.map((flow) => h("li", { key: flow.model, style: { "--tint": flow.tint } }, h("i", {}), `${flow.model}, ${rate(flow.rate)}`))) : null);
-}
-
-function planned() {
-  return all("deployment").map((each, k) => ({ model: each.model, rate: each.rate, tint: colour(k) }));
+      h("tbody", {}, found.map((link) => h("tr", { key: `${link.source}/${link.target}` }, h("td", {}, link.source), h("td", {}, link.target), h("td", { class: "number" }, bits(link.bandwidth)), h("td", { class: "number" }, seconds(link.latency))))))) : null);
 }

@@ -8,6 +8,7 @@ import { all } from "./store.js";
 const CHIP = { width: 118, height: 46, gap: 12 };
 const APART = 56; // between chips of a machine that is alone
 const LABELS = 6; // machines up to which links are labelled
+const REACH = 400; // most pixels from the middle
 
 export function map(width, height) {
   const hosts = Map.groupBy(all("node"), (node) => node.host);
@@ -16,7 +17,7 @@ export function map(width, height) {
   const spots = new Map();
   for (const box of boxes) for (const chip of box.chips) spots.set(chip.name, chip);
   return h("svg", { width, height, role: "img", "aria-label": `${hosts.size} machines with ${all("node").length} nodes`, class: "map" },
-    lines(boxes),
+    lines(boxes, width > 560 && boxes.length <= LABELS),
     boxes.map((box) => h("rect", { class: "host", x: box.x, y: box.y, width: box.width, height: box.height, rx: 14 })),
     streams(spots),
     boxes.flatMap((box) => box.chips.map(chipOf)));
@@ -32,7 +33,8 @@ function place(hosts, width, height) {
     const down = Math.ceil(inside.length / across);
     const size = { width: across * (CHIP.width + gap) + 2 * CHIP.gap - gap, height: down * (CHIP.height + CHIP.gap) + CHIP.gap };
     const angle = Math.PI + (2 * Math.PI * k) / hosts.length;
-    const x = alone ? (width - size.width) / 2 : (width - size.width) / 2 + Math.cos(angle) * ((width - size.width) / 2 - 2);
+    const spread = Math.min((width - size.width) / 2 - 2, REACH);
+    const x = (width - size.width) / 2 + (alone ? 0 : Math.cos(angle) * spread);
     const y = alone ? (height - size.height) / 2 : (height - size.height) / 2 + Math.sin(angle) * ((height - size.height) / 2 - 2);
     const chips = inside.map((node, n) => ({
       node, name: node.door ? `gateway@${node.node}` : node.name,
@@ -53,7 +55,7 @@ function chipOf({ node, x, y }) {
 }
 
 // One line for each pair of machines, with the figures of one direction.
-function lines(boxes) {
+function lines(boxes, labelled) {
   const found = [];
   for (const link of all("link")) {
     const [a, b] = [link.source, link.target].map((name) => boxes.find((box) => box.names.has(name)));
@@ -62,11 +64,12 @@ function lines(boxes) {
   }
   return found.map(({ link, from, to }) => h("g", { class: "link" },
     h("line", { x1: from[0], y1: from[1], x2: to[0], y2: to[1], "stroke-width": Math.max(1, Math.log10(link.bandwidth) - 4) }),
-    boxes.length > LABELS ? null : h("text", { x: (from[0] + to[0]) / 2, y: (from[1] + to[1]) / 2 - 6, "text-anchor": "middle" }, `${bits(link.bandwidth)}, ${seconds(link.latency)}`)));
+    !labelled ? null : h("text", { x: from[0] + (to[0] - from[0]) * 0.4, y: from[1] + (to[1] - from[1]) * 0.4 - 6, "text-anchor": "middle" }, `${bits(link.bandwidth)}, ${seconds(link.latency)}`)));
 }
 
 function streams(spots) {
-  return all("deployment").flatMap((each, k) => {
+  return all("deployment").flatMap((each, k, deployments) => {
+    const lane = (k - (deployments.length - 1) / 2) * 9; // beside each other, not on top
     const live = each.epochs.find((epoch) => epoch.phase === "live");
     return (live?.chains ?? []).flatMap((chain) => chain.hops.map((hop, n) => {
       const [from, to] = [spots.get(hop.source), spots.get(hop.target)];
@@ -74,7 +77,7 @@ function streams(spots) {
       const [a, b] = [center(from), center(to)];
       const level = a[1] === b[1];
       const beside = level && Math.abs(a[0] - b[0]) < 2 * CHIP.width;
-      const d = level && !beside ? `M${a}C${a[0]},${a[1] - 70} ${b[0]},${b[1] - 70} ${b}` : `M${a}L${b}`;
+      const d = level && !beside ? `M${a}C${a[0]},${a[1] - 70 + lane} ${b[0]},${b[1] - 70 + lane} ${b}` : `M${a[0]},${a[1] + lane}L${b[0]},${b[1] + lane}`;
       return h("path", { class: each.rate > 0.05 ? "stream on" : "stream", d, stroke: colour(k) });
     }));
   });
