@@ -88,6 +88,8 @@ def test_all_routes_of_the_protocol_are_described() -> None:
                 )
             ),
         } <= found
+        asked = document["components"]["schemas"]["InferRequest"]["properties"]
+        assert "5 is like none at all" in asked["parameters"]["description"]
         references = set(re.findall(r"#/components/schemas/(\w+)", (await bed.ask("/openapi.json")).body.decode()))
         assert references <= document["components"]["schemas"].keys()
 

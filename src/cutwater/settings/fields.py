@@ -73,7 +73,7 @@ def _is_section(hint: object) -> bool:
 
 
 def _fields(declared: type[msgspec.Struct], prefix: str) -> Iterator[Field]:
-    docs = _docs(declared)
+    docs = docs_of(declared)
     hints = get_type_hints(declared, include_extras=True)
     for info in msgspec.structs.fields(declared):
         hint = hints[info.name]
@@ -93,7 +93,7 @@ def _kind(hint: Any) -> tuple[Kind, bool]:
     return _kind(inner[0])[0], True
 
 
-def _docs(declared: type) -> dict[str, str]:
+def docs_of(declared: type) -> dict[str, str]:
     """The docstring below each field, from the source; empty where that is not installed."""
     try:
         source = textwrap.dedent(inspect.getsource(declared))

@@ -1,5 +1,6 @@
 """The description of all routes, as OpenAPI 3.1."""
 
+import inspect
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from http import HTTPStatus
@@ -11,10 +12,12 @@ from starlette.routing import BaseRoute
 from cutwater import __version__
 from cutwater.api.http.operations import Described, Media, Operation, Parameter
 from cutwater.api.http.words import Error
+from cutwater.settings.fields import docs_of
 
 ABOUT = """A neural network, cut at its best places, served whole: the Open Inference Protocol (KServe v2) with Triton's
 extensions for binary tensors, classification, configuration, repository and statistics. Shared memory, sequences,
-trace and logging settings are not offered and answered with 501."""
+trace and logging settings are not offered and answered with 501. Errors are {"error": why}; the header Cutwater-Error
+names their kind, and Retry-After says when to come again. Cutwater-Request is what the gateway calls a request."""
 ALWAYS = (401, 403)
 """Statuses that any route may answer with: see `Guard`."""
 JSON = "application/json"
@@ -29,6 +32,7 @@ def describe(routes: Iterable[BaseRoute]) -> dict[str, Any]:
     named = list(dict.fromkeys([Error, *(kind for kind in types if not isinstance(kind, dict))]))
     schemas, components = msgspec.json.schema_components(named, ref_template="#/components/schemas/{name}")
     schema_of = dict(zip(named, schemas, strict=True))
+    _explain(components, named)
     paths: dict[str, dict[str, Any]] = {}
     for route in described:
         path = _PLACE.sub(r"{\1}", route.path)
@@ -43,6 +47,16 @@ def describe(routes: Iterable[BaseRoute]) -> dict[str, Any]:
         },
         "security": [{}, {"token": []}],
     }
+
+
+def _explain(components: dict[str, Any], named: Iterable[Any]) -> None:
+    """Give each field the docstring below it. Types inside of others are of the same files."""
+    files = {inspect.getmodule(kind) for kind in named if isinstance(kind, type)}
+    for name, schema in components.items():
+        declared = next((found for file in files if (found := getattr(file, name, None)) is not None), None)
+        for field, about in docs_of(declared).items() if isinstance(declared, type) else ():
+            if field in schema.get("properties", {}):
+                schema["properties"][field]["description"] = about
 
 
 def _operation(route: Described, schema_of: Mapping[Any, Any]) -> dict[str, Any]:
