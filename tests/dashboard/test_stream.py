@@ -41,6 +41,19 @@ def test_a_page_hears_everything_and_then_each_change() -> None:
     asyncio.run(story())
 
 
+def test_pages_are_let_go_at_the_end() -> None:
+    async def story() -> None:
+        stream = Stream(lambda: "everything")
+        page = stream.follow()
+        await hear(page)
+        waiting = asyncio.ensure_future(anext(page, b"over"))
+        await asyncio.sleep(0)
+        stream.end()
+        assert await waiting == b"over"
+
+    asyncio.run(story())
+
+
 def test_a_page_that_lags_costs_no_memory_and_starts_anew() -> None:
     async def story() -> None:
         stream = Stream(lambda: "everything")

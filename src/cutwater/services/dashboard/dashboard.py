@@ -102,6 +102,10 @@ class Dashboard:
         """See `cutwater.api.finished.Observer`."""
         self._ledger.observe(finished)
 
+    def end(self) -> None:
+        """Let all open pages go, so that the server need not wait for them."""
+        self._stream.end()
+
     # What is shown
 
     async def keep(self) -> None:

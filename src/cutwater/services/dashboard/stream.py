@@ -75,11 +75,18 @@ class Stream:
         self._pages: set[Page] = set()
         self.opened = asyncio.Event()
         """Somebody looks."""
+        self._over = False
 
     @property
     def full(self) -> bool:
         """Whether no further page can be taken."""
         return len(self._pages) >= PAGES
+
+    def end(self) -> None:
+        """Let all pages go: each of them is an answer that is still being sent."""
+        self._over = True
+        for page in self._pages:
+            page.woken.set()
 
     def tell(self, kind: str, data: object) -> None:
         """Send it to everybody."""
@@ -94,7 +101,7 @@ class Stream:
         page.woken.set()
         self.opened.set()
         try:
-            while True:
+            while not self._over:
                 try:
                     async with asyncio.timeout(HEARTBEAT):
                         await page.woken.wait()

@@ -113,6 +113,7 @@ class Front:
         self.backend.draining = True
         servers = [server for server in (self._http, self._grpc) if server is not None]
         self._http = self._grpc = None
+        self._dashboard.end()
         await asyncio.gather(*(server.stop(grace) for server in servers))
         for observer in self._watching:
             with suppress(ValueError):  # it was never opened
