@@ -47,7 +47,7 @@ schema = schemathesis.openapi.from_dict(describe(protocol_routes(TwoX(), Infer(T
 @pytest.mark.slow
 @schema.parametrize()
 @settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     derandomize=True,
     database=None,
