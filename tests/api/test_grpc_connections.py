@@ -1,6 +1,7 @@
 """Connections that misbehave: they are hung up on, what they asked for is withdrawn, and others are served."""
 
 import asyncio
+import gzip
 from collections.abc import Iterator
 from struct import pack
 
@@ -35,6 +36,7 @@ class Raw:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.http2 = Connection(Role.CLIENT, Configuration(auto_window_update=False))
         self._reader, self._writer = reader, writer
+        self._events: list[events.Event] = []
 
     @classmethod
     async def of(cls, bed: Bed, settings: dict[int, int] | None = None) -> "Raw":
@@ -57,8 +59,9 @@ class Raw:
     async def until(self, kind: type[events.Event]) -> events.Event:
         """The next event of this kind."""
         while True:
-            for event in self.http2.events():
-                if isinstance(event, kind):
+            self._events += self.http2.events()
+            while self._events:
+                if isinstance(event := self._events.pop(0), kind):
                     return event
             data = await self._reader.read(65536)
             assert data, "the server hung up"
@@ -306,5 +309,39 @@ def test_calls_come_to_nothing_when_their_connection_is_lost(bed: Bed) -> None:
         async with bed.channel() as channel:
             code = await channel.unary_unary(INFER)(two_x(1, model="none").SerializeToString()).code()
         assert code is grpc.StatusCode.NOT_FOUND
+
+    bed.run(story())
+
+
+def test_messages_of_a_stream_are_unpacked_each_and_one_that_cannot_be_ends_it(bed: Bed) -> None:
+    message = two_x(1, 2, 3, 4).SerializeToString()
+    large = two_x(*[0] * 4096, model="none").SerializeToString()
+
+    async def story() -> None:
+        raw = await Raw.of(bed)
+        stream = raw.begin(STREAM, grpc_encoding="gzip")
+        for packed in (gzip.compress(message), gzip.compress(large + bytes(range(256)) * 200), b"no gzip"):
+            raw.http2.send_data(stream, pack(">BI", 1, len(packed)) + packed)
+        await raw.send()
+        came = b""
+        while True:
+            event = await raw.until(events.Event)
+            if isinstance(event, events.DataReceived):
+                came += event.data
+            if isinstance(event, events.TrailersReceived):
+                break
+        assert status(event) == "3"
+        assert np.array([2, 4, 6, 8], np.float32).tobytes() in came
+
+    bed.run(story())
+
+
+@pytest.mark.parametrize(("coding", "code"), [("identity", "12"), ("snappy", "12"), ("gzip", "3")])
+def test_a_packed_message_says_how_it_is_packed(bed: Bed, coding: str, code: str) -> None:
+    async def story() -> None:
+        raw = await Raw.of(bed)
+        raw.http2.send_data(raw.begin(grpc_encoding=coding), pack(">BI", 1, 3) + b"abc", end_stream=True)
+        await raw.send()
+        assert status(await raw.until(events.ResponseReceived)) == code
 
     bed.run(story())

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from cutwater.api.datatypes import Buffer
+from cutwater.api.grpc.framing import Framed
 from cutwater.api.grpc.status import Pairs
 from cutwater.drivers.live import clock
 from cutwater.errors import InputError
@@ -21,6 +22,10 @@ class Way(Protocol):
 
     async def write(self, parts: Sequence[Buffer]) -> None:
         """Send one message; waits while the client takes none."""
+        ...
+
+    async def unpacked(self, framed: Framed) -> bytes:
+        """A message as it was before it was packed. Raises CutwaterError."""
         ...
 
     def consumed(self) -> None:
@@ -42,7 +47,7 @@ class Call:
         """What goes with the answer's status."""
         self.deadline = _deadline(metadata)
         """When nobody is there to hear of the answer any more, on the gateway's clock; None: not known."""
-        self._came: deque[bytes | None] = deque()
+        self._came: deque[Framed | None] = deque()
         self._waiter: asyncio.Future[None] | None = None
 
     def text(self, name: bytes) -> str:
@@ -54,20 +59,20 @@ class Call:
         return None if self.deadline is None else self.deadline - clock()
 
     async def read(self) -> bytes | None:
-        """The next message; None: there are no more."""
+        """The next message; None: there are no more. Raises CutwaterError for one that cannot be unpacked."""
         while not self._came:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         found = self._came.popleft()
         if not self._came:
             self.way.consumed()
-        return found
+        return None if found is None else await self.way.unpacked(found)
 
     async def write(self, *parts: Buffer) -> None:
         """Send one message; waits while the client takes none."""
         await self.way.write(parts)
 
-    def came(self, message: bytes | None) -> None:
+    def came(self, message: Framed | None) -> None:
         """Told by what brings them: a message, or None after the last one."""
         self._came.append(message)
         if self._waiter is not None and not self._waiter.done():

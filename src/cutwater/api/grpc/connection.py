@@ -17,7 +17,7 @@ from ngh2.enums import ErrorCode, Setting
 from ngh2.exceptions import NGH2Error, StreamProtocolError
 
 from cutwater.api.datatypes import Buffer
-from cutwater.api.grpc.framing import CODINGS, PREFIX
+from cutwater.api.grpc.framing import CODINGS, PREFIX, Framed, unpacked
 from cutwater.api.grpc.opened import Opened, Shared
 from cutwater.api.grpc.status import Pairs, trailers_of
 from cutwater.drivers.live import clock
@@ -37,11 +37,7 @@ PIECE = 256 * 2**10
 QUEUED = 2**20
 """Bytes of answers that may wait before a stream waits with its next one."""
 
-HEAD: Pairs = [
-    (b":status", b"200"),
-    (b"content-type", b"application/grpc"),
-    (b"grpc-accept-encoding", CODINGS),
-]
+HEAD: Pairs = [(b":status", b"200"), (b"content-type", b"application/grpc"), (b"grpc-accept-encoding", CODINGS)]
 OK: Pairs = [(b"grpc-status", b"0")]
 
 _log = logging.getLogger(__name__)
@@ -58,6 +54,11 @@ class _Way:
         """See `Way.write`."""
         self._connection.say(self._opened, parts)
         await self._connection.taken(self._opened)
+
+    async def unpacked(self, framed: Framed) -> bytes:
+        """See `Way.unpacked`."""
+        shared, coding = self._connection.shared, self._opened.call.metadata.get(b"grpc-encoding", b"")
+        return await unpacked(framed, coding, shared.options.max_request, shared.room)
 
     def consumed(self) -> None:
         """See `Way.consumed`."""
@@ -221,7 +222,7 @@ class Connection(asyncio.Protocol):
         if event.end_stream:
             self._complete(opened)
 
-    def _message(self, opened: Opened, message: bytes) -> None:
+    def _message(self, opened: Opened, message: Framed) -> None:
         if opened.method.stream is not None:
             opened.call.came(message)
         elif opened.message is not None:
@@ -255,8 +256,9 @@ class Connection(asyncio.Protocol):
     async def _run(self, opened: Opened) -> None:
         try:
             if opened.method.unary is not None:
-                message, opened.message = opened.message, None
-                assert message is not None
+                framed, opened.message = opened.message, None
+                assert framed is not None
+                message = await opened.call.way.unpacked(framed) if framed.packed else framed.message
                 self._release(opened)
                 self.say(opened, await opened.method.unary(message, opened.call))
             elif opened.method.stream is not None:
@@ -371,7 +373,7 @@ class Connection(asyncio.Protocol):
 
     def _hold(self, opened: Opened) -> None:
         """Take room for what came of a message, and of messages that nobody has read."""
-        now = opened.inbox.held + len(opened.message or b"")
+        now = opened.inbox.held + (len(opened.message.message) if opened.message is not None else 0)
         if now > opened.held:
             self.shared.room.take(now - opened.held)
         else:

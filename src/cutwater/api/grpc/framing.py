@@ -1,33 +1,44 @@
 """Inbox: from the bytes of a call to its messages, each after a byte that says whether it is packed and its length."""
 
+import asyncio
 import zlib
 from collections.abc import Iterator
 from struct import Struct
+from typing import NamedTuple
 
 from cutwater.api.datatypes import Buffer
+from cutwater.api.http.body import Room
+from cutwater.api.http.coding import DENSEST, EITHER
 from cutwater.errors import InputError, TooLarge, Unsupported
 
 PREFIX = Struct(">BI")
 CODINGS = b"identity,gzip,deflate"
 """How messages may be packed."""
-_EITHER = 32 + zlib.MAX_WBITS
+SMALL = 4096
+"""Bytes of a packed message up to which the event loop unpacks by itself."""
+
+
+class Framed(NamedTuple):
+    """A message as it came."""
+
+    message: bytes
+    packed: bool
 
 
 class Inbox:
     """What came of a call so far."""
 
-    __slots__ = ("_coding", "_limit", "_parts", "held")
+    __slots__ = ("_limit", "_parts", "held")
 
-    def __init__(self, coding: bytes, limit: int) -> None:
-        """``coding``: how messages are packed that say so; ``limit``: of one, in bytes, packed or not."""
-        self._coding = coding
+    def __init__(self, limit: int) -> None:
+        """``limit``: of one message, in bytes."""
         self._limit = limit
         self._parts: list[Buffer] = []
         self.held = 0
         """Bytes that are no whole message yet."""
 
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """The messages that are complete now. Raises TooLarge, InputError, Unsupported."""
+    def feed(self, data: bytes) -> Iterator[Framed]:
+        """The messages that are complete now. Raises TooLarge, InputError."""
         self._parts.append(data)
         self.held += len(data)
         while self.held >= PREFIX.size:
@@ -38,8 +49,7 @@ class Inbox:
                 raise InputError("a message begins with 0 or 1: plain or packed")
             if self.held < PREFIX.size + length:
                 return
-            message = self._take(PREFIX.size + length)
-            yield self._unpack(message) if packed else message
+            yield Framed(self._take(PREFIX.size + length), bool(packed))
 
     def _head(self) -> bytes:
         """The prefix, which may have come in pieces."""
@@ -58,17 +68,46 @@ class Inbox:
         parts[0] = memoryview(parts[0])[PREFIX.size :]
         return b"".join(parts)
 
-    def _unpack(self, message: bytes) -> bytes:
-        if self._coding not in (b"gzip", b"deflate"):
-            name = self._coding[:40].decode("latin-1")
-            raise Unsupported(f"a message is packed, and grpc-encoding is {name!r}; use gzip or deflate")
-        unpacker = zlib.decompressobj(_EITHER)
-        try:
-            found = unpacker.decompress(message, self._limit + 1)
-        except zlib.error as error:
-            raise InputError(f"a message is not packed as its grpc-encoding says: {error}") from None
-        if len(found) > self._limit:
-            raise TooLarge(f"a message unpacks to more than the {self._limit} bytes that are taken")
-        if not unpacker.eof:
-            raise InputError("a message ends before what it is packed as does")
-        return found
+
+async def unpacked(framed: Framed, coding: bytes, limit: int, room: Room) -> bytes:
+    """A message as it was before it was packed; beside the event loop, where that may take long.
+
+    Args:
+        framed: As it came.
+        coding: What ``grpc-encoding`` says.
+        limit: Of the message, in bytes.
+        room: For the most that it may unpack to, while that is not known.
+
+    Raises:
+        Unsupported: it is packed by something else.
+        InputError: it is not packed as it says.
+        TooLarge: it is over ``limit`` when unpacked.
+        Refused: there is no room.
+    """
+    message, packed = framed
+    if not packed:
+        return message
+    if coding not in (b"gzip", b"deflate"):
+        name = coding[:40].decode("latin-1")
+        raise Unsupported(f"a message is packed, and grpc-encoding is {name!r}; use gzip or deflate")
+    if len(message) <= SMALL:
+        return _unpack(message, limit)
+    most = min(limit, DENSEST * len(message))
+    room.take(most)
+    try:
+        return await asyncio.to_thread(_unpack, message, limit)
+    finally:
+        room.held -= most
+
+
+def _unpack(message: bytes, limit: int) -> bytes:
+    unpacker = zlib.decompressobj(EITHER)
+    try:
+        found = unpacker.decompress(message, limit + 1)
+    except zlib.error as error:
+        raise InputError(f"a message is not packed as its grpc-encoding says: {error}") from None
+    if len(found) > limit:
+        raise TooLarge(f"a message unpacks to more than the {limit} bytes that are taken")
+    if not unpacker.eof:
+        raise InputError("a message ends before what it is packed as does")
+    return found

@@ -48,25 +48,30 @@ class Inference:
     async def stream(self, call: Call) -> None:
         """``ModelStreamInfer``: answers in the order of the requests, of which up to the window are open at once."""
         strict = call.metadata.get(STRICT) == b"true"
-        waiting: asyncio.Queue[asyncio.Task[bytes | CutwaterError] | None] = asyncio.Queue(self._window)
+        waiting: asyncio.Queue[asyncio.Task[bytes | CutwaterError] | CutwaterError | None] = asyncio.Queue(self._window)
         tasks: set[asyncio.Task[bytes | CutwaterError]] = set()
 
         async def read() -> None:
-            while (message := await call.read()) is not None:
-                task = asyncio.create_task(self._one(message, call, strict))
-                tasks.add(task)
-                await waiting.put(task)
-            await waiting.put(None)
+            try:
+                while (message := await call.read()) is not None:
+                    task = asyncio.create_task(self._one(message, call, strict))
+                    tasks.add(task)
+                    await waiting.put(task)
+            except CutwaterError as error:
+                await waiting.put(error)
+            else:
+                await waiting.put(None)
 
         reader = asyncio.create_task(read())
         try:
             while (task := await waiting.get()) is not None:
+                if isinstance(task, CutwaterError):
+                    raise task
                 found = await task
                 tasks.discard(task)
                 if isinstance(found, CutwaterError):
                     raise found
                 await call.write(found)
-            await reader
         finally:
             for each in (reader, *tasks):
                 each.cancel()

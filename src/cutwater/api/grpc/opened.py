@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 from cutwater.api.grpc.call import Call, Method
-from cutwater.api.grpc.framing import Inbox
+from cutwater.api.grpc.framing import Framed, Inbox
 from cutwater.api.grpc.options import GrpcOptions
 from cutwater.api.http.body import Room
 from cutwater.drivers.live import clock
@@ -48,8 +48,8 @@ class Opened:
         """HTTP/2's number for it."""
         self.method = method
         self.call = Call(metadata, client)
-        self.inbox = Inbox(metadata.get(b"grpc-encoding", b""), limit)
-        self.message: bytes | None = None
+        self.inbox = Inbox(limit)
+        self.message: Framed | None = None
         """The one that came, until it is answered, where the method takes one."""
         self.complete = False
         """The client has said all it will."""
