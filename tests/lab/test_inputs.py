@@ -1,6 +1,7 @@
 """A run is fed what its model takes; what is broken is named, and the rest goes on."""
 
 import sys
+import weakref
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -227,6 +228,13 @@ def test_frames_say_where_and_when_they_are_and_bring_their_pixels_where_asked(t
         sizes = {item.size for item in items}
         assert sizes == {None if item.pixels is None else item.pixels.shape[:2] for item in items} or not asked
         assert all((item.pixels is not None) is asked for item in items)
+
+
+def test_what_is_read_once_is_kept_by_nobody(tmp_path: Path) -> None:
+    items = iter(open_inputs(str(video(tmp_path / "clip.mp4", 4)), [NCHW], InputOptions(pixels=True)))
+    first = weakref.ref(next(items).pixels)
+    next(items)
+    assert first() is None
 
 
 def test_a_video_says_how_long_it_is(tmp_path: Path) -> None:

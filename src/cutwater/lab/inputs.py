@@ -83,7 +83,7 @@ class Inputs:
 
     def __iter__(self) -> Iterator[Item]:
         shelf: list[Item] = []
-        room = self._options.keep
+        room = self._options.keep if self._options.repeat != 1 else -1
         for number in count() if self._options.repeat is None else range(self._options.repeat):
             first, seen = number == 0, False
             for item in self._read() if first or room < 0 else shelf:
