@@ -37,7 +37,8 @@ from cutwater.engine.cluster import DeploySpec
 from cutwater.engine.gateway.admission import Admission
 from cutwater.engine.gateway.gateway import Gateway, GatewayOptions
 from cutwater.engine.vocabulary import Asked, Key, Launch, LinkId, Opened, Received, Rerouted, Route
-from cutwater.lab.load import GOOD, Case, Load
+from cutwater.lab.load.checked import Case, Load
+from cutwater.lab.load.result import GOOD
 from cutwater.services.workers.local import LocalPipeline
 from cutwater.services.workers.outcome import Feeds, Outcome
 from cutwater.units import NodeId, RequestId

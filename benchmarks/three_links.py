@@ -36,7 +36,7 @@ from cutwater.lab.contest import (
     uses_measured,
 )
 from cutwater.lab.inputs import InputOptions
-from cutwater.lab.load import Case
+from cutwater.lab.load.checked import Case
 from cutwater.services.cluster.overview import reached
 from cutwater.settings.settings import FabricSettings
 from cutwater.units import NodeId, Seconds, format_bytes, format_seconds

@@ -7,7 +7,9 @@ import pytest
 
 from cutwater.drivers.faults import Hang, Kill, What
 from cutwater.lab.drill import HABITS, Findings, Injected, Kind, Moment, Verdict, judge, most_in_a_minute, schedule
-from cutwater.lab.load import Attempt, Result, recovery
+from cutwater.lab.load.checked import Attempt
+from cutwater.lab.load.recovery import recovery
+from cutwater.lab.load.result import Result
 
 
 def steady(seconds: float = 60.0, latency: float = 0.04, rate: float = 20.0) -> list[Attempt]:

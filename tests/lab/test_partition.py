@@ -16,7 +16,8 @@ from cutwater.lab.bed import SWITCH, Bed, Device
 from cutwater.lab.bed_cluster import BedCluster
 from cutwater.lab.contest import enter, questions
 from cutwater.lab.drills.watch import Watch
-from cutwater.lab.load import Load, Result
+from cutwater.lab.load.checked import Load
+from cutwater.lab.load.result import Result
 from cutwater.services.cluster.overview import reached
 from cutwater.services.gateway.client import NativeClient
 from cutwater.settings.settings import FabricSettings

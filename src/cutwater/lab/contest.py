@@ -22,7 +22,7 @@ from cutwater.frameworks.base import Session
 from cutwater.frameworks.onnx import OnnxRuntime
 from cutwater.lab.adding import Added, add_model
 from cutwater.lab.inputs import InputOptions, good_feeds, open_inputs
-from cutwater.lab.load import Case
+from cutwater.lab.load.checked import Case
 from cutwater.plan.plan import HopScore, Plan
 from cutwater.services.asking import ClusterStatus, Done, GetStatus, Undeploy, ask_coordinator
 from cutwater.services.cluster.deploying import deploy, live_epoch, until_live

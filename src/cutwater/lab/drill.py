@@ -14,7 +14,9 @@ import msgspec
 import numpy as np
 
 from cutwater.drivers.faults import Fault, Hang, Kill, Partition, Slow, What
-from cutwater.lab.load import GOOD, Attempt, Recovery, Result, recovery
+from cutwater.lab.load.checked import Attempt
+from cutwater.lab.load.recovery import Recovery, recovery
+from cutwater.lab.load.result import GOOD, Result
 from cutwater.units import NodeId, Seconds, format_seconds
 
 FENCED: Seconds = 3.0

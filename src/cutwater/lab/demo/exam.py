@@ -13,7 +13,7 @@ from cutwater.frameworks.onnx import OnnxRuntime
 from cutwater.frameworks.open import open_graph
 from cutwater.graph.graph import Graph
 from cutwater.lab.inputs import InputOptions, Item, open_inputs
-from cutwater.lab.load import TOLERANCE
+from cutwater.lab.load.checked import TOLERANCE
 from cutwater.services.workers.outcome import Outcome
 from cutwater.vision.classify import Guess, best_guesses
 from cutwater.vision.prepare import Preparation

@@ -17,7 +17,7 @@ from cutwater.lab.drill import Findings, Injected, Kind, Verdict, judge, schedul
 from cutwater.lab.drills.apart import apart, nodes_apart, places
 from cutwater.lab.drills.hands import Hands
 from cutwater.lab.drills.scene import Say, Scene, scene
-from cutwater.lab.load import GOOD
+from cutwater.lab.load.result import GOOD
 from cutwater.services.cluster.cluster import LocalCluster
 from cutwater.services.home import Home
 from cutwater.settings.settings import Settings

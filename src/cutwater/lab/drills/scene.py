@@ -17,7 +17,7 @@ from cutwater.frameworks.onnx import OnnxRuntime
 from cutwater.lab.adding import Added, add_model
 from cutwater.lab.drills.watch import Watch
 from cutwater.lab.inputs import good_feeds, open_inputs
-from cutwater.lab.load import Case, Load
+from cutwater.lab.load.checked import Case, Load
 from cutwater.services.asking import Deploy, Done, ask_coordinator
 from cutwater.services.background import marked
 from cutwater.services.cluster.cluster import GATEWAY, LocalCluster

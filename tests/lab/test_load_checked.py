@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 import numpy as np
 
 from cutwater.errors import DeadlineExceeded, LinkLost, Refused
-from cutwater.lab.load import Case, Load, Result
+from cutwater.lab.load.checked import Case, Load
+from cutwater.lab.load.result import Result
 from cutwater.services.workers.outcome import Feeds, Outcome
 
 QUESTION = {"x": np.zeros(1, np.float32)}
