@@ -33,7 +33,7 @@
         StageFailed           a stage could not compute a request
         LinkLost              a peer is gone or silent
         DeadlineExceeded      no answer in time
-        Refused               not accepted at the door: queue full, or draining
+        Refused               not accepted at the door, or sent home: too little time, queue full, or draining
         Quarantined           a request that took down or hung its workers every time it was tried
 
 Each class says whether trying again can help (``retryable``), which HTTP status it is (``status``) and with which
@@ -222,7 +222,8 @@ class DeadlineExceeded(RunError):
 
 
 class Refused(RunError):
-    """Not accepted at the door: the queue is full, or the gateway drains."""
+    """Not accepted at the door, or sent home before it was begun: it would be answered too late, the queue is full, or
+    the gateway drains."""
 
     retryable = True
     status = 503
