@@ -13,7 +13,7 @@ from cutwater.api.datatypes import datatype_named, datatype_of, from_bytes, to_b
 from cutwater.api.grpc import inference_pb2 as pb
 from cutwater.client.access import Access
 from cutwater.client.result import Listed, ModelInfo, TensorInfo
-from cutwater.client.transport import Call, Reply
+from cutwater.client.transport import Call, Glance, Prepared, Reply
 from cutwater.client.words import error_of, level
 from cutwater.errors import CutwaterError, FrameError, InputError, LinkLost, Unsupported
 from cutwater.frameworks.base import Array
@@ -40,6 +40,7 @@ _STATUS = {
 """Code -> the HTTP status that says the same."""
 
 T = TypeVar("T", bound=Message)
+Answer = TypeVar("Answer")
 Ask = Callable[..., "grpc.aio.UnaryUnaryCall[Any, Any]"]
 
 
@@ -74,6 +75,22 @@ class GrpcTransport:
         answer: pb.ModelInferResponse = await self._answer(asked)
         said = {str(key): value for key, value in (*await asked.initial_metadata(), *await asked.trailing_metadata())}
         return _reply(answer, said)
+
+    def prepared(self, call: Call) -> Prepared:
+        """See `Transport.prepared`."""
+        request = _request(call).SerializeToString()
+        ask: Ask = self._channel.unary_unary(SERVICE + "ModelInfer", None, None)
+        trace = (("traceparent", call.trace),) if call.trace else ()
+
+        async def send() -> Glance:
+            asked = ask(request, timeout=call.timeout + MARGIN, metadata=(*self._token, *trace))
+            await self._answer(asked)
+            said = {
+                str(key): value for key, value in (*await asked.initial_metadata(), *await asked.trailing_metadata())
+            }
+            return Glance(_text(said, "cutwater-request"), _text(said, "cutwater-degraded") == "true")
+
+        return send
 
     async def ready(self) -> bool:
         """See `Transport.ready`."""
@@ -118,7 +135,7 @@ class GrpcTransport:
             )
         return ask(asked, timeout=None if timeout is None else timeout + MARGIN, metadata=(*self._token, *more))
 
-    async def _answer(self, call: "grpc.aio.UnaryUnaryCall[Any, T]") -> T:
+    async def _answer(self, call: "grpc.aio.UnaryUnaryCall[Any, Answer]") -> Answer:
         """Raises what the gateway answers instead; LinkLost where it says nothing about why."""
         try:
             return await call

@@ -10,9 +10,9 @@ import msgspec
 
 from cutwater.api.datatypes import datatype_named, datatype_of, from_bytes, from_json, to_bytes
 from cutwater.client.access import Access
-from cutwater.client.http_lines import Lines, Response
+from cutwater.client.http_lines import JOINED, Lines, Response
 from cutwater.client.result import Listed, ModelInfo, TensorInfo
-from cutwater.client.transport import Call, Reply
+from cutwater.client.transport import Call, Glance, Prepared, Reply
 from cutwater.client.words import error_of, level, read_json
 from cutwater.errors import CutwaterError, FrameError
 from cutwater.frameworks.base import Array
@@ -84,18 +84,25 @@ class HttpTransport:
 
     async def infer(self, call: Call) -> Reply:
         """See `Transport.infer`."""
-        inputs, buffers = _packed(call)
-        asked: dict[str, Any] = {"parameters": _parameters(call), "inputs": inputs}
-        if call.id:
-            asked["id"] = call.id
-        if call.outputs:
-            asked["outputs"] = [{"name": name, "parameters": {"binary_data": True}} for name in call.outputs]
-        json = _encode(asked)
-        headers = f"content-type: application/octet-stream\r\n{JSON_LENGTH}: {len(json)}\r\n"
-        if call.trace:
-            headers += f"traceparent: {call.trace}\r\n"
-        response = await self.ask("POST", f"/v2/models/{_quoted(call.model)}/infer", headers, (json, *buffers))
+        response = await self._lines.ask(self._inference(call))
+        if response.status != 200:
+            _refuse(response)
         return _reply(response)
+
+    def prepared(self, call: Call) -> Prepared:
+        """See `Transport.prepared`."""
+        request = self._inference(call)
+        if sum(map(len, request)) <= JOINED:
+            request = (b"".join(request),)
+
+        async def send() -> Glance:
+            response = await self._lines.ask(request)
+            if response.status != 200:
+                _refuse(response)
+            said = response.headers
+            return Glance(said.get("cutwater-request", ""), said.get("cutwater-degraded") == "true")
+
+        return send
 
     async def ready(self) -> bool:
         """See `Transport.ready`."""
@@ -124,6 +131,20 @@ class HttpTransport:
         """See `Transport.close`."""
         self._lines.close()
 
+    def _inference(self, call: Call) -> tuple[Buffer, ...]:
+        """A request's bytes."""
+        inputs, buffers = _packed(call)
+        asked: dict[str, Any] = {"parameters": _parameters(call), "inputs": inputs}
+        if call.id:
+            asked["id"] = call.id
+        if call.outputs:
+            asked["outputs"] = [{"name": name, "parameters": {"binary_data": True}} for name in call.outputs]
+        json = _encode(asked)
+        headers = f"content-type: application/octet-stream\r\n{JSON_LENGTH}: {len(json)}\r\n"
+        if call.trace:
+            headers += f"traceparent: {call.trace}\r\n"
+        return self._request("POST", f"/v2/models/{_quoted(call.model)}/infer", headers, (json, *buffers))
+
     async def ask(self, method: str, path: str, headers: str = "", body: Sequence[Buffer] = ()) -> Response:
         """Any request. Raises what the server answers instead, where its status says that it went wrong."""
         response = await self._ask(method, path, headers, body)
@@ -132,10 +153,13 @@ class HttpTransport:
         return response
 
     async def _ask(self, method: str, path: str, headers: str = "", body: Sequence[Buffer] = ()) -> Response:
+        return await self._lines.ask(self._request(method, path, headers, body))
+
+    def _request(self, method: str, path: str, headers: str, body: Sequence[Buffer]) -> tuple[Buffer, ...]:
         length = sum(map(len, body))
         first = f"{method} {self._prefix}{path}".encode()
         last = f"{headers}content-length: {length}\r\n\r\n".encode()
-        return await self._lines.ask((b"".join((first, self._common, last)), *body))
+        return (b"".join((first, self._common, last)), *body)
 
 
 @lru_cache(maxsize=1024)

@@ -1,6 +1,6 @@
 """Transport: one way to a gateway; what the client needs of HTTP, of gRPC and of native links."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple, Protocol
 
 from cutwater.client.result import Listed, ModelInfo
@@ -39,6 +39,18 @@ class Reply(NamedTuple):
     trail: tuple[Mark, ...] = ()
 
 
+class Glance(NamedTuple):
+    """What can be told of an answer without decoding its outputs."""
+
+    request: str = ""
+    """What the gateway calls the request."""
+    degraded: bool = False
+
+
+Prepared = Callable[[], Awaitable[Glance]]
+"""Sends one request and waits for its answer; raises what `Transport.infer` raises."""
+
+
 class Transport(Protocol):
     """One way to one gateway, used in one event loop.
 
@@ -48,6 +60,10 @@ class Transport(Protocol):
 
     async def infer(self, call: Call) -> Reply:
         """The answer to one try."""
+        ...
+
+    def prepared(self, call: Call) -> Prepared:
+        """A request encoded once, to be sent many times; its answers are waited for and not decoded."""
         ...
 
     async def ready(self) -> bool:
