@@ -37,10 +37,8 @@ class Bed:
     def client(self) -> triton.InferenceServerClient:
         return triton.InferenceServerClient(self.url)
 
-    def channel(self, *, large: bool = False) -> grpc.aio.Channel:
-        """``large``: whether it takes answers of more than 4 MiB."""
-        limits = [("grpc.max_send_message_length", -1), *([("grpc.max_receive_message_length", -1)] if large else [])]
-        return grpc.aio.insecure_channel(self.url, options=limits)
+    def channel(self) -> grpc.aio.Channel:
+        return grpc.aio.insecure_channel(self.url, options=[("grpc.max_send_message_length", -1)])
 
     def infer(self, request: Message | bytes, **more: Any) -> pb.ModelInferResponse:
         """One ModelInfer with a message as it is."""

@@ -237,20 +237,3 @@ def test_a_process_may_hold_the_server_and_a_client_of_the_same_names() -> None:
 
 def test_standings_are_those_the_protocol_has_words_for() -> None:
     assert [each.value for each in Standing] == ["READY", "LOADING", "UNAVAILABLE"]
-
-
-def test_what_is_not_done_within_the_grace_is_withdrawn() -> None:
-    async def story(bed: Bed) -> None:
-        request = two_x(1, model="slow")
-        request.inputs[0].shape[:] = [1]
-        request.id = "too late"
-        async with bed.channel() as channel:
-            last = channel.unary_unary(INFER)(request.SerializeToString())
-            await bed.backend.waiting.wait()
-            await bed.server.stop(0.01)
-            await bed.backend.until_withdrawn("too late")
-            assert await last.code() is grpc.StatusCode.UNAVAILABLE
-            assert "the gateway is ending" in (await last.details() or "")
-
-    with serving(GrpcOptions()) as bed:
-        bed.run(story(bed))

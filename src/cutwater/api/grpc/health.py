@@ -1,53 +1,54 @@
 """The standard health service (grpc.health.v1), always in step: it looks whenever it is asked."""
 
 import asyncio
-from collections.abc import Sequence
 
 from grpc_health.v1 import health_pb2
+from grpc_health.v1.health_pb2_grpc import HealthServicer
 
 from cutwater.api.backend import Backend, Standing
-from cutwater.api.datatypes import Buffer
-from cutwater.api.grpc.call import Call
-from cutwater.api.grpc.messages import parse
+from cutwater.api.grpc.service import SERVICE
+from cutwater.api.grpc.status import Context, abort
 from cutwater.errors import CutwaterError
 from cutwater.units import Seconds
 
-HEALTH: str = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+Status = health_pb2.HealthCheckResponse
 
-_Response = health_pb2.HealthCheckResponse
+NAME: str = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+OPEN = (f"/{NAME}/Check", f"/{NAME}/Watch", f"/{SERVICE}/ServerLive")
+"""What anybody may ask."""
 
 
-class Health:
-    """A service is the gateway, by no name or that of its inference service, or a model by its own."""
+class Health(HealthServicer):
+    """A service is the gateway ("" or the inference service's name) or a model by its name."""
 
-    def __init__(self, backend: Backend, names: Sequence[str], interval: Seconds) -> None:
+    def __init__(self, backend: Backend, interval: Seconds) -> None:
         """``interval``: how often those who watch are told of changes."""
         self._backend = backend
-        self._names = ("", *names)
         self._interval = interval
 
-    async def check(self, message: bytes, call: Call) -> Sequence[Buffer]:
-        """Of one service, now. Raises NotFound."""
-        service = parse(health_pb2.HealthCheckRequest, message).service
-        return [_Response(status=self._status(service)).SerializeToString()]
+    async def Check(self, request: health_pb2.HealthCheckRequest, context: Context) -> health_pb2.HealthCheckResponse:
+        """Of one service, now."""
+        try:
+            return health_pb2.HealthCheckResponse(status=self._status(request.service))
+        except CutwaterError as error:
+            await abort(context, error)
 
-    async def watch(self, call: Call) -> None:
+    async def Watch(self, request: health_pb2.HealthCheckRequest, context: Context) -> None:
         """Of one service, now and at each change; SERVICE_UNKNOWN while nobody knows it."""
-        service = parse(health_pb2.HealthCheckRequest, await call.read() or b"").service
         told = None
         while True:
             try:
-                now = self._status(service)
+                now = self._status(request.service)
             except CutwaterError:
-                now = _Response.SERVICE_UNKNOWN
+                now = Status.SERVICE_UNKNOWN
             if now != told:
-                await call.write(_Response(status=now).SerializeToString())
+                await context.write(health_pb2.HealthCheckResponse(status=now))
                 told = now
             await asyncio.sleep(self._interval)
 
     def _status(self, service: str) -> int:
-        if service in self._names:
+        if service in ("", SERVICE):
             serving = self._backend.ready
         else:
             serving = self._backend.model(service).standing is Standing.READY
-        return _Response.SERVING if serving else _Response.NOT_SERVING
+        return Status.SERVING if serving else Status.NOT_SERVING

@@ -2,15 +2,16 @@
 
 import asyncio
 import re
+from functools import lru_cache
+from urllib.parse import unquote
 
 from cutwater.api.backend import Answered, Ask, Backend
 from cutwater.api.datatypes import Buffer
 from cutwater.api.grpc import inference_pb2 as pb
-from cutwater.api.grpc.call import Call
 from cutwater.api.grpc.messages import join_stream, parse_infer
 from cutwater.api.grpc.options import GrpcOptions
 from cutwater.api.grpc.reading import parameters_of, read_infer
-from cutwater.api.grpc.status import MESSAGE, Pairs
+from cutwater.api.grpc.status import MESSAGE, Context
 from cutwater.api.grpc.writing import wishes, write_answer, write_error
 from cutwater.api.http.body import Room
 from cutwater.api.requests import ORDINARY, Contracts, check_version, terms
@@ -18,7 +19,7 @@ from cutwater.api.tasks import picture_feeds
 from cutwater.errors import CutwaterError, DeadlineExceeded
 from cutwater.units import Seconds
 
-STRICT = b"triton_grpc_error"
+STRICT = "triton_grpc_error"
 """Metadata with which a client wants a stream to end with the status of its first error."""
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 """Of the W3C's Trace Context."""
@@ -27,64 +28,58 @@ TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 class Inference:
     """The two calls that compute. Their methods raise CutwaterError."""
 
-    def __init__(self, backend: Backend, options: GrpcOptions, room: Room) -> None:
-        """``room``: for the bytes of requests until they are answered."""
+    def __init__(self, backend: Backend, options: GrpcOptions) -> None:
         self._backend = backend
         self._window = options.window
         self._contracts = Contracts()
-        self._room = room
+        self._room = Room(options.max_held)
 
-    async def unary(self, message: bytes, call: Call) -> list[Buffer]:
+    async def unary(self, message: bytes, context: Context) -> bytes:
         """``ModelInfer``."""
         self._room.take(len(message))
         try:
             request, raw = parse_infer(message)
-            answered, parts = await self._answer(request, raw, len(message), call)
+            answered, parts = await self._answer(request, raw, len(message), context)
         finally:
             self._room.held -= len(message)
-        call.told = _told(answered)
-        return parts
+        context.set_trailing_metadata(_told(answered))
+        return b"".join(parts)
 
-    async def stream(self, call: Call) -> None:
+    async def stream(self, context: Context) -> None:
         """``ModelStreamInfer``: answers in the order of the requests, of which up to the window are open at once."""
-        strict = call.metadata.get(STRICT) == b"true"
-        waiting: asyncio.Queue[asyncio.Task[bytes | CutwaterError] | CutwaterError | None] = asyncio.Queue(self._window)
+        strict = any(key == STRICT and value == "true" for key, value in context.invocation_metadata() or ())
+        waiting: asyncio.Queue[asyncio.Task[bytes | CutwaterError] | None] = asyncio.Queue(self._window)
         tasks: set[asyncio.Task[bytes | CutwaterError]] = set()
 
         async def read() -> None:
-            try:
-                while (message := await call.read()) is not None:
-                    task = asyncio.create_task(self._one(message, call, strict))
-                    tasks.add(task)
-                    await waiting.put(task)
-            except CutwaterError as error:
-                await waiting.put(error)
-            else:
-                await waiting.put(None)
+            while isinstance(message := await context.read(), bytes):
+                task = asyncio.create_task(self._one(message, context, strict))
+                tasks.add(task)
+                await waiting.put(task)
+            await waiting.put(None)
 
         reader = asyncio.create_task(read())
         try:
             while (task := await waiting.get()) is not None:
-                if isinstance(task, CutwaterError):
-                    raise task
                 found = await task
                 tasks.discard(task)
                 if isinstance(found, CutwaterError):
                     raise found
-                await call.write(found)
+                await context.write(found)
+            await reader
         finally:
             for each in (reader, *tasks):
                 each.cancel()
             await asyncio.wait((reader, *tasks))
 
-    async def _one(self, message: bytes, call: Call, strict: bool) -> bytes | CutwaterError:
+    async def _one(self, message: bytes, context: Context, strict: bool) -> bytes | CutwaterError:
         """The answer to one request of a stream; the error only if that ends the stream."""
         request = pb.ModelInferRequest()
         try:
             self._room.take(len(message))
             try:
                 request, raw = parse_infer(message)
-                _, parts = await self._answer(request, raw, len(message), call, final=True)
+                _, parts = await self._answer(request, raw, len(message), context, final=True)
             finally:
                 self._room.held -= len(message)
         except CutwaterError as error:
@@ -96,7 +91,7 @@ class Inference:
         request: pb.ModelInferRequest,
         raw: list[memoryview],
         came: int,
-        call: Call,
+        context: Context,
         final: bool = False,
     ) -> tuple[Answered, list[Buffer]]:
         contract = self._contracts.of(self._backend.model(request.model_name))
@@ -109,16 +104,24 @@ class Inference:
         ask = Ask(
             contract.card.name,
             feeds,
-            _limit(call.remaining(), timeout, contract.card.timeout),
+            _limit(context.time_remaining(), timeout, contract.card.timeout),
             priority,
-            call.client,
+            client_of(context.peer()),
             request.id,
             "grpc",
-            _trace(call),
+            _trace(context),
             came=came,
         )
         answered = await self._backend.infer(ask)
         return answered, write_answer(contract, request.id, wanted, answered, final=final)
+
+
+@lru_cache(maxsize=4096)
+def client_of(peer: str) -> str:
+    """Who asks, from "ipv4:10.0.0.7:4711": the machine, whose requests stand in line behind each other."""
+    kind, _, address = unquote(peer).partition(":")
+    host = address.rpartition(":")[0] if kind in ("ipv4", "ipv6") else ""
+    return f"grpc:{host.strip('[]')}" if host else "grpc"
 
 
 def _limit(remaining: Seconds | None, asked: Seconds | None, usual: Seconds) -> Seconds | None:
@@ -130,16 +133,18 @@ def _limit(remaining: Seconds | None, asked: Seconds | None, usual: Seconds) -> 
     return min(remaining, usual if asked is None else asked)
 
 
-def _trace(call: Call) -> str:
-    found = call.text(b"traceparent")
-    return found if found and TRACEPARENT.fullmatch(found) else ""
+def _trace(context: Context) -> str:
+    for key, value in context.invocation_metadata() or ():
+        if key == "traceparent":
+            return value if isinstance(value, str) and TRACEPARENT.fullmatch(value) else ""
+    return ""
 
 
-def _told(answered: Answered) -> Pairs:
-    """What goes with the status of an answer: as the headers of one in HTTP."""
-    found = [(b"cutwater-request", answered.request.encode())]
+def _told(answered: Answered) -> tuple[tuple[str, str], ...]:
+    """Trailing metadata of an answer: as the headers of one in HTTP."""
+    found = [("cutwater-request", answered.request)]
     if answered.degraded:
-        found.append((b"cutwater-degraded", b"true"))
+        found.append(("cutwater-degraded", "true"))
     if answered.span:
-        found.append((b"traceparent", answered.span.encode()))
-    return found
+        found.append(("traceparent", answered.span))
+    return tuple(found)

@@ -1,116 +1,108 @@
 """GrpcServer: the Open Inference Protocol over gRPC, in the running event loop."""
 
-import asyncio
-import ssl
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+from google.protobuf.descriptor_pool import DescriptorPool
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from cutwater.api.backend import Backend
-from cutwater.api.grpc.connection import Connection
-from cutwater.api.grpc.opened import Shared
+from cutwater.api.grpc import inference_pb2 as pb
+from cutwater.api.grpc.guard import Guard
+from cutwater.api.grpc.health import NAME, Health
 from cutwater.api.grpc.options import GrpcOptions
-from cutwater.api.grpc.service import Service
-from cutwater.api.http.body import Room
+from cutwater.api.grpc.service import SERVICE, Service
 from cutwater.api.where import Where, claim
-from cutwater.drivers.live import clock
-from cutwater.errors import BadSetting, DeadlineExceeded, Refused
+from cutwater.errors import BadSetting
 from cutwater.units import Seconds
 
-ROUND: Seconds = 0.5
-"""How often connections are looked after."""
+TRIES = 3
+"""Of a port that somebody else took between its being found free and its being listened on."""
+
+_log = logging.getLogger(__name__)
 
 
 class GrpcServer:
     """Inference, health and reflection at one address."""
 
     def __init__(self, backend: Backend, where: Where, options: GrpcOptions) -> None:
+        self._backend = backend
         self._where = where
         self._options = options
-        room = Room(options.max_held)
-        self._shared = Shared(options, room, Service(backend, options, room).route)
-        self._connections: set[Connection] = set()
-        self._server: asyncio.Server | None = None
-        self._rounds: asyncio.Task[None] | None = None
+        self._server: grpc.aio.Server | None = None
 
     async def start(self) -> str:
         """Take calls in; returns "host:port" with the port that was taken. Raises BadSetting where none is free."""
-        secure = _secure(self._options)
-        claimed = claim("grpc", self._where)
-        port = claimed.getsockname()[1]
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: Connection(self._shared, self._connections), sock=claimed, ssl=secure, backlog=1024
+        options = self._options
+        server = self._server = grpc.aio.server(
+            interceptors=[Guard(options.token)] if options.token else [],
+            options=list(_channel_options(options)),
+            maximum_concurrent_rpcs=options.calls,
         )
-        self._rounds = asyncio.create_task(self._look_after())
-        host = f"[{self._where.host}]" if ":" in self._where.host else self._where.host
-        return f"{host}:{port}"
+        server.add_generic_rpc_handlers((Service(self._backend, options),))
+        health_pb2_grpc.add_HealthServicer_to_server(Health(self._backend, options.health_interval), server)
+        reflection.enable_server_reflection((SERVICE, NAME, reflection.SERVICE_NAME), server, pool=_pool())
+        address = self._listen(server)
+        await server.start()
+        return address
 
     async def stop(self, grace: Seconds) -> None:
         """Take nothing in any more; what is under way has so long to end, and is withdrawn then."""
-        if self._server is None or self._rounds is None:
-            return
-        self._server.close()
-        self._shared.ending = True
-        for connection in tuple(self._connections):
-            connection.say_goodbye()
-        until = clock() + grace
-        while (open_ := self._tasks()) and (left := until - clock()) > 0:
-            await asyncio.wait(open_, timeout=left)
-        for connection in tuple(self._connections):
-            connection.withdraw(Refused("the gateway is ending; ask another one, or again later"))
-        if open_ := self._tasks():
-            await asyncio.wait(open_)
-        for connection in tuple(self._connections):
-            connection.close()
-        self._rounds.cancel()
+        if self._server is not None:
+            await self._server.stop(grace)
 
-    def _tasks(self) -> set[asyncio.Task[None]]:
-        calls = (opened for connection in self._connections for opened in connection.calls.values())
-        return {opened.task for opened in calls if opened.task is not None and not opened.task.done()}
-
-    async def _look_after(self) -> None:
-        while True:
-            await asyncio.sleep(ROUND)
-            now = clock()
-            for connection in tuple(self._connections):
-                self._see(connection, now)
-
-    def _see(self, connection: Connection, now: Seconds) -> None:
-        """Hang up on who is not there any more, or only pretends to be."""
-        options = self._options
-        if (connection.stalled is not None and now - connection.stalled > options.write_time) or (
-            not connection.greeted and now - connection.opened > options.head_time
-        ):
-            connection.abort()
-        elif not connection.calls and now - connection.idle_since > options.idle_time:
-            connection.say_goodbye()
-            connection.close()
-        elif connection.asked is not None:
-            if now - connection.asked > options.patience:
-                connection.abort()
-        elif now - connection.heard > options.silence:
-            connection.ask_for_a_word()
-        for opened in tuple(connection.calls.values()):
-            if opened.done is not None:
-                if now - opened.done > options.write_time:
-                    connection.give_up(opened)
-            elif opened.task is None:
-                slow = options.body_time + opened.inbox.held / options.body_rate
-                if now - opened.began > slow:
-                    connection.fail(opened, DeadlineExceeded("the message takes too long to come"))
+    def _listen(self, server: grpc.aio.Server) -> str:
+        credentials = _credentials(self._options)
+        for _ in range(TRIES):
+            # gRPC says of a port that is taken only that it failed, and does so on standard error.
+            with claim("grpc", self._where) as free:
+                port = free.getsockname()[1]
+            host = f"[{self._where.host}]" if ":" in self._where.host else self._where.host
+            try:
+                if credentials is None:
+                    server.add_insecure_port(f"{host}:{port}")
+                else:
+                    server.add_secure_port(f"{host}:{port}", credentials)
+            except RuntimeError as error:
+                _log.warning("port %d was free, and is not any more: %s", port, error)
+                continue
+            return f"{host}:{port}"
+        raise BadSetting(f"grpc: cannot listen on {self._where.host}:{self._where.port}; choose another port")
 
 
-def _secure(options: GrpcOptions) -> ssl.SSLContext | None:
+def _channel_options(options: GrpcOptions) -> Iterator[tuple[str, int]]:
+    yield "grpc.so_reuseport", 0  # or two gateways could take one port, and each half of the calls
+    yield "grpc.max_receive_message_length", options.max_request
+    yield "grpc.max_send_message_length", -1
+    yield "grpc.max_connection_idle_ms", round(options.idle_time * 1e3)
+    yield "grpc.keepalive_time_ms", round(options.silence * 1e3)
+    yield "grpc.keepalive_timeout_ms", round(options.patience * 1e3)
+    yield "grpc.keepalive_permit_without_calls", 1
+    yield "grpc.http2.min_ping_interval_without_data_ms", round(options.ping_interval * 1e3)
+    yield "grpc.http2.max_pings_without_data", 0
+
+
+def _credentials(options: GrpcOptions) -> grpc.ServerCredentials | None:
     if options.certificate is None or options.key is None:
         return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["h2"])
-    file = options.certificate
+    authority = _content(options.authority) if options.authority is not None else None
+    pair = _content(options.key), _content(options.certificate)
+    return grpc.ssl_server_credentials([pair], authority, require_client_auth=authority is not None)
+
+
+def _content(file: Path) -> bytes:
     try:
-        context.load_cert_chain(options.certificate, options.key)
-        if options.authority is not None:
-            file = options.authority
-            context.load_verify_locations(options.authority)
-            context.verify_mode = ssl.CERT_REQUIRED
+        return file.read_bytes()
     except OSError as error:
-        raise BadSetting(f"grpc: {file} cannot be read: {error}") from error
-    return context
+        raise BadSetting(f"grpc: {file} cannot be read: {error.strerror}") from error
+
+
+def _pool() -> DescriptorPool:
+    """What reflection tells of; not the process's own pool, in which a client's copies of these files may lie."""
+    pool = DescriptorPool()
+    for module in (pb, health_pb2, reflection_pb2):
+        pool.AddSerializedFile(module.DESCRIPTOR.serialized_pb)
+    return pool

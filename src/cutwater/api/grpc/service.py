@@ -1,67 +1,96 @@
-"""Service: which method is answered by whom, and who may call it."""
+"""GRPCInferenceService: which method is answered by whom, and what becomes of errors."""
 
-import hmac
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias, TypeVar
+
+import grpc
 
 from cutwater.api.backend import Backend
-from cutwater.api.datatypes import Buffer
 from cutwater.api.grpc import inference_pb2 as pb
-from cutwater.api.grpc.call import Call, Method
-from cutwater.api.grpc.health import HEALTH, Health
 from cutwater.api.grpc.infer import Inference
 from cutwater.api.grpc.messages import parse
 from cutwater.api.grpc.models import Models
 from cutwater.api.grpc.options import GrpcOptions
-from cutwater.api.grpc.reflection import REFLECTIONS, Reflection
-from cutwater.api.http.body import Room
-from cutwater.errors import Unauthorised, Unsupported
+from cutwater.api.grpc.status import Context, abort
+from cutwater.errors import CutwaterError, StageFailed, Unsupported
 
 SERVICE: str = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
-OPEN = (f"/{HEALTH}/Check", f"/{HEALTH}/Watch", f"/{SERVICE}/ServerLive")
-"""What anybody may ask."""
+
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+M = TypeVar("M")
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 
-class Service:
-    """All methods."""
+class Service(grpc.GenericRpcHandler):
+    """Messages stay bytes until here, so that one which cannot be read is the client's fault, and is said so."""
 
-    def __init__(self, backend: Backend, options: GrpcOptions, room: Room) -> None:
-        inference, models = Inference(backend, options, room), Models(backend)
-        health = Health(backend, (SERVICE,), options.health_interval)
-        reflect = Method(stream=Reflection((SERVICE, HEALTH)).stream)
-        self._token = options.token.encode()
-        self._methods = {
-            f"/{SERVICE}/ModelInfer": Method(unary=inference.unary),
-            f"/{SERVICE}/ModelStreamInfer": Method(stream=inference.stream),
-            f"/{SERVICE}/ServerLive": _look(pb.ServerLiveRequest, models.live),
-            f"/{SERVICE}/ServerReady": _look(pb.ServerReadyRequest, models.ready),
-            f"/{SERVICE}/ModelReady": _look(pb.ModelReadyRequest, models.model_ready),
-            f"/{SERVICE}/ServerMetadata": _look(pb.ServerMetadataRequest, models.server),
-            f"/{SERVICE}/ModelMetadata": _look(pb.ModelMetadataRequest, models.metadata),
-            f"/{SERVICE}/ModelConfig": _look(pb.ModelConfigRequest, models.config),
-            f"/{SERVICE}/ModelStatistics": _look(pb.ModelStatisticsRequest, models.statistics),
-            f"/{SERVICE}/RepositoryIndex": _look(pb.RepositoryIndexRequest, models.index),
-            f"/{SERVICE}/RepositoryModelLoad": _look(pb.RepositoryModelLoadRequest, models.load),
-            f"/{SERVICE}/RepositoryModelUnload": _look(pb.RepositoryModelUnloadRequest, models.unload),
-            f"/{HEALTH}/Check": Method(unary=health.check),
-            f"/{HEALTH}/Watch": Method(stream=health.watch),
-            **{f"/{name}/ServerReflectionInfo": reflect for name in REFLECTIONS},
+    def __init__(self, backend: Backend, options: GrpcOptions) -> None:
+        inference, models = Inference(backend, options), Models(backend)
+        found = {
+            "ServerLive": _look(pb.ServerLiveRequest, models.live),
+            "ServerReady": _look(pb.ServerReadyRequest, models.ready),
+            "ModelReady": _look(pb.ModelReadyRequest, models.model_ready),
+            "ServerMetadata": _look(pb.ServerMetadataRequest, models.server),
+            "ModelMetadata": _look(pb.ModelMetadataRequest, models.metadata),
+            "ModelConfig": _look(pb.ModelConfigRequest, models.config),
+            "ModelStatistics": _look(pb.ModelStatisticsRequest, models.statistics),
+            "RepositoryIndex": _look(pb.RepositoryIndexRequest, models.index),
+            "RepositoryModelLoad": _look(pb.RepositoryModelLoadRequest, models.load),
+            "RepositoryModelUnload": _look(pb.RepositoryModelUnloadRequest, models.unload),
+            "ModelInfer": grpc.unary_unary_rpc_method_handler(_guarded(inference.unary)),
+            "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(_streamed(inference.stream)),
         }
+        self._methods = {f"/{SERVICE}/{name}": handler for name, handler in found.items()}
+        self._missing = refusing(
+            Unsupported("this extension of the protocol is not offered; send tensors in the request, without it")
+        )
 
-    def route(self, path: str, metadata: Mapping[bytes, bytes]) -> Method:
-        """Who answers a call. Raises Unauthorised or Unsupported."""
-        if self._token and path not in OPEN:
-            kind, _, shown = metadata.get(b"authorization", b"").partition(b" ")
-            if kind.lower() != b"bearer" or not hmac.compare_digest(shown.strip(), self._token):
-                raise Unauthorised("this gateway wants its token: send the metadata 'authorization: Bearer TOKEN'")
-        method = self._methods.get(path)
-        if method is None:
-            raise Unsupported(f"{path[:200]!r} is not offered here; tensors are sent in the request")
-        return method
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "Handler | None":
+        """See `grpc.GenericRpcHandler.service`."""
+        method = handler_call_details.method
+        found = self._methods.get(method)
+        return self._missing if found is None and method.startswith(f"/{SERVICE}/") else found
 
 
-def _look(kind: Any, answer: Callable[[Any], Awaitable[Any]]) -> Method:
-    async def look(message: bytes, call: Call) -> Sequence[Buffer]:
-        return [(await answer(parse(kind, message))).SerializeToString()]
+def refusing(error: CutwaterError) -> Handler:
+    """Whoever calls hears this, whether it is a stream or not."""
 
-    return Method(unary=look)
+    async def refuse(_: Any, context: Context) -> None:
+        await abort(context, error)
+
+    return grpc.stream_stream_rpc_method_handler(refuse)
+
+
+def _look(kind: Any, answer: Callable[[Any], Awaitable[Any]]) -> Handler:
+    async def look(message: bytes, context: Context) -> bytes:
+        found: bytes = (await answer(parse(kind, message))).SerializeToString()
+        return found
+
+    return grpc.unary_unary_rpc_method_handler(_guarded(look))
+
+
+def _streamed(stream: Callable[[Context], Awaitable[None]]) -> Callable[[Any, Context], Awaitable[None]]:
+    async def ignoring(_: Any, context: Context) -> None:
+        await stream(context)
+
+    return _guarded(ignoring)
+
+
+def _guarded(answer: Callable[[M, Context], Awaitable[T]]) -> Callable[[M, Context], Awaitable[T]]:
+    """Errors become the status of the call; those nobody foresaw are told of in the log, and not to clients."""
+
+    async def guarded(message: M, context: Context) -> T:
+        try:
+            return await answer(message, context)
+        except CutwaterError as error:
+            await abort(context, error)
+        except grpc.aio.AbortError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the edge: whatever it is, others are served
+            _log.exception("a call broke its handling")
+            await abort(context, StageFailed(f"the gateway could not handle this request: {type(error).__name__}"))
+
+    return guarded
