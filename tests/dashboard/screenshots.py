@@ -13,6 +13,7 @@ from live_cluster import UP, LiveCluster
 from playwright.sync_api import Browser, Page
 
 CLASSIFIER, DETECTOR = "efficientnet-lite0", "yolov3-tiny"
+PHOTOGRAPH = Path(__file__).parents[2] / "docs" / "pictures" / "coffee.jpg"
 WARM_UP = 60_000
 """Milliseconds of load until the charts have something to show."""
 WIDE, TALL = {"width": 1400, "height": 900}, {"width": 390, "height": 844}
@@ -44,10 +45,17 @@ def fleet(page: Page, url: str) -> None:
     page.wait_for_timeout(1500)
 
 
+def tried(page: Page, url: str) -> None:
+    page.goto(f"{url}/#/try")
+    page.get_by_label("Model").select_option(DETECTOR)
+    page.locator("input[type=file]").set_input_files(PHOTOGRAPH)
+    page.locator(".waterfall").wait_for()
+
+
 def shoot(
     opened: Browser, url: str, scene: Callable[[Page, str], None], target: Path, size: dict[str, int], scheme: str
 ) -> None:
-    context = opened.new_context(viewport=size, color_scheme=scheme, device_scale_factor=1.5)  # type: ignore[arg-type]
+    context = opened.new_context(viewport=size, color_scheme=scheme, device_scale_factor=1.25)  # type: ignore[arg-type]
     page = context.new_page()
     scene(page, url)
     page.wait_for_timeout(800)
@@ -74,6 +82,7 @@ def main(folder: Path) -> None:
                 shoot(opened, url, overview, folder / "dashboard.png", WIDE, "light")
                 shoot(opened, url, overview, folder / "dashboard-phone.png", TALL, "light")
                 shoot(opened, url, what_if, folder / "dashboard-what-if.png", WIDE, "dark")
+                shoot(opened, url, tried, folder / "dashboard-try.png", WIDE, "light")
                 shoot(opened, url, request, folder / "dashboard-request.png", WIDE, "dark")
                 shoot(opened, url, fleet, folder / "dashboard-fleet.png", WIDE, "dark")
         finally:

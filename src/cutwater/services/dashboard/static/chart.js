@@ -16,6 +16,11 @@ export function colour(index) {
   return `var(--s${(index % 8) + 1})`;
 }
 
+// What can be read on that colour.
+export function onColour(index) {
+  return `var(--o${(index % 8) + 1})`;
+}
+
 // Steps of 1, 2 or 5 times a power of ten: at most four of them.
 export function ticks(most) {
   if (!(most > 0)) return [0, 1];

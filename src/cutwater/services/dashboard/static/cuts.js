@@ -1,6 +1,6 @@
 // The chart of a model's cuts: work from left to right, what a cut sends, what it would do; handles to move the cuts.
 
-import { colour, mark, ticks } from "./chart.js";
+import { colour, mark, onColour, ticks } from "./chart.js";
 import { h } from "./dom.js";
 import { bytes, rate, seconds } from "./format.js";
 
@@ -41,7 +41,7 @@ function strip(shares, state, x) {
     const text = room > 150 && place ? `stage ${k + 1} · ${place}` : room > 62 ? `stage ${k + 1}` : `${k + 1}`;
     return [
       h("rect", { x: x(ends[k]) + 1, y: 8, width: Math.max(room - 2, 0), height: 24, rx: 5, fill: colour(k), class: "block" }),
-      h("text", { x: (x(ends[k]) + x(end)) / 2, y: 24, "text-anchor": "middle", class: "on" }, text),
+      h("text", { x: (x(ends[k]) + x(end)) / 2, y: 24, "text-anchor": "middle", class: "on", style: { fill: onColour(k) } }, text),
     ];
   });
 }

@@ -1,6 +1,6 @@
 // A deployment as the chain of stages on its nodes: what flows, what waits, what was predicted and what is measured.
 
-import { colour } from "./chart.js";
+import { colour, onColour } from "./chart.js";
 import { h } from "./dom.js";
 import { bytes, digits, percent, plural, rate, seconds } from "./format.js";
 import { icon } from "./icons.js";
@@ -45,6 +45,8 @@ function facts(each, live) {
     fact("Failed", sum("failed"), `${sum("retried")} tried again${degraded ? `, ${degraded} degraded` : ""}`));
 }
 
+const ROOM = { ends: 400, stage: 290 }; // pixels of a window that a chain needs to lie
+
 function fact(name, value, note) {
   return h("div", {}, h("dt", {}, name), h("dd", {}, value), h("dd", { class: "pale small" }, note));
 }
@@ -57,7 +59,8 @@ function stages(each, live, chain, number) {
   });
   parts.push(hop(each, live, chain, chain.stages.length), end("Gateway", "answers go out"));
   const title = live.chains.length > 1 ? h("h3", { class: "pale" }, `Chain ${number + 1}`) : null;
-  return [title, h("div", { class: "chain", role: "list", key: `chain${number}` }, parts)];
+  const down = innerWidth < Math.max(980, ROOM.ends + ROOM.stage * chain.stages.length);
+  return [title, h("div", { class: down ? "chain down" : "chain", role: "list", key: `chain${number}` }, parts)];
 }
 
 function end(name, note) {
@@ -114,8 +117,8 @@ function spent(live) {
     h("h3", {}, `Where a request's time goes: ${seconds(total)}`, h("span", { class: "pale small" }, " mean of the last 10 s")),
     h("div", { class: "stack", role: "img", "aria-label": pieces.map(([kind, stage, value]) => `${kind[1]} ${stage + 1}: ${seconds(value)}`).join(", ") },
       pieces.map(([kind, stage, value]) => h("i", {
-        class: kind[0] === "compute" ? "own" : "", title: `${place(stage, phases.length)}, ${kind[1]}: ${seconds(value)}`,
-        style: { "--part": `${(value / total) * 100}%`, "--tint": kind[2] ? `var(${kind[2]})` : colour(stage) },
+        title: `${place(stage, phases.length)}, ${kind[1]}: ${seconds(value)}`,
+        style: { "--part": `${(value / total) * 100}%`, "--tint": kind[2] ? `var(${kind[2]})` : colour(stage), "--on-tint": kind[2] ? "#10151a" : onColour(stage) },
       }, value / total > 0.06 ? h("span", {}, seconds(value)) : null))),
     h("ul", { class: "legend" }, legend(phases.length)));
 }

@@ -86,10 +86,11 @@ function paint(model) {
   pen.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
   if (model.task !== "detect" || !state.found) return;
   const style = getComputedStyle(document.documentElement);
-  state.found.detections.forEach((each) => box(pen, each, scale, style.getPropertyValue(`--s${(each.class % 8) + 1}`)));
+  const tone = (kind, each) => style.getPropertyValue(`--${kind}${(each.class % 8) + 1}`);
+  state.found.detections.forEach((each) => box(pen, each, scale, tone("s", each), tone("o", each)));
 }
 
-function box(pen, { box: [left, top, right, bottom], label, score }, scale, tint) {
+function box(pen, { box: [left, top, right, bottom], label, score }, scale, tint, on) {
   const [x, y] = [left * scale, top * scale];
   const text = `${label} ${percent(score)}`;
   pen.font = "600 13px system-ui, sans-serif";
@@ -99,7 +100,7 @@ function box(pen, { box: [left, top, right, bottom], label, score }, scale, tint
   pen.strokeStyle = pen.fillStyle = tint;
   pen.strokeRect(x, y, (right - left) * scale, (bottom - top) * scale);
   pen.fillRect(x - 1.5, above, wide, 20);
-  pen.fillStyle = "#fff";
+  pen.fillStyle = on;
   pen.fillText(text, x + 4, above + 14);
 }
 
