@@ -26,6 +26,7 @@ COMMANDS = {
     "drill": "cutwater.cli.drill:drill",
     "soak": "cutwater.cli.soak:soak",
     "workload": "cutwater.cli.workload:app",
+    "load": "cutwater.cli.load:load",
     "simulate": "cutwater.cli.simulate:simulate",
     "replay": "cutwater.cli.replay:replay_trace",
     "story": "cutwater.cli.story:story",

@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from cutwater.client.transport import Prepared
 from cutwater.drivers.live import clock
 from cutwater.errors import DeadlineExceeded, Refused
 from cutwater.lab.load.log import Log
+from cutwater.lab.load.mlperf import MlperfOptions, MlperfReport, mlperf
 from cutwater.lab.load.payloads import PayloadOptions
 from cutwater.lab.load.search import Found, Hopeless, Search, SearchOptions, Try
 from cutwater.lab.load.sender import Sender, SendOptions
@@ -38,7 +40,7 @@ Begin = Callable[[Log], None]
 """Told of each log before its first request is sent."""
 
 
-async def load(work: Work, options: LoadOptions, begin: Begin = lambda log: None) -> Log:
+async def load_once(work: Work, options: LoadOptions, begin: Begin = lambda log: None) -> Log:
     """Send ``work`` once; being cancelled once ends it early, with what was sent.
 
     Raises:
@@ -63,7 +65,7 @@ async def search(
     """The highest factor of ``work``'s rate or burstiness (see `work.scaling`) that keeps the SLOs.
 
     Raises:
-        CutwaterError: See `load` and `Search.run`.
+        CutwaterError: See `load_once` and `Search.run`.
         asyncio.CancelledError: It was interrupted; what was tried has been told.
     """
     async with Target(options.endpoint) as target:
@@ -79,6 +81,13 @@ async def search(
             return log
 
         return await Search(scaling(work, what), send, wanted, tell).run()
+
+
+async def drive(model: str, options: LoadOptions, wanted: MlperfOptions, folder: Path) -> MlperfReport:
+    """Let LoadGen load one model; its files go to ``folder``. Raises CutwaterError: see `load_once` and `mlperf`."""
+    async with Target(options.endpoint) as target:
+        prepared = await _prepared(target, [model], options)
+        return await mlperf(prepared[model], wanted, folder)
 
 
 async def _prepared(target: Target, models: Sequence[str], options: LoadOptions) -> Mapping[str, Sequence[Prepared]]:

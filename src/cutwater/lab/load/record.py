@@ -6,7 +6,6 @@ kind of error, the gateway's name for it], seconds since the load began, null fo
 
 import csv
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +31,17 @@ def write_csv(log: Log, path: Path, warmup: Seconds = 0.0) -> None:
         raise BadFile(f"{path}: cannot be written: {error.strerror}") from error
 
 
-def write_trace(log: Log, path: Path, conditions: Mapping[str, Any]) -> None:
+def write_trace(log: Log, path: Path, warmup: Seconds = 0.0) -> None:
     """See the top of this file. Raises BadFile."""
     encode = msgspec.json.Encoder().encode
+    conditions = {
+        "columns": ["model", "due", "sent", "ended", "result", "error", "request"],
+        "duration": log.duration,
+        "warmup": warmup,
+        "slos": log.slos,
+        "scheduled": len(log),
+        "interrupted": log.interrupted,
+    }
     try:
         with path.open("wb") as file:
             file.write(encode(conditions) + b"\n")

@@ -10,7 +10,6 @@ does not bear more of.
 import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -112,11 +111,14 @@ class Search:
                 )
             if math.isinf(broken) and factor >= most:
                 break
-            if math.isinf(broken):
-                factor = min(kept * 2, most)
-            else:
-                factor = math.sqrt(kept * broken) if kept else broken / 2
+            factor = self._next(kept, broken, most)
         return Found(kept, broken, self._tries)
+
+    @staticmethod
+    def _next(kept: float, broken: float, most: float) -> float:
+        if math.isinf(broken):
+            return min(kept * 2, most)
+        return math.sqrt(kept * broken) if kept else broken / 2
 
     async def _holds(self, factor: float) -> bool:
         options = self._options
@@ -142,7 +144,8 @@ class Search:
         return kept
 
 
-class _Spent(NamedTuple):
+@dataclass(frozen=True)
+class _Spent:
     """Asks whether more requests have missed their SLO, for certain, than may."""
 
     budget: int
