@@ -1,0 +1,71 @@
+"""candidates_of: the exact solver's best pipelines of one model, one for each number of nodes and for each aim."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+
+from cutwater.plan.many.served import Candidate
+from cutwater.plan.objective import Objective
+from cutwater.plan.problem import Choice, Problem
+from cutwater.plan.score import score
+from cutwater.plan.solvers.base import Effort, Solver
+from cutwater.plan.solvers.exact import exact
+from cutwater.units import Seconds
+
+AIMS = (Objective("throughput"), Objective("latency"))
+"""A pipeline is wanted whose slowest stage is fast, or one that adds little to the latency of a request."""
+
+
+def candidates_of(
+    problem: Problem,
+    stages: Iterable[int],
+    *,
+    speed: float = 1.0,
+    batch: int = 1,
+    fixed: Seconds = 0.0,
+    solver: Solver = exact,
+    go_on: Callable[[], bool] = lambda: True,
+) -> tuple[Candidate, ...]:
+    """Ways to run a problem's model as pipelines, the fewest stages first; alike ones once.
+
+    Each is solved exactly where the problem's limits allow so many stages on different nodes without replicas. Its
+    seconds are put in terms of a node of speed 1 by ``speed``, so the nodes of a problem should be alike: take one kind
+    of node at a time.
+
+    Args:
+        problem: One model on nodes of one kind, and a source.
+        stages: How many stages to try.
+        speed: Of the problem's nodes.
+        batch: Most requests that a stage may take at once.
+        fixed: What a batch pays once per stage on such a node, out of the seconds of each stage.
+        solver: Finds the cuts.
+        go_on: Asked now and then; False ends a search with what was found.
+    """
+    found: dict[Candidate, None] = {}
+    for count in stages:
+        limits = replace(problem.limits, min_stages=count, max_stages=count, max_replicas=1)
+        limited = replace(problem, limits=limits)
+        for objective in AIMS if count > 1 else AIMS[:1]:
+            effort = Effort(rng=np.random.default_rng(0), go_on=go_on)
+            choice = solver(limited, objective, effort).choice
+            if choice is not None:
+                found.setdefault(_candidate(problem, choice, speed, batch, fixed))
+    return tuple(found)
+
+
+def _candidate(problem: Problem, choice: Choice, speed: float, batch: int, fixed: Seconds) -> Candidate:
+    scored = score(problem, choice)
+    cuts, weight = choice.cuts, problem.weight
+    spans = tuple((float(weight[a]), float(weight[b])) for a, b in pairwise(cuts))
+    seconds = tuple(stage.busy * speed for stage in scored.stages)
+    back = sum(hop.back_latency for hop in scored.hops) + (0.0 if problem.returns else scored.hops[-1].latency)
+    return Candidate(
+        seconds=seconds,
+        hops=(*(hop.latency for hop in scored.hops[: len(seconds)]), back),
+        spans=spans,
+        memory=tuple(stage.memory - (end - begin) for stage, (begin, end) in zip(scored.stages, spans, strict=True)),
+        fixed=tuple(min(fixed * speed, each) for each in seconds) if batch > 1 else (),
+        batch=batch,
+    )

@@ -1,0 +1,69 @@
+"""Judge: how good a placement is for a stream of requests; what was judged once is remembered.
+
+Groups that share no model do not matter to each other, so a placement is judged lot by lot, and a search that changes
+one lot pays for that lot alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cutwater.plan.fleet import Node
+from cutwater.plan.many.door import Door
+from cutwater.plan.many.forecast import lot_latencies
+from cutwater.plan.many.served import Group, Placement, Replica, Served
+from cutwater.plan.many.stream import Stream
+from cutwater.plan.many.tracks import coupled, models_of
+from cutwater.plan.problem import Floats
+
+LotKey = tuple[tuple[tuple[float, ...], tuple[Replica, ...]], ...]
+"""Speeds of the nodes and what they run: what a lot's requests can tell apart."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Worth:
+    """Of two placements the greater is better: first more answers in time, then sooner ones."""
+
+    answered: int
+    sooner: float
+    """Minus the seconds that all answers took together."""
+
+
+class Judge:
+    """Of placements of the same models on the same nodes, for one stream."""
+
+    def __init__(self, served: Sequence[Served], nodes: Sequence[Node], stream: Stream, door: Door) -> None:
+        self.served, self.nodes, self.stream, self.door = served, nodes, stream, door
+        self.lots = 0
+        """How many have been judged that were not remembered."""
+        self._known: dict[LotKey, tuple[Floats, float]] = {}
+
+    def worth(self, placement: Placement) -> Worth:
+        """What all lots come to."""
+        answered, seconds = self._tally(placement)
+        return Worth(int(answered.sum()), -seconds)
+
+    def missed(self, placement: Placement) -> Floats:
+        """[M] requests of each model that get no answer in time."""
+        return self.stream.counts - self._tally(placement)[0]
+
+    def _tally(self, placement: Placement) -> tuple[Floats, float]:
+        answered, seconds = np.zeros(len(self.served)), 0.0
+        for groups in coupled(placement):
+            each, took = self._lot(groups)
+            answered += each
+            seconds += took
+        return answered, seconds
+
+    def _lot(self, groups: list[Group]) -> tuple[Floats, float]:
+        key = tuple(sorted((tuple(self.nodes[n].speed for n in g.nodes), tuple(sorted(g.replicas))) for g in groups))
+        found = self._known.get(key)
+        if found is None:
+            self.lots += 1
+            which = self.stream.only(self.stream.of(models_of(groups)))
+            taken = lot_latencies(groups, self.served, self.nodes, which, self.door)
+            made = np.isfinite(taken)
+            answered = np.bincount(which.models[made], minlength=len(self.served)).astype(np.float64)
+            found = self._known[key] = (answered, float(taken[made].sum()))
+        return found

@@ -1,0 +1,66 @@
+"""The fast queues and the simulator with the real engine: the same share of requests in time, within a point."""
+
+import numpy as np
+import pytest
+
+from cutwater.plan.fleet import Node
+from cutwater.plan.many.forecast import latencies
+from cutwater.plan.many.served import Candidate, Group, Placement, Replica, Served
+from cutwater.plan.many.stream import merged
+from cutwater.units import NodeId
+
+POINT = 0.01
+REQUESTS = 4000
+
+
+def pipeline(*seconds: float, hop: float = 0.0) -> Candidate:
+    stages = len(seconds)
+    return Candidate(
+        seconds=seconds, hops=(*(hop,) * stages, stages * hop), spans=((0.0, 1.0),) * stages, memory=(0.0,) * stages
+    )
+
+
+def whole(*groups: tuple[tuple[int, ...], tuple[int, ...]]) -> Placement:
+    return Placement(tuple(Group(nodes, tuple(Replica(m, 0) for m in models)) for nodes, models in groups))
+
+
+HALVES, QUARTERS = pipeline(0.05, 0.05), pipeline(*[0.025] * 4)
+CASES = {
+    "one node": ([pipeline(0.1)], whole(((0,), (0,))), 10, 0.8, 2.0),
+    "uneven stages": ([pipeline(0.03, 0.05, 0.02, hop=0.001)], whole(((0, 1, 2), (0,))), 10, 0.6, 3.0),
+    "a pipeline": ([pipeline(0.05, 0.05, hop=0.001)], whole(((0, 1), (0,))), 10, 0.5, 3.0),
+    "two models share a node": ([pipeline(0.1)] * 2, whole(((0,), (0, 1))), 10, 0.7, 2.0),
+    "two models share a pipeline": ([HALVES] * 2, whole(((0, 1), (0, 1))), 10, 0.5, 3.0),
+    "four models share a pipeline": ([QUARTERS] * 4, whole(((0, 1, 2, 3), (0, 1, 2, 3))), 5, 0.4, 3.0),
+    "replicas": ([pipeline(0.1)], whole(((0,), (0,)), ((1,), (0,))), 10, 0.5, 3.0),
+    "replicas of shared pipelines": ([HALVES] * 4, whole(((0, 1), (0, 1, 2, 3)), ((2, 3), (0, 1, 2, 3))), 5, 0.5, 3.0),
+    "Poisson, near capacity": ([QUARTERS] * 2, whole(((0, 1, 2, 3), (0, 1))), 5, 0.9, 1.0),
+}
+
+
+def both(case, simulate, doors="lot"):
+    """Attainment, predicted and simulated."""
+    candidates, placement, scale, load, cv = CASES[case]
+    rng = np.random.default_rng(11)
+    served = [Served(name=f"m{k}", slo=scale * c.latency, candidates=(c,)) for k, c in enumerate(candidates)]
+    nodes = [Node(name=NodeId(f"n{k}")) for group in placement.groups for k in group.nodes]
+    gap = len(candidates) * max(candidates[0].seconds) / (load * len(placement.groups))
+    count = REQUESTS // len(served)
+    stream = merged([np.cumsum(rng.gamma(1 / cv**2, cv**2 * gap, count)) for _ in served])
+    simulated = simulate(placement, served, nodes, stream, candidates[0].hops[0], doors=doors)
+    return np.isfinite(latencies(placement, served, nodes, stream)).mean(), np.isfinite(simulated).mean()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_the_share_in_time_is_that_of_the_engine(case, simulate):
+    predicted, simulated = both(case, simulate)
+    assert 0.85 < simulated < 1.0
+    assert abs(predicted - simulated) <= POINT
+
+
+@pytest.mark.slow
+def test_models_that_share_nodes_need_one_door(simulate):
+    _, together = both("replicas of shared pipelines", simulate)
+    _, apart = both("replicas of shared pipelines", simulate, doors="model")
+    assert together > apart + POINT
