@@ -72,7 +72,8 @@ def wilson(value: float, count: float) -> Estimate:
     square = T * T
     centre = (value + square / (2 * count)) / (1 + square / count)
     margin = T / (1 + square / count) * math.sqrt(value * (1 - value) / count + square / (4 * count * count))
-    return Estimate(value, max(centre - margin, 0.0), min(centre + margin, 1.0))
+    # At 0 and 1 the interval ends there, and rounding must not leave the share outside.
+    return Estimate(value, min(max(centre - margin, 0.0), value), max(min(centre + margin, 1.0), value))
 
 
 def design_effect(flags: Flags) -> float:

@@ -8,7 +8,7 @@ does not bear more of.
 """
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -95,12 +95,21 @@ class Search:
         """Double or halve until the border lies between two factors, then halve what lies between them.
 
         Raises:
+            BadQuantity: There are no requests to be counted.
             NoPlan: Even the least factor tried does not keep the SLO.
         """
         kept, broken = 0.0, math.inf
         factor, most = first, min(first * WIDEST, self._options.most)
         while not (kept and broken / kept <= 1 + self._options.width):
-            if await self._holds(factor):
+            schedules = [self._draw(factor, repeat) for repeat in range(self._options.repeats)]
+            total = sum(_counted(schedule, self._options.warmup) for schedule in schedules)
+            if not total and not kept:
+                raise BadQuantity(
+                    f"{factor:.3g} times the workload has no request after the warm-up: let it last longer"
+                )
+            if not total:  # at high burstiness nothing may come for long, and nothing can be said
+                break
+            if await self._holds(factor, schedules, total):
                 kept = factor
             else:
                 broken = factor
@@ -120,14 +129,8 @@ class Search:
             return min(kept * 2, most)
         return math.sqrt(kept * broken) if kept else broken / 2
 
-    async def _holds(self, factor: float) -> bool:
+    async def _holds(self, factor: float, schedules: Sequence[Schedule], total: int) -> bool:
         options = self._options
-        schedules = [self._draw(factor, repeat) for repeat in range(options.repeats)]
-        total = sum(_counted(schedule, options.warmup) for schedule in schedules)
-        if not total:
-            raise BadQuantity(
-                f"at {factor:.3g} times the workload there are no requests after the warm-up; last longer"
-            )
         budget = math.floor((1 - options.target) * total + 1e-9)
         pool = _Pool()
         for schedule in schedules:

@@ -9,7 +9,7 @@ from cutwater.client.access import Access
 from cutwater.client.address import local, transport_of
 from cutwater.client.result import ModelInfo
 from cutwater.client.transport import Call, Prepared, Transport
-from cutwater.errors import CutwaterError, InputError, LinkLost, NotFound, did_you_mean
+from cutwater.errors import CutwaterError, InputError, LinkLost, NotFound, Refused, did_you_mean
 from cutwater.lab.load.payloads import Payload, PayloadOptions, payloads
 from cutwater.units import Seconds
 
@@ -109,6 +109,8 @@ class Target:
             try:
                 async with asyncio.timeout(limit):
                     await requests[0]()
+            except Refused:
+                continue
             except TimeoutError:
                 raise LinkLost(f"{self.url} did not answer a request for {model!r} within {limit:g} s") from None
             except InputError as error:
