@@ -38,7 +38,7 @@ class AccessLog:
         _log.log(
             level,
             "%s after %s",
-            f"{finished.fault}: {finished.why}," if finished.fault else "answered",
+            f"{finished.fault}: {finished.why}," if finished.why else finished.fault or "answered",
             format_seconds(latency),
             extra=_fields(finished, latency),
         )

@@ -73,7 +73,8 @@ class GatewayBackend:
 
     async def infer(self, ask: Ask) -> Answered:
         """See `Backend.infer`."""
-        return await self._repeats.once(ask, self._infer)
+        record = self._picture.models.get(ask.model)
+        return await self._repeats.once(ask, self._infer, record.hash if record is not None else "")
 
     async def _infer(self, ask: Ask) -> Answered:
         host = self._hosts.get(ask.model)
