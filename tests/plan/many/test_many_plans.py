@@ -1,0 +1,141 @@
+"""Placements: what fits, what the methods choose, and that the search beats every baseline."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from cutwater.errors import InputError
+from cutwater.plan.fleet import Fleet, Node
+from cutwater.plan.instances import chain_masks, random_problem
+from cutwater.plan.many.candidates import candidates_of
+from cutwater.plan.many.choose import METHODS, plan_many, sampled
+from cutwater.plan.many.served import Candidate, Group, Replica, Served, covered, fits, held
+from cutwater.plan.many.stream import merged
+from cutwater.plan.objective import Objective
+from cutwater.plan.problem import Limits, Problem
+from cutwater.plan.solve import make_plan
+from cutwater.plan.solvers.base import Effort
+from cutwater.units import NodeId
+
+WHOLE = 0.05
+
+
+def cut(stages: int, *, overhead: float = 0.0) -> Candidate:
+    """A model of 50 ms and 120 bytes of weights in equal stages."""
+    edges = [120.0 * k / stages for k in range(stages + 1)]
+    return Candidate(
+        seconds=(WHOLE / stages + (overhead if stages > 1 else 0.0),) * stages,
+        hops=(0.0,) * (stages + 1),
+        spans=tuple(pairwise(edges)),
+        memory=(1.0,) * stages,
+    )
+
+
+def models(count: int, stages: tuple[int, ...], *, slo: float = 5 * WHOLE, overhead: float = 0.0) -> list[Served]:
+    ways = tuple(cut(each, overhead=overhead) for each in stages)
+    return [Served(name=f"m{k}", slo=slo, candidates=ways) for k in range(count)]
+
+
+def fleet(count: int, memory: int | None = None, speeds: tuple[float, ...] = ()) -> Fleet:
+    nodes = [Node(name=NodeId(f"n{k}"), memory=memory, speed=speed) for k, speed in enumerate(speeds or (1.0,) * count)]
+    return Fleet(nodes=tuple(nodes), source=nodes[0].name)
+
+
+def arrivals(rates: list[float], cv: float, seconds: float, seed: int = 5) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    times = [np.cumsum(rng.gamma(1 / cv**2, cv**2 / rate, int(2 * rate * seconds + 200))) for rate in rates]
+    return [each[each < seconds] for each in times]
+
+
+def effort(steps: int = 60) -> Effort:
+    return Effort(rng=np.random.default_rng(1), steps=steps)
+
+
+def test_weights_that_stages_share_count_once():
+    assert covered([(0, 60), (30, 90), (100, 120)]) == 110
+    ways = (cut(1), cut(2))
+    gold = Served(name="gold", slo=0.1, candidates=ways, weights="net")
+    silver = Served(name="silver", slo=0.9, candidates=ways, weights="net")
+    other = Served(name="other", slo=0.1, candidates=ways)
+    served = [gold, silver, other]
+    assert held(served, [Replica(0, 0), Replica(1, 0)], 0) == 120 + 2
+    assert held(served, [Replica(0, 0), Replica(2, 0)], 0) == 240 + 2
+    assert held(served, [Replica(0, 1), Replica(2, 1)], 1) == 120 + 2
+    room = Node(name=NodeId("n"), memory=130)
+    assert fits(served, [room], Group((0,), (Replica(0, 0), Replica(1, 0))))
+    assert not fits(served, [room], Group((0,), (Replica(0, 0), Replica(2, 0))))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_method_asks_a_node_for_more_than_it_has(method):
+    served, nodes = models(5, (1, 2, 4)), fleet(4, memory=250)
+    placed = plan_many(served, nodes, arrivals([6.0] * 5, 3.0, 100.0), method=method, effort=effort())
+    used = [node for group in placed.placement.groups for node in group.nodes]
+    assert len(used) == len(set(used))
+    assert all(fits(served, nodes.nodes, group) for group in placed.placement.groups)
+    assert placed.method == method
+    assert 0 < placed.attainment < 1
+
+
+def test_in_bursts_pipelines_over_all_nodes_win():
+    placed = plan_many(models(2, (1, 2)), fleet(2, memory=130), arrivals([10.0] * 2, 3.0, 300.0), effort=effort())
+    assert [len(group.nodes) for group in placed.placement.groups] == [2]
+    assert placed.attainment > placed.baselines["one-per-node"].attainment + 0.05
+
+
+def test_where_cutting_costs_too_much_whole_models_stay():
+    served = models(2, (1, 2), overhead=0.7 * WHOLE)
+    placed = plan_many(served, fleet(2, memory=130), arrivals([12.0] * 2, 1.0, 300.0), effort=effort())
+    assert [len(group.nodes) for group in placed.placement.groups] == [1, 1]
+    assert placed.baselines["fixed-pipelines"].attainment < placed.attainment
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_the_search_is_never_worse_than_any_baseline(seed):
+    rng = np.random.default_rng(seed)
+    served, nodes = models(6, (1, 2, 3)), fleet(6, memory=250, speeds=tuple(rng.uniform(0.5, 2.0, 6).tolist()))
+    coming = arrivals(rng.uniform(1.0, 20.0, 6).tolist(), 3.0, 60.0, seed)
+    placed = plan_many(served, nodes, coming, effort=effort(150), sample=1500)
+    assert set(placed.baselines) == set(METHODS) - {"anytime"}
+    assert placed.attainment >= max(each.attainment for each in placed.baselines.values())
+
+
+def test_the_same_seed_finds_the_same_and_time_that_is_up_ends_it():
+    served, coming = models(3, (1, 2)), arrivals([9.0] * 3, 3.0, 100.0)
+    first, again = (plan_many(served, fleet(3, 250), coming, effort=effort()) for _ in range(2))
+    assert first.placement == again.placement
+    over = Effort(rng=np.random.default_rng(1), go_on=lambda: False)
+    assert plan_many(served, fleet(3, 250), coming, effort=over).judged < first.judged
+
+
+def test_a_search_looks_at_runs_of_requests():
+    stream = merged([np.arange(1000.0)])
+    part = sampled(stream, 100)
+    assert len(part.times) == 100
+    assert (np.diff(part.times) == 1.0).sum() == 96
+    assert (part.times[0], part.times[-1]) == (0.0, 999.0)
+
+
+def test_candidates_are_the_exact_solvers_plans():
+    def problem(limits: Limits) -> Problem:
+        return random_problem(np.random.default_rng(2), nodes=3, masks=chain_masks(8), alike=0.0, limits=limits)
+
+    whole = problem(Limits())
+    found = candidates_of(whole, (1, 2, 3), speed=2.0)
+    assert {candidate.stages for candidate in found} == {1, 2, 3}
+    for candidate in found:
+        assert (candidate.spans[0][0], candidate.spans[-1][1]) == (0.0, whole.weight[-1])
+        assert covered(candidate.spans) == pytest.approx(whole.weight[-1])
+    best = make_plan(problem(Limits(min_stages=2, max_stages=2)), Objective("latency"))
+    # The seconds are those of a node of speed 1, which takes twice as long as the problem's.
+    latencies = [sum(c.seconds) / 2.0 + sum(c.hops) for c in found if c.stages == 2]
+    assert min(latencies) == pytest.approx(best.score.latency)
+
+
+def test_wrong_questions_are_named():
+    with pytest.raises(InputError, match="did you mean 'greedy'"):
+        plan_many(models(1, (1,)), fleet(1), [np.zeros(0)], method="gredy")
+    with pytest.raises(InputError, match="arrivals are given for 0"):
+        plan_many(models(1, (1,)), fleet(1), [])
