@@ -9,7 +9,7 @@ from cutwater.cut.lattice import build_lattice
 from cutwater.drivers.sim.pipeline import SimPipeline
 from cutwater.graph.model import model_from_bytes
 from cutwater.graph.read import build_graph
-from cutwater.lab.hops import Passage, hop_costs
+from cutwater.lab.hops import Passage, hop_costs, known_hops
 from cutwater.lab.planning import fleet_here
 from cutwater.lab.profiles import profile_for
 from cutwater.lab.timing import MeasureOptions
@@ -19,6 +19,7 @@ from cutwater.plan.problem import Limits
 from cutwater.plan.solve import make_plan
 from cutwater.profile.files import save_profile
 from cutwater.profile.profile import Conditions, Profile, Sample
+from cutwater.services.speed import conditions
 
 SMALL = Passage(nbytes=4_000, workers=1000e-6, gateway=300e-6, between=250e-6)
 LARGE = Passage(nbytes=1_000_000, workers=1000e-6, gateway=300e-6, between=250e-6)
@@ -101,12 +102,18 @@ def test_a_simulated_request_takes_as_long_as_the_plan_says(plan, profile):
     assert asking.latency == pytest.approx(plan.score.latency, rel=1e-3)
 
 
+def test_what_was_measured_on_this_machine_is_not_measured_again(tmp_path):
+    costs = hop_costs(SMALL, LARGE)
+    (tmp_path / "hops.json").write_bytes(msgspec.json.encode({conditions(): costs}))
+    assert known_hops(tmp_path) == costs
+
+
 @pytest.mark.slow
 def test_a_profile_from_before_the_gateways_ends_were_measured_is_measured_again(graph, tmp_path):
     requests = [{"x": np.zeros((1, 64), np.float32)}]
     options = MeasureOptions(rounds=5, warmup=1, seconds=0.02)
     fresh = profile_for(graph, requests, tmp_path, options=options)
-    (path,) = tmp_path.iterdir()
+    (path,) = tmp_path.glob("*.profile.yaml")
     assert fresh.entrance is not None
     kept = msgspec.structs.replace(fresh, stage_overhead=1.0)
     save_profile(kept, path)

@@ -10,6 +10,7 @@ from cutwater.cli.console import messages, print_json, progress, results
 from cutwater.cli.options import Batch, Codecs, Cuts, InputSpecs, Json, Model, Sizes, Threads, parse_codecs, parse_sizes
 from cutwater.cut.lattice import build_lattice, find_cut
 from cutwater.frameworks.open import open_graph
+from cutwater.lab.hops import measure_hops
 from cutwater.lab.inputs import good_feeds, open_inputs
 from cutwater.lab.measure import measure_profile
 from cutwater.lab.profiles import with_hops
@@ -35,7 +36,7 @@ def profile(
     options = MeasureOptions(threads=threads, batch=batch)
     requests = good_feeds(open_inputs(inputs, [graph.tensors[name] for name in graph.inputs]), 3)
     with progress("measuring") as report:
-        found = with_hops(measure_profile(graph, requests, cuts, parse_codecs(codec), options, report))
+        found = with_hops(measure_profile(graph, requests, cuts, parse_codecs(codec), options, report), measure_hops())
     if out is not None:
         save_profile(found, out)
         messages.print(f"written: {out}")

@@ -17,8 +17,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from statistics import median
 
+import msgspec
 import numpy as np
 import psutil
 from onnx import TensorProto, helper
@@ -30,8 +32,10 @@ from cutwater.drivers.loop import run
 from cutwater.graph.model import model_from_bytes
 from cutwater.graph.read import build_graph
 from cutwater.profile.profile import FrameCost, LocalHop
+from cutwater.services.speed import conditions
 from cutwater.services.workers.local import LocalOptions, LocalPipeline
 from cutwater.services.workers.outcome import Outcome
+from cutwater.zoo.packages import write_atomically
 
 SIZES = (4 * 1024, 1024 * 1024)
 """Bytes of the two frames."""
@@ -45,8 +49,7 @@ FASTEST = 1e-11
 """Seconds per byte; where the way between two ends takes less, it is too short to be told from nothing."""
 
 
-@dataclass(frozen=True)
-class HopCosts:
+class HopCosts(msgspec.Struct, frozen=True):
     """What `measure_hops` found."""
 
     send: FrameCost
@@ -72,6 +75,23 @@ def measure_hops() -> HopCosts:
     """Measure hops between workers of this machine. Raises CutwaterError when workers cannot be started."""
     small, large = (run(_pass_through(size, n)) for size, n in zip(SIZES, REQUESTS, strict=True))
     return hop_costs(small, large)
+
+
+def known_hops(folder: Path) -> HopCosts:
+    """The same from ``folder``'s ``hops.json``; measured where it is not known: it is the machine's, not a model's."""
+    path, machine = folder / "hops.json", conditions()
+    known = _read(path)
+    if machine not in known:
+        known = {**_read(path), machine: measure_hops()}
+        write_atomically(path, msgspec.json.encode(known))
+    return known[machine]
+
+
+def _read(path: Path) -> dict[str, HopCosts]:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, HopCosts])
+    except (FileNotFoundError, msgspec.MsgspecError):  # what another version wrote is measured again
+        return {}
 
 
 def hop_costs(small: Passage, large: Passage) -> HopCosts:

@@ -8,7 +8,7 @@ import msgspec
 from cutwater.cut.cut import Cut
 from cutwater.errors import BadFile
 from cutwater.graph.graph import Graph
-from cutwater.lab.hops import measure_hops
+from cutwater.lab.hops import HopCosts, known_hops
 from cutwater.lab.machine import measure_machine
 from cutwater.lab.measure import Progress, measure_profile
 from cutwater.lab.timing import Feeds, MeasureOptions
@@ -37,15 +37,14 @@ def profile_for(
     found = _cached(path, graph, codecs, options)
     if found is not None:
         return found
-    profile = with_hops(measure_profile(graph, requests, cuts, codecs, options, progress))
+    profile = with_hops(measure_profile(graph, requests, cuts, codecs, options, progress), known_hops(folder))
     folder.mkdir(parents=True, exist_ok=True)
     save_profile(profile, path)
     return profile
 
 
-def with_hops(profile: Profile) -> Profile:
-    """The profile with the costs of a hop between two workers of this machine, measured now."""
-    costs = measure_hops()
+def with_hops(profile: Profile, costs: HopCosts) -> Profile:
+    """The profile with the costs of a hop between two workers of its machine."""
     return msgspec.structs.replace(
         profile, send=costs.send, receive=costs.receive, entrance=costs.entrance, local=costs.local
     )

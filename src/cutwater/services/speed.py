@@ -14,5 +14,9 @@ def machine_speed(cache: Path) -> float:
     The nodes of a machine and whoever measures a model on it mean the same number: two measurements differ by what else
     the machine does meanwhile, and every prediction would be off by as much.
     """
-    conditions = f"{processor()}, onnxruntime {version('onnxruntime')}, cutwater {__version__}"
-    return speed_index(conditions, cache)
+    return speed_index(conditions(), cache)
+
+
+def conditions() -> str:
+    """What measurements of this machine hold for: where it reads otherwise, they have to be made again."""
+    return f"{processor()}, onnxruntime {version('onnxruntime')}, cutwater {__version__}"
