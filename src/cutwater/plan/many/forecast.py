@@ -9,7 +9,7 @@ from cutwater.plan.fleet import Node
 from cutwater.plan.many.batches import batched
 from cutwater.plan.many.door import ENGINE, Door
 from cutwater.plan.many.replicas import replicated
-from cutwater.plan.many.served import Group, Placement, Served
+from cutwater.plan.many.served import Group, Placement, Replica, Served
 from cutwater.plan.many.stream import Stream
 from cutwater.plan.many.tandem import tandem
 from cutwater.plan.many.tracks import coupled, models_of, tracks
@@ -52,11 +52,23 @@ def latencies(
     return taken
 
 
+Kind = tuple[tuple[float, ...], tuple[Replica, ...]]
+"""Speeds of a group's nodes and what they run: all that requests can tell groups apart by."""
+
+
+def kind(group: Group, nodes: Sequence[Node]) -> Kind:
+    """Groups of one kind are as good as each other."""
+    return tuple(nodes[at].speed for at in group.nodes), tuple(sorted(group.replicas))
+
+
 def lot_latencies(
     groups: Sequence[Group], served: Sequence[Served], nodes: Sequence[Node], stream: Stream, door: Door = ENGINE
 ) -> Floats:
-    """The same for groups that share models with none but each other, and a stream for nobody but these models."""
-    ways = tracks(groups, served, nodes, door)
+    """The same for groups that share models with none but each other, and a stream for nobody but these models.
+
+    In which order the groups are given does not matter.
+    """
+    ways = tracks(sorted(groups, key=lambda group: kind(group, nodes)), served, nodes, door)
     if any(each.batches for each in ways):
         ends = batched(ways, stream.times, stream.models)
     elif len(ways) == 1:

@@ -11,14 +11,11 @@ import numpy as np
 
 from cutwater.plan.fleet import Node
 from cutwater.plan.many.door import Door
-from cutwater.plan.many.forecast import lot_latencies
-from cutwater.plan.many.served import Group, Placement, Replica, Served
+from cutwater.plan.many.forecast import Kind, kind, lot_latencies
+from cutwater.plan.many.served import Group, Placement, Served
 from cutwater.plan.many.stream import Stream
 from cutwater.plan.many.tracks import coupled, models_of
 from cutwater.plan.problem import Floats
-
-LotKey = tuple[tuple[tuple[float, ...], tuple[Replica, ...]], ...]
-"""Speeds of the nodes and what they run: what a lot's requests can tell apart."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -37,7 +34,7 @@ class Judge:
         self.served, self.nodes, self.stream, self.door = served, nodes, stream, door
         self.lots = 0
         """How many have been judged that were not remembered."""
-        self._known: dict[LotKey, tuple[Floats, float]] = {}
+        self._known: dict[tuple[Kind, ...], tuple[Floats, float]] = {}
 
     def worth(self, placement: Placement) -> Worth:
         """What all lots come to."""
@@ -57,7 +54,7 @@ class Judge:
         return answered, seconds
 
     def _lot(self, groups: list[Group]) -> tuple[Floats, float]:
-        key = tuple(sorted((tuple(self.nodes[n].speed for n in g.nodes), tuple(sorted(g.replicas))) for g in groups))
+        key = tuple(sorted(kind(group, self.nodes) for group in groups))
         found = self._known.get(key)
         if found is None:
             self.lots += 1

@@ -69,20 +69,16 @@ def _track(group: Group, served: Sequence[Served], nodes: Sequence[Node], door: 
 
 def coupled(placement: Placement) -> list[list[Group]]:
     """The groups in lots that have no model in common; each lot can be looked at by itself."""
-    lots: list[tuple[set[int], list[Group]]] = []
+    lots: dict[int, list[Group]] = {}
     for group in placement.groups:
-        if not group.replicas:
-            continue
-        models, groups = set(group.models), [group]
-        apart = []
-        for lot in lots:
-            if lot[0].isdisjoint(models):
-                apart.append(lot)
-            else:
-                models |= lot[0]
-                groups = [*lot[1], *groups]
-        lots = [*apart, (models, groups)]
-    return [groups for _, groups in lots]
+        met = {id(lots[model]): lots[model] for model in group.models if model in lots}
+        lot, *others = sorted(met.values(), key=len, reverse=True) or [[]]
+        for other in others:
+            lot += other
+        lot.append(group)
+        for model in models_of([group, *(each for other in others for each in other)]):
+            lots[model] = lot
+    return list({id(lot): lot for lot in lots.values()}.values())
 
 
 def models_of(groups: Iterable[Group]) -> frozenset[int]:
