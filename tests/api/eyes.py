@@ -16,6 +16,7 @@ from cutwater.api.http.options import HttpOptions
 from cutwater.api.http.server import HttpServer
 from cutwater.api.http.tasks import task_routes
 from cutwater.api.tasks import PictureLimits
+from cutwater.api.where import Where
 from cutwater.engine.cluster import Pictures
 from cutwater.errors import NotFound, did_you_mean
 from cutwater.frameworks.base import Array
@@ -138,7 +139,7 @@ def on_eyes(
     async def serving() -> AsyncIterator[Bed]:
         options, eyes = HttpOptions(), Eyes(*cards)
         app = make_app(eyes, options, task_routes(eyes, options, limits or PictureLimits()))
-        server = HttpServer(app, "127.0.0.1:0", options)
+        server = HttpServer(app, Where("127.0.0.1", 0), options)
         url = await server.start()
         try:
             async with aiohttp.ClientSession() as http:

@@ -14,6 +14,7 @@ from two_x import TwoX
 from cutwater.api.http.app import make_app
 from cutwater.api.http.options import HttpOptions
 from cutwater.api.http.server import HttpServer
+from cutwater.api.where import Where
 
 Story = Callable[["Bed"], Awaitable[None]]
 
@@ -88,7 +89,7 @@ def number(data: list[Any], datatype: str = "FP32", name: str = "x", shape: list
 async def serving(options: HttpOptions | None = None) -> AsyncIterator[Bed]:
     options = options or HttpOptions()
     backend = TwoX()
-    server = HttpServer(make_app(backend, options), "127.0.0.1:0", options)
+    server = HttpServer(make_app(backend, options), Where("127.0.0.1", 0), options)
     url = await server.start()
     try:
         plain = aiohttp.ClientSession(auto_decompress=False, skip_auto_headers=["Accept-Encoding"])

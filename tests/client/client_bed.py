@@ -62,7 +62,7 @@ class Gateway:
             tls.load_cert_chain(*self.certificate)
         options = HttpOptions(token=self.token)
         app = make_app(self.backend, options, task_routes(self.backend, options))
-        return HttpServer(app, self._where, options, tls)
+        return HttpServer(app, parse_where("where", self._where), options, tls)
 
     def _grpc(self) -> GrpcServer:
         certificate, key = self.certificate or (None, None)

@@ -17,6 +17,7 @@ from two_x import TwoX
 from cutwater.api.http.app import make_app
 from cutwater.api.http.options import HttpOptions
 from cutwater.api.http.server import HttpServer
+from cutwater.api.where import Where
 from cutwater.engine.cluster import ModelRecord, Note
 from cutwater.fabric.base import Message
 from cutwater.fabric.memory import MemoryFabric, MemoryServer
@@ -73,7 +74,7 @@ async def serving(folder: Path, drills: bool) -> AsyncIterator[Bed]:
         bed = Bed(fabric, dashboard)
         await fabric.serve(ASK_COORDINATOR, bed.answer)
         await picture.fresh()
-        server = HttpServer(make_app(backend, options, dashboard.routes()), "127.0.0.1:0", options)
+        server = HttpServer(make_app(backend, options, dashboard.routes()), Where("127.0.0.1", 0), options)
         bed.url = await server.start()
         keeping = asyncio.create_task(dashboard.keep())
         async with aiohttp.ClientSession() as bed.http:

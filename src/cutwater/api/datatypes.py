@@ -187,13 +187,19 @@ def from_values(name: str, datatype: Datatype, shape: Sequence[int], values: Ite
 
 
 def to_values(name: str, datatype: Datatype, array: Array) -> list[Any]:
-    """An output as it goes out in JSON, row by row. Raises BadTensor for bytes that are not UTF-8."""
+    """An output as it goes out in JSON, row by row. Raises BadTensor for what JSON has no words for.
+
+    Those are bytes that are not UTF-8, and NaN and infinities, which as ``null`` could not be told apart.
+    """
     if datatype.name == TEXT:
         try:
             return [text.decode() for text in _raw(array)]
         except UnicodeDecodeError as error:
             raise BadTensor(f"output {name!r} is not UTF-8 text ({error.reason}); ask for it as binary_data") from None
-    found: list[Any] = as_numbers(datatype, array).ravel().tolist()
+    numbers = as_numbers(datatype, array)
+    if numbers.dtype.kind == "f" and not np.isfinite(numbers).all():
+        raise BadTensor(f"output {name!r} has NaN or infinities, which JSON cannot say; ask for it as binary_data")
+    found: list[Any] = numbers.ravel().tolist()
     return found
 
 

@@ -58,7 +58,7 @@ class GrpcServer:
         credentials = _credentials(self._options)
         for _ in range(TRIES):
             # gRPC says of a port that is taken only that it failed, and does so on standard error.
-            with claim("grpc", self._where) as free:
+            with claim("gateway.grpc", self._where) as free:
                 port = free.getsockname()[1]
             host = f"[{self._where.host}]" if ":" in self._where.host else self._where.host
             try:
@@ -70,7 +70,7 @@ class GrpcServer:
                 _log.warning("port %d was free, and is not any more: %s", port, error)
                 continue
             return f"{host}:{port}"
-        raise BadSetting(f"grpc: cannot listen on {self._where.host}:{self._where.port}; choose another port")
+        raise BadSetting(f"gateway.grpc: cannot listen on {self._where.host}:{self._where.port}; choose another port")
 
 
 def _channel_options(options: GrpcOptions) -> Iterator[tuple[str, int]]:
@@ -97,7 +97,7 @@ def _content(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:
-        raise BadSetting(f"grpc: {file} cannot be read: {error.strerror}") from error
+        raise BadSetting(f"gateway.grpc: {file} cannot be read: {error.strerror}") from error
 
 
 def _pool() -> DescriptorPool:

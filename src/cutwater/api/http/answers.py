@@ -16,7 +16,8 @@ Headers = list[tuple[bytes, bytes]]
 WHOLE = "cutwater.whole"
 """Where the scope of a request has a `SendWhole`, if the server offers one."""
 SendWhole = Callable[[Headers, Sequence[Buffer]], Awaitable[None]]
-"""Sends status 200, headers and all of a body in one go, which spares the system and the client half of the work."""
+"""Sends status 200, headers and all of a body in one go, which spares the system and the client half of the work.
+Returns when the client has taken nearly all of it."""
 
 _encode = msgspec.json.Encoder().encode
 

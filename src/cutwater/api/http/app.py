@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cutwater.api.backend import Backend
-from cutwater.api.http.answers import WHOLE, error_response, json_response, send_error, send_json
+from cutwater.api.http.answers import WHOLE, error_response, json_response, send_error
 from cutwater.api.http.body import Gone
 from cutwater.api.http.guard import Guard
 from cutwater.api.http.infer import Infer
@@ -22,10 +22,13 @@ from cutwater.api.http.operations import Described, Operation
 from cutwater.api.http.options import HttpOptions
 from cutwater.api.http.page import docs_page
 from cutwater.api.http.table import protocol_routes
-from cutwater.errors import CutwaterError
+from cutwater.errors import CutwaterError, StageFailed
 
 TASK = "cutwater.task"
 """Where the scope of a request has its task: whoever notices that the client has hung up cancels it."""
+
+BROKEN = StageFailed("the gateway could not handle this request; its log says why")
+"""What clients hear of errors nobody foresaw."""
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +45,7 @@ def make_app(backend: Backend, options: HttpOptions, more: Sequence[BaseRoute] =
     routes = [*protocol_routes(backend, infer), *more]
     inner = Starlette(
         routes=[*routes, *_description_routes(routes)],
-        exception_handlers={CutwaterError: _on_error, HTTPException: _on_http_error},
+        exception_handlers={CutwaterError: _on_error, HTTPException: _on_http_error, Exception: _on_broken},
     )
     inner.router.redirect_slashes = False
     return App(inner, infer, Guard(options.token))
@@ -71,7 +74,7 @@ class App:
         except Exception:  # noqa: BLE001 - the edge: the log has the reason
             _log.exception("%s %s broke its handling", scope["method"], scope["path"])
             with suppress(RuntimeError):  # the answer has begun already
-                await send_json(send, {"error": "the gateway could not handle this request; its log says why"}, 500, {})
+                await send_error(send, BROKEN)
         finally:
             del scope[TASK]
             scope.pop(WHOLE, None)  # it knows the scope: nobody should wait for the collector
@@ -106,6 +109,10 @@ def _description_routes(routes: Sequence[BaseRoute]) -> list[BaseRoute]:
 async def _on_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, CutwaterError)
     return error_response(error)
+
+
+async def _on_broken(request: Request, error: Exception) -> Response:
+    return error_response(BROKEN)  # the error itself goes on to `App`
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""Reading what a client sends, without ever holding more than was agreed."""
+"""Holding what a client sends and is sent, never more than was agreed."""
 
 import numpy as np
 from starlette.types import Receive
@@ -17,7 +17,7 @@ class Gone(Exception):
 
 
 class Room:
-    """Bytes of all bodies a server holds."""
+    """Bytes of all requests and answers a server holds."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -31,7 +31,7 @@ class Room:
 
 
 class Body:
-    """One request's body: a context that gives the room it took back at its end."""
+    """One request's body, and its answer's: a context that gives the room it took back at its end."""
 
     def __init__(self, receive: Receive, headers: dict[bytes, bytes], options: HttpOptions, room: Room) -> None:
         self._receive = receive
@@ -90,6 +90,11 @@ class Body:
         found = await unpack(packed, coding, most)
         self._hold(self.came + len(found))
         return found
+
+    def hold_answer(self, nbytes: int) -> None:
+        """Take room for the answer as well, until the client has taken it. Raises Refused where there is none."""
+        self._room.take(nbytes)
+        self._taken += nbytes
 
     def _announced(self) -> int:
         text = self._headers.get(b"content-length", b"0")

@@ -131,7 +131,12 @@ class Connection(HttpToolsProtocol):
             self.transport.write(b"".join((*lines, *parts)))
         else:
             self.transport.writelines([b"".join(lines), *parts])
-        cycle.response_started = cycle.response_complete = True
+        cycle.response_started = True
+        if self.flow.write_paused:  # what waits for its reader is held
+            await self.flow.drain()
+        if cycle.disconnected:
+            return
+        cycle.response_complete = True
         cycle.message_event.set()
         if not cycle.keep_alive:
             self.transport.close()

@@ -37,6 +37,7 @@ class Infer:
             check_version(model, version)
             with Body(receive, headers, self._options, self._room) as body:
                 head, parts = await self._answer(contract, await body.read(), body.came, headers, scope)
+                body.hold_answer(sum(map(len, parts)))
                 await _send(scope, send, head, parts)
         except CutwaterError as error:
             await send_error(send, error)

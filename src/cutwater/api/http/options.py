@@ -17,7 +17,7 @@ class HttpOptions:
     """Bytes of a request's JSON. It takes many times that in memory, and time in which nobody else is answered; large
     tensors belong behind it, in binary."""
     max_held: int = 2**30
-    """Bytes of all bodies together, from the first of them to the answer; who comes beyond is refused."""
+    """Bytes of all requests and answers together, until each answer is taken; who comes beyond is refused."""
     max_head: int = 32 * 2**10
     """Bytes of a request's line and headers."""
     head_time: Seconds = 10.0

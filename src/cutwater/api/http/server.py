@@ -11,7 +11,7 @@ from uvicorn.server import ServerState
 
 from cutwater.api.http.connection import Connection
 from cutwater.api.http.options import HttpOptions
-from cutwater.api.where import claim, parse_where
+from cutwater.api.where import Where, claim
 from cutwater.units import Seconds
 
 ROUND: Seconds = 0.5
@@ -25,16 +25,16 @@ FAREWELL: Seconds = 1.0
 class HttpServer:
     """Uvicorn's protocol without its server: signals, logs and the loop stay whose they are."""
 
-    def __init__(self, app: ASGIApp, where: str, options: HttpOptions, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, app: ASGIApp, where: Where, options: HttpOptions, tls: ssl.SSLContext | None = None) -> None:
         """Nothing listens yet.
 
         Args:
             app: What answers.
-            where: "host:port"; with a + behind it the next port that is free, with port 0 any.
+            where: to listen.
             options: For how long clients are waited for.
             tls: The server's certificate; None: in the clear.
         """
-        self._where = parse_where("gateway.http", where)
+        self._where = where
         self._options = options
         self._tls = tls
         self._state = ServerState()
@@ -55,18 +55,22 @@ class HttpServer:
         self._round: asyncio.TimerHandle | None = None
 
     async def start(self) -> str:
-        """Listen; returns where, such as "http://127.0.0.1:8000". Raises BadSetting where that cannot be."""
+        """Listen, once; returns where, such as "http://127.0.0.1:8000". Raises BadSetting where that cannot be."""
+        assert self._server is None, "a server is started once"
         self._config.load()
         listening = claim("gateway.http", self._where)
         _allow_files(self._options.connections + SPARE_FILES)
         loop = asyncio.get_running_loop()
-        self._look()
         self._server = await loop.create_server(self._connection, sock=listening, ssl=self._tls, backlog=1024)
+        self._look()
         host = f"[{self._where.host}]" if ":" in self._where.host else self._where.host
         return f"{'https' if self._tls else 'http'}://{host}:{listening.getsockname()[1]}"
 
     async def stop(self, grace: Seconds) -> None:
-        """Take nobody in any more, finish what is open within ``grace``, cut off the rest. Harmless if not begun."""
+        """Take nobody in any more, finish what is open within ``grace``, cut off the rest.
+
+        Harmless if not begun, or begun to stop already: whoever has less patience cuts off what is left.
+        """
         if self._server is None:
             return
         self._server.close()
@@ -84,7 +88,6 @@ class HttpServer:
             await asyncio.wait(self._state.tasks, timeout=FAREWELL)
         if self._round is not None:
             self._round.cancel()
-        self._server = None
 
     @property
     def connections(self) -> int:

@@ -244,7 +244,7 @@ class OutputTensor(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_def
     shape: tuple[int, ...]
     parameters: OutputSize | None = None
     data: list[Any] | None = None
-    """Elements row by row, where they are not behind the JSON. NaN and infinities are null."""
+    """Elements row by row, where they are not behind the JSON, which is where NaN and infinities have to be."""
 
 
 class InferAnswer(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):

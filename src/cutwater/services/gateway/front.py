@@ -16,7 +16,7 @@ from cutwater.api.http.app import make_app
 from cutwater.api.http.options import HttpOptions
 from cutwater.api.http.server import HttpServer
 from cutwater.api.http.tasks import task_routes
-from cutwater.api.where import parse_where
+from cutwater.api.where import Where, parse_where
 from cutwater.engine.cluster import GatewayBeat, Note
 from cutwater.errors import BadSetting, CutwaterError, FabricError
 from cutwater.fabric.base import Fabric, Message
@@ -88,31 +88,36 @@ class Front:
         gateway = self._means.settings.gateway
         self._means.observers.extend(self._watching)
         self._instruments.spans.start()
-        self._tasks = [asyncio.create_task(work) for work in (self._picture.keep(), self._dashboard.keep())]
-        self._tasks.append(asyncio.create_task(self._listen()))
+        self._tasks = [
+            asyncio.create_task(work) for work in (self._picture.keep(), self._dashboard.keep(), self._listen())
+        ]
+        for task in self._tasks:
+            task.add_done_callback(_ended)
         facts: dict[str, str] = {}
         if gateway.http:
-            self._check("gateway.http", gateway.http)
+            where = self._where("gateway.http", gateway.http)
             options = HttpOptions(token=gateway.token, max_request=gateway.max_request)
             more = [
                 *task_routes(self.backend, options),
                 *self._instruments.routes(self.backend, self._reasons),
                 *self._dashboard.routes(),
             ]
-            self._http = HttpServer(make_app(self.backend, options, more), gateway.http, options)
+            self._http = HttpServer(make_app(self.backend, options, more), where, options)
             facts["http"] = await self._http.start()
         if gateway.grpc:
-            self._check("gateway.grpc", gateway.grpc)
+            where = self._where("gateway.grpc", gateway.grpc)
             allowed = GrpcOptions(token=gateway.token, max_request=gateway.max_request)
-            self._grpc = GrpcServer(self.backend, parse_where("gateway.grpc", gateway.grpc), allowed)
+            self._grpc = GrpcServer(self.backend, where, allowed)
             facts["grpc"] = await self._grpc.start()
         return facts
 
     async def close(self, grace: Seconds) -> None:
-        """Take nobody in any more, answer what is open within ``grace`` seconds, and let go of everything."""
+        """Take nobody in any more, answer what is open within ``grace`` seconds, and let go of everything.
+
+        One who was cancelled while closing, or has more patience than is left, calls it again with less.
+        """
         self.backend.draining = True
         servers = [server for server in (self._http, self._grpc) if server is not None]
-        self._http = self._grpc = None
         self._dashboard.end()
         await asyncio.gather(*(server.stop(grace) for server in servers))
         for observer in self._watching:
@@ -123,10 +128,12 @@ class Front:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._instruments.spans.stop()
 
-    def _check(self, name: str, where: str) -> None:
-        """Raise BadSetting if strangers from other machines could come in."""
-        if not parse_where(name, where).local and not self._means.settings.gateway.token:
-            raise BadSetting(f"{name}: {where} can be reached from other machines; set gateway.token")
+    def _where(self, name: str, text: str) -> Where:
+        """Of a setting. Raises BadSetting, also if strangers from other machines could come in."""
+        where = parse_where(name, text)
+        if not where.local and not self._means.settings.gateway.token:
+            raise BadSetting(f"{name}: {text} can be reached from other machines; set gateway.token")
+        return where
 
     def _reasons(self) -> list[str]:
         """Why the backend is not ready."""
@@ -148,3 +155,8 @@ class Front:
             self._collector.note(decode(message.data, Note))
         except CutwaterError as error:
             _log.warning("a note is ignored: %s", error)
+
+
+def _ended(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("a part of the front ended", exc_info=error)

@@ -263,7 +263,7 @@ class GatewayProcess:
         try:
             async with asyncio.timeout(limit):
                 if self._front is not None:
-                    await self._front.close(limit)
+                    await self._front.close(limit * 0.8)  # the rest is for those who come by native link
                 await asyncio.gather(*(host.drain() for host in self.hosts.values()))
                 await self.reception.finished()
         except TimeoutError:
