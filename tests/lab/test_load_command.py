@@ -234,8 +234,11 @@ def test_a_workload_names_line_and_field_of_what_is_wrong(gateway: Gateway, tmp_
     with pytest.raises(BadFile, match=r"w\.csv:3: "):
         load(tmp_path / "w.csv", "--to", gateway.url)
     (tmp_path / "w.csv").write_text("model,timestamp\nbert,0.1\n")
-    with pytest.raises(NotFound, match="has no model 'bert'"):
+    with pytest.raises(NotFound, match=r"w\.csv: http.* has no model 'bert'"):
         load(tmp_path / "w.csv", "--to", gateway.url)
+    (tmp_path / "w.yaml").write_text("duration: 1 s\nmodels:\n  bert: {arrivals: {kind: poisson, rate: 9/s}}\n")
+    with pytest.raises(NotFound, match=r"w\.yaml:3: models\.bert: http.* has no model 'bert'"):
+        load(tmp_path / "w.yaml", "--to", gateway.url)
 
 
 def test_nobody_there_is_told_from_no_address() -> None:

@@ -35,7 +35,7 @@ from cutwater.lab.load.record import write_csv, write_trace
 from cutwater.lab.load.search import SearchOptions, Try
 from cutwater.lab.load.sender import SendOptions
 from cutwater.lab.load.target import Endpoint
-from cutwater.lab.load.work import CV, MOST_CV, RATE, Work, longest, slos_of
+from cutwater.lab.load.work import CV, MOST_CV, RATE, Work, longest, places_of, slos_of
 from cutwater.report.load import (
     doubt_line,
     load_facts,
@@ -142,6 +142,7 @@ def load(
         payloads=payloads,
         sending=SendOptions(timeout=wait, patience=min(max(1.0, *slos.values(), 0.0), wait)),
         slos=slos,
+        places=places_of(workload, work) if workload is not None else {},
         names=trace is not None,
     )
     skipped = parse_warmup(warmup, work.duration)

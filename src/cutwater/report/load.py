@@ -36,7 +36,7 @@ def punctuality_line(report: LoadReport) -> str:
     """How well the sender kept to the schedule."""
     found = report.punctuality
     return (
-        f"scheduled {format_rate(found.scheduled)}, sent {format_rate(found.offered)}; "
+        f"scheduled {_rate(found.scheduled)}, sent {_rate(found.offered)}; "
         f"late by {format_seconds(found.p50)} at p50, {format_seconds(found.p99)} at p99, "
         f"{format_seconds(found.worst)} at most; up to {found.most_open:,} open at once"
     )
@@ -65,16 +65,17 @@ def search_table(found: Found, label: str, scale: float) -> Table:
 def search_line(found: Found, label: str, scale: float, target: float) -> str:
     """What was found."""
     kept = value_text(label, found.kept * scale)
+    share = f"{100 * target:.4g} %"
     if math.isinf(found.broken):
-        return f"{target:.4g} of the requests are in time at {kept} ({found.kept:.4g} times); more was not tried"
+        return f"{share} of the requests are in time at {kept} ({found.kept:.4g} times); more was not tried"
     above = value_text(label, found.broken * scale)
-    return f"{target:.4g} of the requests are in time up to {kept} ({found.kept:.4g} times), and no more at {above}"
+    return f"{share} of the requests are in time up to {kept} ({found.kept:.4g} times), and no more at {above}"
 
 
 def try_line(tried: Try, label: str, scale: float) -> str:
     """One factor, as it is decided."""
     times, value, share, requests, schedules, kept = _try_row(tried, label, scale)
-    return f"{times} times, {label} {value}: {share} of {requests} in time, {schedules} schedule(s): {kept}"
+    return f"{times} times, {label} {value}: {share} of {requests} in time; schedules: {schedules}; kept: {kept}"
 
 
 def value_text(label: str, value: float) -> str:
@@ -117,7 +118,7 @@ def _came(title: str, rows: dict[str, Figures]) -> Table:
 def _came_row(model: str, each: Figures) -> tuple[object, ...]:
     counts = (each.submitted, each.answered, each.degraded, each.refused, each.failed, each.unsent)
     errors = ", ".join(f"{kind} {count:,}" for kind, count in each.errors.items()) or "-"
-    return (model, *(f"{count:,}" for count in counts), format_rate(each.throughput), errors)
+    return (model, *(f"{count:,}" for count in counts), _rate(each.throughput), errors)
 
 
 def _took(rows: dict[str, Figures]) -> Table:
@@ -135,13 +136,20 @@ def _kept(rows: dict[str, Figures]) -> Table:
     for model, each in rows.items():
         share = "-" if each.attainment is None else f"{each.attainment.value:.2%}{_around(each.attainment, 100, ' %')}"
         slo = "each its own" if each.slo is None and share != "-" else "-" if each.slo is None else _seconds(each.slo)
-        found.append((model, slo, share, format_rate(each.goodput)))
+        found.append((model, slo, share, _rate(each.goodput)))
     return filled("Answers in time, of all submitted", ["model", "SLO", "in time", "goodput"], found)
 
 
 def _time(found: Estimate) -> str:
-    low, high = format_seconds(max(found.low, 0.0)), _seconds(found.high)
-    return f"{format_seconds(found.value)} ({low} .. {high})"
+    """All in the unit of the value: "8.96 (6.21 .. 11.9) ms"."""
+    value, unit = format_seconds(found.value).split()
+    scale = found.value / float(value) if float(value) else 1.0
+    high = "?" if math.isinf(found.high) else f"{found.high / scale:.3g}"
+    return f"{value} ({max(found.low, 0.0) / scale:.3g} .. {high}) {unit}"
+
+
+def _rate(per_second: float) -> str:
+    return format_rate(per_second) if per_second else "0/s"
 
 
 def _seconds(at: Seconds) -> str:
@@ -157,7 +165,7 @@ def mlperf_table(report: MlperfReport) -> Table:
     rows = [("LoadGen", what, value) for what, value in report.summary.items()]
     rows.append(("here", "requests", f"{report.requests:,}"))
     rows.append(("here", "failed", ", ".join([f"{report.failed:,}", *(f"{k} {n}" for k, n in report.errors.items())])))
-    rows.append(("here", "answers", format_rate(report.throughput)))
+    rows.append(("here", "answers", _rate(report.throughput)))
     if report.mean is not None:
         rows.append(("here", "mean latency", _time(report.mean)))
     rows += [("here", f"{name} latency", _time(found)) for name, found in report.percentiles.items()]

@@ -51,8 +51,10 @@ def draw_load(log: Log, warmup: Seconds = 0.0) -> str:
     _draw_grid(canvas, scale, middle)
     _draw_times(canvas, log, scale, middle)
     if warmup:
-        across = (middle - LEFT) / log.duration
-        canvas.rect(LEFT, TOP, warmup * across, HEIGHT - TOP - BOTTOM, fill=PALE, opacity="0.15", hint="warm-up")
+        across = (middle - LEFT) / max(log.end, 1e-6)
+        canvas.rect(
+            LEFT, TOP, min(warmup, log.end) * across, HEIGHT - TOP - BOTTOM, fill=PALE, opacity="0.15", hint="warm-up"
+        )
     _draw_percentiles(canvas, log, due >= warmup, scale, middle + GAP)
     return canvas.render()
 
@@ -74,8 +76,9 @@ def _draw_grid(canvas: Canvas, scale: _Scale, middle: float) -> None:
 def _draw_times(canvas: Canvas, log: Log, scale: _Scale, middle: float) -> None:
     """For each part of the time, from the fastest to the slowest answer, p50 to p99, p50; below, what missed."""
     due, good = log.due[: log.fired], log.good
-    across = (middle - LEFT) / log.duration
-    bar = log.duration / BINS
+    end = max(log.end, 1e-6)
+    across = (middle - LEFT) / end
+    bar = end / BINS
     owner = (due / bar).astype(np.intp)
     bottom = HEIGHT - BOTTOM
     for k in np.unique(owner).tolist():
@@ -102,7 +105,7 @@ def _draw_times(canvas: Canvas, log: Log, scale: _Scale, middle: float) -> None:
     canvas.text(LEFT, 20, "latency of requests by when they were due: all, p50 to p99, p50", size=12)
     canvas.text(LEFT, 36, "red: not answered", size=11, fill=MISSED)
     for k in range(6):
-        at = log.duration * k / 5
+        at = end * k / 5
         canvas.text(LEFT + at * across, bottom + 18, f"{at:.3g} s", size=11, fill=PALE, anchor="middle")
 
 

@@ -32,6 +32,8 @@ class LoadOptions:
     sending: SendOptions = field(default_factory=SendOptions)
     slos: Mapping[str, Seconds] = field(default_factory=dict)
     """Model -> the time in which its requests should be answered."""
+    places: Mapping[str, str] = field(default_factory=dict)
+    """Model -> where it was asked for, for errors; see `work.places_of`."""
     names: bool = False
     """Whether to keep what the gateway calls each request."""
 
@@ -47,7 +49,7 @@ async def load_once(work: Work, options: LoadOptions, begin: Begin = lambda log:
         CutwaterError: Before anything is sent: no such endpoint or model, or a payload that is not taken.
     """
     schedule = drawn(work)
-    async with Target(options.endpoint) as target:
+    async with Target(options.endpoint, options.places) as target:
         prepared = await _prepared(target, list(schedule.times), options)
         log = Log(schedule, slos=options.slos, names=options.names)
         begin(log)
@@ -68,7 +70,7 @@ async def search(
         CutwaterError: See `load_once` and `Search.run`.
         asyncio.CancelledError: It was interrupted; what was tried has been told.
     """
-    async with Target(options.endpoint) as target:
+    async with Target(options.endpoint, options.places) as target:
         prepared = await _prepared(target, models_of(work), options)
 
         async def send(schedule: Schedule, hopeless: Hopeless) -> Log:
@@ -85,7 +87,7 @@ async def search(
 
 async def drive(model: str, options: LoadOptions, wanted: MlperfOptions, folder: Path) -> MlperfReport:
     """Let LoadGen load one model; its files go to ``folder``. Raises CutwaterError: see `load_once` and `mlperf`."""
-    async with Target(options.endpoint) as target:
+    async with Target(options.endpoint, options.places) as target:
         prepared = await _prepared(target, [model], options)
         return await mlperf(prepared[model], wanted, folder)
 

@@ -69,10 +69,7 @@ class LoadReport(msgspec.Struct, frozen=True, kw_only=True):
 def count_load(log: Log, warmup: Seconds = 0.0) -> LoadReport:
     """Count what came of the requests due from ``warmup`` on."""
     due = log.due[: log.fired]
-    end = log.duration
-    if (log.interrupted or log.abandoned) and len(due):
-        end = float(due[-1])
-    duration = max(end - warmup, 1e-9)
+    duration = max(log.end - warmup, 1e-9)
     counted = due >= warmup
     owner = log.model[: log.fired]
     models = {

@@ -1,4 +1,4 @@
-"""Log: what came of each request of a schedule, 33 bytes apiece, all of them made before the first is sent."""
+"""Log: what came of each request of a schedule, 35 bytes apiece, all of them made before the first is sent."""
 
 from array import array
 from collections.abc import Iterator, Mapping
@@ -84,6 +84,12 @@ class Log:
         for k in range(self.fired):
             model, result, kind = self.models[self.model[k]], _RESULTS[self._result[k]], kinds[self._kind[k]]
             yield Request(model, float(self.due[k]), self._sent[k], self._ended[k], result, kind, names.get(k, ""))
+
+    @property
+    def end(self) -> Seconds:
+        """When requests ended to be due: the schedule's end, or the last one's time where it was ended early."""
+        early = self.fired and (self.interrupted or self.abandoned)
+        return float(self.due[self.fired - 1]) if early else self.duration
 
     @property
     def sent(self) -> Times:

@@ -5,7 +5,7 @@ slow service would otherwise leave out just the requests that had to wait (Tene,
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import cycle
@@ -16,6 +16,7 @@ from cutwater.errors import CutwaterError, DeadlineExceeded
 from cutwater.lab.load.log import Log
 from cutwater.lab.load.pace import pace
 from cutwater.units import Seconds
+from cutwater.workload.arrivals import Times
 
 LOOK: Seconds = 0.1
 """How often it is asked whether a load is hopeless."""
@@ -55,7 +56,6 @@ class Sender:
         self.log = log
         self.began = now()
         self._turns = [cycle(prepared[model]) for model in log.models]
-        self._model: list[int] = log.model.tolist()
         self._options = options
         self._now = now
         self._open: set[asyncio.Task[None]] = set()
@@ -101,7 +101,7 @@ class Sender:
         task.uncancel()
 
     async def _send_all(self) -> None:
-        await pace(self.log.due.tolist(), self.began, self._fire, self._now)
+        await pace(_one_by_one(self.log.due), self.began, self._fire, self._now)
         while self._open:
             await asyncio.wait(set(self._open))
 
@@ -116,7 +116,7 @@ class Sender:
         if len(self._open) >= self._options.most_open:
             self.log.leave(k, self.now)
             return
-        task = asyncio.create_task(self._send(k, due, next(self._turns[self._model[k]])))
+        task = asyncio.create_task(self._send(k, due, next(self._turns[self.log.model[k]])))
         self._open.add(task)
         task.add_done_callback(self._open.discard)
 
@@ -134,3 +134,9 @@ class Sender:
             log.fail(k, self.now, error)
         else:
             log.answer(k, self.now, glance.request, glance.degraded)
+
+
+def _one_by_one(times: Times) -> Iterator[Seconds]:
+    """As Python's own numbers, of which few are there at a time."""
+    for begin in range(0, len(times), 1024):
+        yield from times[begin : begin + 1024].tolist()

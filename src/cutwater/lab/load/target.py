@@ -29,8 +29,18 @@ class Endpoint:
 class Target:
     """An asynchronous context; inside it requests can be prepared."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        """Nothing is connected yet. Raises InputError, NotFound for an endpoint that there cannot be, or is not."""
+    def __init__(self, endpoint: Endpoint, places: Mapping[str, str] | None = None) -> None:
+        """Nothing is connected yet.
+
+        Args:
+            endpoint: Where to.
+            places: Model -> where it was asked for, for errors: "w.yaml:3: models.bert"; as far as that is known.
+
+        Raises:
+            InputError: There can be no such endpoint.
+            NotFound: None was given, and this machine has no gateway.
+        """
+        self._places = places or {}
         url, access = (endpoint.url, endpoint.access) if endpoint.url else local(endpoint.access)
         self.url = url
         self._transport = transport_of(url, access)
@@ -66,7 +76,8 @@ class Target:
             except NotFound as error:
                 known = await self._known()
                 near = did_you_mean(model, known) if known is not None else f" ({error})"
-                raise NotFound(f"{self.url} has no model {model!r}{near}") from None
+                place = f"{self._places[model]}: " if model in self._places else ""
+                raise NotFound(f"{place}{self.url} has no model {model!r}{near}") from None
         return found
 
     async def _known(self) -> list[str] | None:

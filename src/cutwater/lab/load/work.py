@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from cutwater.errors import BadQuantity, BadSetting, InputError, did_you_mean
 from cutwater.lab.load.search import Draw
+from cutwater.plan.reading import read_yaml
 from cutwater.units import Seconds
 from cutwater.workload.arrivals import Arrivals, Constant, Gamma, Poisson
 from cutwater.workload.files import DESCRIPTIONS, load_workload
@@ -14,6 +15,7 @@ from cutwater.workload.limits import LONGEST
 from cutwater.workload.recordings import load_schedule
 from cutwater.workload.scale import fitted, scaled_workload
 from cutwater.workload.schedule import Schedule
+from cutwater.workload.toml import read_toml
 from cutwater.workload.workload import Demand, Mix, Workload, make
 
 RATE, CV = "rate", "cv"
@@ -65,6 +67,15 @@ def from_file(path: Path, duration: Seconds | None, seed: int | None) -> Work:
     if seed is not None:
         workload = replace(workload, seed=seed)
     return workload if duration is None else replace(workload, duration=duration)
+
+
+def places_of(path: Path, work: Work) -> dict[str, str]:
+    """Model -> where a file, which `from_file` has read, names it: "w.yaml:3: models.bert"."""
+    if path.suffix not in DESCRIPTIONS:
+        return dict.fromkeys(models_of(work), str(path))
+    root = read_toml(path) if path.suffix == ".toml" else read_yaml(path)
+    models = root.entries()["models"].entries()
+    return {model: f"{place.file}:{place.node.start_mark.line + 1}: {place.field}" for model, place in models.items()}
 
 
 def drawn(work: Work) -> Schedule:
