@@ -1,7 +1,10 @@
 """What a request may ask of a model, checked against the model's card before anything is read or allocated."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
+
+import msgspec
 
 from cutwater.api.backend import VERSION, ModelCard
 from cutwater.api.datatypes import TEXT, Datatype, datatype_named, datatype_of
@@ -10,6 +13,8 @@ from cutwater.graph.graph import Tensor
 from cutwater.units import Seconds
 from cutwater.wire.message import MAX_RANK
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What reading JSON raises, whoever wrote it."""
 FREE = -1
 """A size that the request chooses, as the protocol writes it."""
 ORDINARY_LEVEL = 5
@@ -115,6 +120,17 @@ def takes_encoded(card: ModelCard) -> bool:
     return given.dtype == "uint8" and len(given.shape) == 1
 
 
+def unreadable(error: Exception) -> str:
+    """Why a request cannot be read."""
+    said = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
+    return f"the request is not as the protocol says: {said}"
+
+
+def is_trace(text: str) -> bool:
+    """Whether it is a ``traceparent`` as the W3C's Trace Context says."""
+    return _TRACEPARENT.fullmatch(text) is not None
+
+
 def check_version(model: str, version: str) -> None:
     """Each model has one. Raises NotFound for another; none at all means that one."""
     if version not in ("", VERSION):
@@ -143,6 +159,7 @@ def terms(parameters: Mapping[str, Any]) -> Terms:
 
 
 ORDINARY = Terms(timeout=None, priority=0)
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _TELLING = frozenset({"sequence_id", "sequence_start", "sequence_end", "timeout", "priority"})
 
 

@@ -1,7 +1,6 @@
 """ModelInfer and ModelStreamInfer. A call that is cancelled, or whose connection is lost, withdraws its requests."""
 
 import asyncio
-import re
 from functools import lru_cache
 from urllib.parse import unquote
 
@@ -13,16 +12,15 @@ from cutwater.api.grpc.options import GrpcOptions
 from cutwater.api.grpc.reading import parameters_of, read_infer
 from cutwater.api.grpc.status import MESSAGE, Context
 from cutwater.api.grpc.writing import wishes, write_answer, write_error
-from cutwater.api.http.body import Room
-from cutwater.api.requests import ORDINARY, Contracts, check_version, terms
+from cutwater.api.outputs import told_of
+from cutwater.api.requests import ORDINARY, Contracts, check_version, is_trace, terms
+from cutwater.api.room import Room
 from cutwater.api.tasks import picture_feeds
 from cutwater.errors import CutwaterError, DeadlineExceeded
 from cutwater.units import Seconds
 
 STRICT = "triton_grpc_error"
 """Metadata with which a client wants a stream to end with the status of its first error."""
-TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-"""Of the W3C's Trace Context."""
 
 
 class Inference:
@@ -42,7 +40,7 @@ class Inference:
             answered, parts = await self._answer(request, raw, len(message), context)
         finally:
             self._room.held -= len(message)
-        context.set_trailing_metadata(_told(answered))
+        context.set_trailing_metadata(told_of(answered))
         return b"".join(parts)
 
     async def stream(self, context: Context) -> None:
@@ -136,15 +134,5 @@ def _limit(remaining: Seconds | None, asked: Seconds | None, usual: Seconds) -> 
 def _trace(context: Context) -> str:
     for key, value in context.invocation_metadata() or ():
         if key == "traceparent":
-            return value if isinstance(value, str) and TRACEPARENT.fullmatch(value) else ""
+            return value if isinstance(value, str) and is_trace(value) else ""
     return ""
-
-
-def _told(answered: Answered) -> tuple[tuple[str, str], ...]:
-    """Trailing metadata of an answer: as the headers of one in HTTP."""
-    found = [("cutwater-request", answered.request)]
-    if answered.degraded:
-        found.append(("cutwater-degraded", "true"))
-    if answered.span:
-        found.append(("traceparent", answered.span))
-    return tuple(found)

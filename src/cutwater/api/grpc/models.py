@@ -3,11 +3,10 @@
 import msgspec
 
 from cutwater import __version__
-from cutwater.api.backend import VERSION, Backend, ModelCard, Spell, Standing, Statistics
+from cutwater.api.backend import VERSION, Backend, ModelCard, Standing
 from cutwater.api.grpc import inference_pb2 as pb
 from cutwater.api.grpc.reading import parameters_of
-from cutwater.api.http.models import EXTENSIONS, PLATFORM, config_of
-from cutwater.api.http.repository import options_of
+from cutwater.api.models import EXTENSIONS, PLATFORM, config_of, fared_of, options_of
 from cutwater.api.requests import Contract, Contracts, check_version
 
 
@@ -54,7 +53,10 @@ class Models:
         """How a model fared, or all of them."""
         cards = [self._card(request)] if request.name else self._backend.models()
         return pb.ModelStatisticsResponse(
-            model_stats=[_fared(card, self._backend.statistics(card.name)) for card in cards]
+            model_stats=[
+                pb.ModelStatistics(**msgspec.to_builtins(fared_of(card, self._backend.statistics(card.name))))
+                for card in cards
+            ]
         )
 
     async def index(self, request: pb.RepositoryIndexRequest) -> pb.RepositoryIndexResponse:
@@ -85,28 +87,3 @@ class Models:
 
     def _contract(self, request: pb.ModelMetadataRequest | pb.ModelConfigRequest) -> Contract:
         return self._contracts.of(self._card(request))
-
-
-def _fared(card: ModelCard, fared: Statistics) -> pb.ModelStatistics:
-    found = pb.ModelStatistics(
-        name=card.name,
-        version=VERSION,
-        last_inference=round(fared.last * 1e3),
-        inference_count=fared.success.count,
-        execution_count=sum(spell.count for spell in fared.batches.values()),
-        inference_stats=pb.InferStatistics(
-            success=_duration(fared.success),
-            fail=_duration(fared.fail),
-            queue=_duration(fared.queue),
-            compute_input=_duration(fared.entry),
-            compute_infer=_duration(fared.compute),
-            compute_output=_duration(fared.exit),
-        ),
-    )
-    for size, spell in sorted(fared.batches.items()):
-        found.batch_stats.add(batch_size=size, compute_infer=_duration(spell))
-    return found
-
-
-def _duration(spell: Spell) -> pb.StatisticDuration:
-    return pb.StatisticDuration(count=spell.count, ns=round(spell.seconds * 1e9))

@@ -6,7 +6,8 @@ from starlette.types import Receive
 from cutwater.api.datatypes import Buffer
 from cutwater.api.http.coding import DENSEST, unpack
 from cutwater.api.http.options import HttpOptions
-from cutwater.errors import InputError, Refused, TooLarge
+from cutwater.api.room import Room
+from cutwater.errors import InputError, TooLarge
 
 AHEAD = 16 * 2**20
 """Bytes up to which room for an announced body is made at once."""
@@ -14,20 +15,6 @@ AHEAD = 16 * 2**20
 
 class Gone(Exception):
     """The client has hung up; nobody is there to hear of it."""
-
-
-class Room:
-    """Bytes of all requests and answers a server holds."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.held = 0
-
-    def take(self, nbytes: int) -> None:
-        """Raises Refused where there is no room."""
-        if self.held + nbytes > self.limit:
-            raise Refused(f"requests of {self.held} bytes are under way, and {self.limit} are taken; ask again later")
-        self.held += nbytes
 
 
 class Body:

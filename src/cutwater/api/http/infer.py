@@ -1,22 +1,19 @@
 """The infer endpoint: plain ASGI, because every microsecond here is one of each request."""
 
-import re
-
 from starlette.types import Receive, Scope, Send
 
 from cutwater.api.backend import Answered, Ask, Backend, Feeds, ModelCard
 from cutwater.api.datatypes import Buffer
 from cutwater.api.http.answers import WHOLE, Headers, SendWhole, send_error
-from cutwater.api.http.body import Body, Gone, Room
+from cutwater.api.http.body import Body, Gone
 from cutwater.api.http.coding import choose, pack
 from cutwater.api.http.options import HttpOptions
 from cutwater.api.http.reading import read_infer
 from cutwater.api.http.writing import wishes, write_answer
-from cutwater.api.requests import Contract, Contracts, check_version, terms
+from cutwater.api.outputs import told_of
+from cutwater.api.requests import Contract, Contracts, check_version, is_trace, terms
+from cutwater.api.room import Room
 from cutwater.errors import CutwaterError, NotFound
-
-TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-"""Of the W3C's Trace Context."""
 
 
 class Infer:
@@ -54,7 +51,7 @@ class Infer:
         if picture is not None:
             feeds = await _prepare(contract.card, picture)
         named = headers.get(b"x-request-id", b"")
-        trace = headers.get(b"traceparent", b"")
+        trace = headers.get(b"traceparent", b"").decode("latin-1")
         ask = Ask(
             contract.card.name,
             feeds,
@@ -63,7 +60,7 @@ class Infer:
             client_of(scope),
             request.id or named.decode("latin-1"),
             "http",
-            trace.decode() if TRACEPARENT.fullmatch(trace) else "",
+            trace if is_trace(trace) else "",
             came=came,
         )
         answered = await self._backend.infer(ask)
@@ -98,11 +95,7 @@ def client_of(scope: Scope) -> str:
 
 
 def _head(answered: Answered, named: bytes) -> Headers:
-    found: Headers = [(b"cutwater-request", answered.request.encode())]
-    if answered.degraded:
-        found.append((b"cutwater-degraded", b"true"))
-    if answered.span:
-        found.append((b"traceparent", answered.span.encode()))
+    found: Headers = [(name.encode(), value.encode()) for name, value in told_of(answered)]
     if named:
         found.append((b"x-request-id", named))
     return found

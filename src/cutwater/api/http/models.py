@@ -5,23 +5,11 @@ from starlette.responses import Response
 
 from cutwater import __version__
 from cutwater.api.backend import VERSION, Backend, ModelCard, Standing
-from cutwater.api.backend import Spell as Spent
-from cutwater.api.backend import Statistics as Fared
 from cutwater.api.http import words
 from cutwater.api.http.answers import json_response
-from cutwater.api.requests import Contract, Contracts, Slot, check_version
+from cutwater.api.models import EXTENSIONS, PLATFORM, Statistics, config_of, fared_of
+from cutwater.api.requests import Contracts, Slot, check_version
 from cutwater.errors import Refused
-
-PLATFORM = "onnx"
-EXTENSIONS = (
-    "binary_tensor_data",
-    "classification",
-    "model_configuration",
-    "model_repository",
-    "parameters",
-    "schedule_policy",
-    "statistics",
-)
 
 
 class Models:
@@ -73,7 +61,7 @@ class Models:
     async def statistics(self, request: Request) -> Response:
         """How a model fared, or all of them."""
         cards = [self._card(request)] if "model" in request.path_params else self._backend.models()
-        return json_response(words.Statistics([_fared(card, self._backend.statistics(card.name)) for card in cards]))
+        return json_response(Statistics([fared_of(card, self._backend.statistics(card.name)) for card in cards]))
 
     def _card(self, request: Request) -> ModelCard:
         """Raises NotFound."""
@@ -82,60 +70,5 @@ class Models:
         return card
 
 
-def config_of(contract: Contract) -> words.ModelConfig:
-    """A model's configuration, in Triton's words."""
-    card = contract.card
-    told = {
-        "standing": card.standing.value,
-        "why": card.why,
-        "task": card.task,
-        "hash": card.hash,
-        "stages": "; ".join(card.stages),
-    }
-    return words.ModelConfig(
-        name=card.name,
-        platform=PLATFORM,
-        backend="cutwater",
-        max_batch_size=0,
-        input=[_config(slot) for slot in contract.inputs.values()],
-        output=[_config(slot) for slot in contract.outputs.values()],
-        default_model_filename="",
-        parameters={name: {"string_value": value} for name, value in told.items() if value},
-    )
-
-
 def _metadata(slot: Slot) -> words.TensorMetadata:
     return words.TensorMetadata(slot.name, slot.datatype.name, list(slot.shape))
-
-
-def _config(slot: Slot) -> words.ConfigTensor:
-    return words.ConfigTensor(slot.name, slot.datatype.config, list(slot.shape))
-
-
-def _spell(spent: Spent) -> words.Spell:
-    return words.Spell(spent.count, round(spent.seconds * 1e9))
-
-
-def _fared(card: ModelCard, fared: Fared) -> words.ModelStatistics:
-    none = words.Spell(0, 0)
-    return words.ModelStatistics(
-        name=card.name,
-        version=VERSION,
-        last_inference=round(fared.last * 1e3),
-        inference_count=fared.success.count,
-        execution_count=sum(spent.count for spent in fared.batches.values()),
-        inference_stats=words.InferStatistics(
-            success=_spell(fared.success),
-            fail=_spell(fared.fail),
-            queue=_spell(fared.queue),
-            compute_input=_spell(fared.entry),
-            compute_infer=_spell(fared.compute),
-            compute_output=_spell(fared.exit),
-            cache_hit=none,
-            cache_miss=none,
-        ),
-        batch_stats=[
-            words.BatchStatistics(size, compute_input=none, compute_infer=_spell(spent), compute_output=none)
-            for size, spent in sorted(fared.batches.items())
-        ],
-    )

@@ -7,8 +7,8 @@ import numpy as np
 
 from cutwater.api.backend import Feeds
 from cutwater.api.datatypes import TEXT, Buffer, from_bytes, from_json, split_texts
-from cutwater.api.http.words import UNREADABLE, InferRequest, InputTensor, unreadable
-from cutwater.api.requests import FREE, Contract, Slot, check_memory
+from cutwater.api.http.words import InferRequest, InputTensor
+from cutwater.api.requests import FREE, UNREADABLE, Contract, Slot, check_memory, unreadable
 from cutwater.errors import BadTensor, TooLarge
 from cutwater.frameworks.base import Array
 

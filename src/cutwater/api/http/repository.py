@@ -1,6 +1,6 @@
 """The repository extension: which models there are, deploying them, and taking them down."""
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -8,10 +8,13 @@ from starlette.responses import Response
 
 from cutwater.api.backend import VERSION, Backend, Standing
 from cutwater.api.http.answers import json_response
-from cutwater.api.http.body import Body, Room
+from cutwater.api.http.body import Body
 from cutwater.api.http.options import HttpOptions
-from cutwater.api.http.words import UNREADABLE, IndexEntry, IndexRequest, LoadRequest, unreadable
-from cutwater.errors import BadSetting, InputError, Unsupported
+from cutwater.api.http.words import IndexEntry, IndexRequest, LoadRequest
+from cutwater.api.models import options_of
+from cutwater.api.requests import UNREADABLE, unreadable
+from cutwater.api.room import Room
+from cutwater.errors import InputError
 
 LARGEST = 64 * 2**10
 """Bytes of a body here: options, never files."""
@@ -57,22 +60,3 @@ class Repository:
             return msgspec.json.decode(content or b"{}", type=kind)
         except UNREADABLE as error:
             raise InputError(unreadable(error)) from None
-
-
-def options_of(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Options of a deployment from the parameters of a load request; those in ``config`` go before.
-
-    Raises:
-        BadSetting: ``config`` is not the text of a JSON object.
-        Unsupported: a file is sent along.
-    """
-    found = {name: value for name, value in parameters.items() if name != "config"}
-    if files := [name for name in found if name.startswith("file:")]:
-        raise Unsupported(f"parameter {files[0]!r}: add a model's file with `cutwater model add`, then load it by name")
-    config = parameters.get("config")
-    if config is None:
-        return found
-    try:
-        return {**found, **msgspec.json.decode(config, type=dict[str, Any])}
-    except (*UNREADABLE, TypeError) as error:
-        raise BadSetting(f"parameter 'config' is the text of a JSON object with options: {error}") from None

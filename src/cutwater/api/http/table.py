@@ -14,6 +14,7 @@ from cutwater.api.http.openapi import JSON
 from cutwater.api.http.operations import Described, Operation, Parameter
 from cutwater.api.http.reading import HEADER_LENGTH
 from cutwater.api.http.repository import Repository
+from cutwater.api.models import ModelConfig, Statistics
 from cutwater.errors import Unsupported
 
 OCTETS = "application/octet-stream"
@@ -50,11 +51,11 @@ READY = Operation(summary="Whether a model can be asked", tag=MODELS, gives={JSO
 METADATA = Operation(
     summary="What a model takes and gives", tag=MODELS, gives={JSON: words.ModelMetadata}, errors=(400, 404, 503)
 )
-CONFIG = Operation(summary="How a model is served", tag=MODELS, gives={JSON: words.ModelConfig}, errors=(400, 404, 503))
+CONFIG = Operation(summary="How a model is served", tag=MODELS, gives={JSON: ModelConfig}, errors=(400, 404, 503))
 STATISTICS = Operation(
     summary="How a model fared at this gateway, since it started",
     tag=MODELS,
-    gives={JSON: words.Statistics},
+    gives={JSON: Statistics},
     errors=(404, 503),
 )
 
@@ -71,7 +72,7 @@ def protocol_routes(backend: Backend, infer: Infer) -> list[BaseRoute]:
             Operation(
                 summary="How all models fared at this gateway, since it started",
                 tag=MODELS,
-                gives={JSON: words.Statistics},
+                gives={JSON: Statistics},
                 errors=(503,),
             ),
         ),

@@ -11,15 +11,18 @@ from starlette.routing import BaseRoute
 
 from cutwater.api.backend import Answered, Ask, Backend, ModelCard
 from cutwater.api.http.answers import json_response
-from cutwater.api.http.body import Body, Room
+from cutwater.api.http.body import Body
 from cutwater.api.http.form import AROUND, FIELD, FORM, take_apart, wishes_of
-from cutwater.api.http.infer import TRACEPARENT, client_of
+from cutwater.api.http.infer import client_of
 from cutwater.api.http.openapi import JSON
 from cutwater.api.http.operations import Described, Media, Operation, Parameter
 from cutwater.api.http.options import HttpOptions
 from cutwater.api.http.table import BINARY, OCTETS, REQUEST_ID, TRACE, UNDER_WAY
 from cutwater.api.http.task_words import ClassifyAnswer, DetectAnswer, Detected, Guessed, PictureSize, Wishes
+from cutwater.api.outputs import told_of
 from cutwater.api.pictures import aside
+from cutwater.api.requests import is_trace
+from cutwater.api.room import Room
 from cutwater.api.tasks import PictureLimits, classes_of, detections_of, measured_picture, model_for, picture_feeds
 from cutwater.drivers.live import clock
 from cutwater.units import Seconds
@@ -71,12 +74,7 @@ class _Looked(NamedTuple):
     @property
     def head(self) -> dict[str, str]:
         """What the infer endpoint says in its headers, too."""
-        found = {"Cutwater-Request": self.answered.request}
-        if self.answered.degraded:
-            found["Cutwater-Degraded"] = "true"
-        if self.answered.span:
-            found["traceparent"] = self.answered.span
-        return found
+        return dict(told_of(self.answered))
 
 
 class Tasks:
@@ -133,7 +131,7 @@ class Tasks:
             client_of(request.scope),
             request.headers.get("x-request-id", ""),
             "http",
-            trace if TRACEPARENT.fullmatch(trace.encode()) else "",
+            trace if is_trace(trace) else "",
             came=body.came,
         )
         answered = await self._backend.infer(ask)

@@ -4,7 +4,6 @@ The description at /openapi.json is made from them, so their docstrings and boun
 say besides is for others, and is ignored.
 """
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -17,14 +16,6 @@ Shape = Annotated[list[Size], msgspec.Meta(max_length=MAX_RANK)]
 Parameters = Annotated[dict[str, Any], msgspec.Meta(max_length=64)]
 MOST = 256
 """Tensors in one request."""
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What reading JSON raises, whoever wrote it."""
-
-
-def unreadable(error: Exception) -> str:
-    """Why a request cannot be read."""
-    said = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
-    return f"the request is not as the protocol says: {said}"
 
 
 # What clients ask
@@ -148,77 +139,6 @@ class ModelMetadata(msgspec.Struct, frozen=True):
     platform: str
     inputs: list[TensorMetadata]
     outputs: list[TensorMetadata]
-
-
-class ConfigTensor(msgspec.Struct, frozen=True):
-    """One input or output, as a model's configuration tells of it."""
-
-    name: str
-    data_type: str
-    dims: list[int]
-
-
-class ModelConfig(msgspec.Struct, frozen=True):
-    """How a model is served."""
-
-    name: str
-    platform: str
-    backend: str
-    max_batch_size: int
-    """0: shapes say all, the batch included; stages batch by themselves."""
-    input: list[ConfigTensor]
-    output: list[ConfigTensor]
-    default_model_filename: str
-    parameters: Mapping[str, Mapping[str, str]]
-    """``standing``, ``task``, ``hash`` and, where it runs, ``stages``."""
-
-
-class Spell(msgspec.Struct, frozen=True):
-    """How often, and how long together."""
-
-    count: int
-    ns: int
-
-
-class InferStatistics(msgspec.Struct, frozen=True):
-    """Where the time of requests goes."""
-
-    success: Spell
-    fail: Spell
-    queue: Spell
-    compute_input: Spell
-    compute_infer: Spell
-    compute_output: Spell
-    cache_hit: Spell
-    cache_miss: Spell
-
-
-class BatchStatistics(msgspec.Struct, frozen=True):
-    """Requests that were computed together."""
-
-    batch_size: int
-    compute_input: Spell
-    compute_infer: Spell
-    compute_output: Spell
-
-
-class ModelStatistics(msgspec.Struct, frozen=True):
-    """One model at this gateway, since it started."""
-
-    name: str
-    version: str
-    last_inference: int
-    """Milliseconds since 1970; 0: none yet."""
-    inference_count: int
-    execution_count: int
-    inference_stats: InferStatistics
-    batch_stats: list[BatchStatistics]
-
-
-class Statistics(msgspec.Struct, frozen=True):
-    """Of one model, or of all."""
-
-    model_stats: list[ModelStatistics]
 
 
 class IndexEntry(msgspec.Struct, frozen=True):
