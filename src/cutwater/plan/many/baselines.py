@@ -58,7 +58,7 @@ def one_per_node(judge: Judge, go_on: Callable[[], bool]) -> Placement:
 
 def replication(judge: Judge, go_on: Callable[[], bool]) -> Placement:
     """Whole models, as many on each node as its memory holds, chosen greedily."""
-    return filled(judge, partition(judge, 1), go_on)[0]
+    return _filled(judge, 1, go_on)[0]
 
 
 def fixed_pipelines(judge: Judge, go_on: Callable[[], bool]) -> Placement:
@@ -66,19 +66,23 @@ def fixed_pipelines(judge: Judge, go_on: Callable[[], bool]) -> Placement:
     common = [
         size for size in sizes(judge) if all(any(c.stages == size for c in model.candidates) for model in judge.served)
     ]
-    return filled(judge, partition(judge, max(common)), go_on)[0] if common else Placement(())
+    return _filled(judge, max(common), go_on)[0] if common else Placement(())
 
 
 def greedy(judge: Judge, go_on: Callable[[], bool]) -> Placement:
     """The best of greedy choices for groups of every size (Li et al., "AlpaServe", OSDI 2023, section 4.2)."""
     best: tuple[Worth, Placement] | None = None
     for size in sizes(judge):
-        placement, worth = filled(judge, partition(judge, size), go_on)
+        placement, worth = _filled(judge, size, go_on)
         if best is None or worth > best[0]:
             best = worth, placement
         if not go_on():
             break
     return best[1] if best else Placement(())
+
+
+def _filled(judge: Judge, size: int, go_on: Callable[[], bool]) -> tuple[Placement, Worth]:
+    return filled(judge, partition(judge, size), go_on, many=len(judge.served))
 
 
 BASELINES: Mapping[str, Baseline] = {

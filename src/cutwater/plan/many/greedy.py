@@ -6,6 +6,7 @@ next replica, on the group with the least to do that has the memory for it.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 
@@ -15,36 +16,63 @@ from cutwater.plan.problem import Floats
 
 TRIES = 2
 """Groups that are tried for a model before the next model has its turn."""
+PATIENCE = 16
+"""Replicas in a row that may turn out not to help before no more are tried."""
 
 
-def filled(judge: Judge, placement: Placement, go_on: Callable[[], bool] = lambda: True) -> tuple[Placement, Worth]:
-    """A placement with as many more replicas as help."""
+def filled(
+    judge: Judge, placement: Placement, go_on: Callable[[], bool] = lambda: True, *, many: int = 1
+) -> tuple[Placement, Worth]:
+    """A placement with as many more replicas as help.
+
+    ``many``: so many models get one at a time in the beginning, and half as many whenever that does not help. With
+    hundreds of groups each look at a placement takes long, and the first replicas are not hard to choose.
+    """
     worth = judge.worth(placement)
     while go_on():
-        better = _one_more(judge, placement, worth)
-        if better is None:
+        better = _several(judge, placement, worth, many) if many > 1 else _one(judge, placement, worth)
+        if better is not None:
+            placement, worth = better
+        elif many > 1:
+            many //= 2
+        else:
             break
-        placement, worth = better
     return placement, worth
 
 
-def _one_more(judge: Judge, placement: Placement, worth: Worth) -> tuple[Placement, Worth] | None:
+def _several(judge: Judge, placement: Placement, worth: Worth, many: int) -> tuple[Placement, Worth] | None:
+    """One more replica of each of so many models."""
     missed = judge.missed(placement)
     busy = loads(judge, placement)
+    grown = placement
+    for model in np.argsort(-missed, kind="stable")[:many].tolist():
+        for at in np.argsort(busy, kind="stable").tolist() if missed[model] else ():
+            more = with_replica(judge, grown, model, at)
+            if more is not None:
+                grown = more
+                seconds = judge.served[model].candidates[grown.groups[at].replicas[-1].candidate].seconds
+                busy[at] += missed[model] * max(seconds)
+                break
+    new = judge.worth(grown)
+    return (grown, new) if new.answered > worth.answered else None
+
+
+def _one(judge: Judge, placement: Placement, worth: Worth) -> tuple[Placement, Worth] | None:
+    """One more replica of the first model for which it helps."""
+    missed = judge.missed(placement)
+    busy = loads(judge, placement)
+    tries = 0
     for model in np.argsort(-missed, kind="stable").tolist():
         if not missed[model]:
             return None
-        tried = 0
-        for at in np.argsort(busy, kind="stable").tolist():
-            grown = with_replica(judge, placement, model, at)
-            if grown is None:
-                continue
+        places = (with_replica(judge, placement, model, at) for at in np.argsort(busy, kind="stable").tolist())
+        for grown in islice((place for place in places if place is not None), TRIES):
             new = judge.worth(grown)
             if new.answered > worth.answered:
                 return grown, new
-            tried += 1
-            if tried == TRIES:
-                break
+            tries += 1
+        if tries >= PATIENCE:
+            return None
     return None
 
 
