@@ -235,8 +235,12 @@ class Quarantined(RunError):
     status = 422
 
 
+_LONGEST = 100
+"""Characters of a wrong word that are compared: it may be as long as somebody likes, and comparing takes its time."""
+
+
 def did_you_mean(wrong: str, known: Iterable[str]) -> str:
     """``"; did you mean 'memory'?"``, or the list of what is known where nothing is close."""
     known = list(known)
-    close = get_close_matches(wrong, known, n=1)
+    close = get_close_matches(wrong[:_LONGEST], known, n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(known) or 'none'}"

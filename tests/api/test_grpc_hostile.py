@@ -244,3 +244,15 @@ def test_large_tensors_are_not_copied_on_their_way_in() -> None:
     message = request.SerializeToString()
     _, (raw,) = parse_infer(message)
     assert raw.obj is message
+
+
+@pytest.mark.parametrize("letter", ["x", "\u00e4", "\U0001f986", "\x00"])
+def test_a_name_as_long_as_a_message_is_not_said_in_full(bed: Bed, letter: str) -> None:
+    name = letter * 200_000
+    request = two_x(1, 2, 3, 4, model=name)
+    assert bed.refusal(request).code() == grpc.StatusCode.NOT_FOUND
+    request = two_x(1, 2, 3, 4)
+    request.inputs[0].name = name
+    error = bed.refusal(request)
+    assert (error.code(), "no input" in error.details()) == (grpc.StatusCode.INVALID_ARGUMENT, True)
+    assert len(error.details()) < 1000

@@ -237,3 +237,31 @@ def test_a_process_may_hold_the_server_and_a_client_of_the_same_names() -> None:
 
 def test_standings_are_those_the_protocol_has_words_for() -> None:
     assert [each.value for each in Standing] == ["READY", "LOADING", "UNAVAILABLE"]
+
+
+def test_when_it_drains_streams_end_with_their_last_answer_and_watchers_are_let_go() -> None:
+    async def story(bed: Bed) -> None:
+        async with bed.channel() as channel:
+            idle = channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")()
+            busy = channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")()
+            watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+            assert (await watch.read()).status == Health.SERVING
+            await idle.write(two_x(1, 2, 3, 4).SerializeToString())
+            assert pb.ModelStreamInferResponse.FromString(await idle.read()).infer_response.raw_output_contents
+            slow = pb.ModelInferRequest(model_name="slow", id="slow-1")
+            slow.inputs.add(name="x", datatype="FP32", shape=[1]).contents.fp32_contents.append(1.0)
+            await busy.write(slow.SerializeToString())
+            await bed.backend.waiting.wait()
+            stopping = asyncio.create_task(bed.server.stop(60))
+            assert await idle.code() == grpc.StatusCode.UNAVAILABLE
+            assert "drains" in await idle.details()
+            assert (await watch.read()).status == Health.NOT_SERVING
+            assert await watch.read() is grpc.aio.EOF
+            assert not stopping.done()
+            bed.backend.slow.set()
+            assert pb.ModelStreamInferResponse.FromString(await busy.read()).infer_response.id == "slow-1"
+            assert await busy.code() == grpc.StatusCode.UNAVAILABLE
+            await stopping
+
+    with serving(GrpcOptions(health_interval=60)) as bed:
+        bed.run(story(bed))

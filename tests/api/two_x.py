@@ -107,7 +107,7 @@ class TwoX:
 
     def model(self, name: str) -> ModelCard:
         if name not in self._models:
-            raise NotFound(f"the cluster knows no model {name!r}{did_you_mean(name, self._models)}")
+            raise NotFound(f"the cluster knows no model {name[:80]!r}{did_you_mean(name, self._models)}")
         return self._models[name][0]
 
     async def infer(self, ask: Ask) -> Answered:

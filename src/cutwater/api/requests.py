@@ -17,6 +17,8 @@ UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What reading JSON raises, whoever wrote it."""
 FREE = -1
 """A size that the request chooses, as the protocol writes it."""
+NAME = 80
+"""Characters that are said of a name nobody knows, which may be as long as a request."""
 ORDINARY_LEVEL = 5
 """The protocol's priority level that is worth as much as none at all."""
 LOWEST_LEVEL = 9
@@ -59,7 +61,7 @@ class Contract:
         """The input a request means. Raises BadTensor naming it, and what is wrong with it."""
         slot = self.inputs.get(name)
         if slot is None:
-            raise BadTensor(f"model {self.card.name!r} has no input {name!r}{did_you_mean(name, self.inputs)}")
+            raise BadTensor(f"model {self.card.name!r} has no input {name[:NAME]!r}{did_you_mean(name, self.inputs)}")
         if datatype != slot.datatype.name:
             datatype_named(datatype)
             raise BadTensor(f"input {name!r} is {slot.datatype.name}, not {datatype}")
@@ -94,7 +96,7 @@ class Contract:
         """The output a request means. Raises BadTensor."""
         slot = self.outputs.get(name)
         if slot is None:
-            raise BadTensor(f"model {self.card.name!r} has no output {name!r}{did_you_mean(name, self.outputs)}")
+            raise BadTensor(f"model {self.card.name!r} has no output {name[:NAME]!r}{did_you_mean(name, self.outputs)}")
         return slot
 
 
@@ -166,7 +168,7 @@ _TELLING = frozenset({"sequence_id", "sequence_start", "sequence_end", "timeout"
 def check_memory(name: str, parameters: Mapping[str, Any]) -> None:
     """Tensors come in the request. Raises Unsupported where one lies in shared memory."""
     if any(key.startswith("shared_memory_") for key in parameters):
-        raise Unsupported(f"tensor {name!r}: shared memory is not offered; send tensors in the request")
+        raise Unsupported(f"tensor {name[:NAME]!r}: shared memory is not offered; send tensors in the request")
 
 
 def _natural(parameters: Mapping[str, Any], name: str) -> int:

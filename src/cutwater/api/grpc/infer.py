@@ -10,13 +10,13 @@ from cutwater.api.grpc import inference_pb2 as pb
 from cutwater.api.grpc.messages import join_stream, parse_infer
 from cutwater.api.grpc.options import GrpcOptions
 from cutwater.api.grpc.reading import parameters_of, read_infer
-from cutwater.api.grpc.status import MESSAGE, Context
+from cutwater.api.grpc.status import Context, message_of
 from cutwater.api.grpc.writing import wishes, write_answer, write_error
 from cutwater.api.outputs import told_of
 from cutwater.api.requests import ORDINARY, Contracts, check_version, is_trace, terms
 from cutwater.api.room import Room
 from cutwater.api.tasks import picture_feeds
-from cutwater.errors import CutwaterError, DeadlineExceeded
+from cutwater.errors import CutwaterError, DeadlineExceeded, Refused
 from cutwater.units import Seconds
 
 STRICT = "triton_grpc_error"
@@ -26,8 +26,10 @@ STRICT = "triton_grpc_error"
 class Inference:
     """The two calls that compute. Their methods raise CutwaterError."""
 
-    def __init__(self, backend: Backend, options: GrpcOptions) -> None:
+    def __init__(self, backend: Backend, options: GrpcOptions, draining: asyncio.Event) -> None:
+        """``draining``: set once streams shall end."""
         self._backend = backend
+        self._draining = draining
         self._window = options.window
         self._contracts = Contracts()
         self._room = Room(options.max_held)
@@ -44,19 +46,27 @@ class Inference:
         return b"".join(parts)
 
     async def stream(self, context: Context) -> None:
-        """``ModelStreamInfer``: answers in the order of the requests, of which up to the window are open at once."""
+        """``ModelStreamInfer``: answers in the order of the requests, of which up to the window are open at once.
+
+        A server that drains reads no more, and ends the stream when what is open has been answered.
+        """
         strict = any(key == STRICT and value == "true" for key, value in context.invocation_metadata() or ())
-        waiting: asyncio.Queue[asyncio.Task[bytes | CutwaterError] | None] = asyncio.Queue(self._window)
+        window = asyncio.Semaphore(self._window)
+        waiting: asyncio.Queue[asyncio.Task[bytes | CutwaterError] | None] = asyncio.Queue()
         tasks: set[asyncio.Task[bytes | CutwaterError]] = set()
 
         async def read() -> None:
+            await window.acquire()
             while isinstance(message := await context.read(), bytes):
                 task = asyncio.create_task(self._one(message, context, strict))
                 tasks.add(task)
-                await waiting.put(task)
-            await waiting.put(None)
+                waiting.put_nowait(task)
+                await window.acquire()
 
         reader = asyncio.create_task(read())
+        reader.add_done_callback(lambda _: waiting.put_nowait(None))  # however it ends
+        draining = asyncio.create_task(self._draining.wait())
+        draining.add_done_callback(lambda _: reader.cancel())
         try:
             while (task := await waiting.get()) is not None:
                 found = await task
@@ -64,11 +74,14 @@ class Inference:
                 if isinstance(found, CutwaterError):
                     raise found
                 await context.write(found)
-            await reader
+                window.release()
+            if reader.cancelled():
+                raise Refused("the gateway drains; ask another one, or again later")
+            reader.result()
         finally:
-            for each in (reader, *tasks):
+            for each in (reader, draining, *tasks):
                 each.cancel()
-            await asyncio.wait((reader, *tasks))
+            await asyncio.wait((reader, draining, *tasks))
 
     async def _one(self, message: bytes, context: Context, strict: bool) -> bytes | CutwaterError:
         """The answer to one request of a stream; the error only if that ends the stream."""
@@ -81,7 +94,7 @@ class Inference:
             finally:
                 self._room.held -= len(message)
         except CutwaterError as error:
-            return error if strict else write_error(request, str(error)[:MESSAGE])
+            return error if strict else write_error(request, message_of(error))
         return join_stream(parts)
 
     async def _answer(

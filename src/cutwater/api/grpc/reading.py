@@ -8,7 +8,7 @@ import numpy as np
 from cutwater.api.backend import Feeds
 from cutwater.api.datatypes import TEXT, Datatype, from_bytes, from_values, split_texts
 from cutwater.api.grpc import inference_pb2 as pb
-from cutwater.api.requests import Contract, check_memory
+from cutwater.api.requests import NAME, Contract, check_memory
 from cutwater.errors import BadTensor
 from cutwater.frameworks.base import Array
 
@@ -64,7 +64,7 @@ def read_infer(contract: Contract, request: pb.ModelInferRequest, raw: Sequence[
         if tensor.parameters:
             check_memory(name, tensor.parameters)
         if raw and tensor.HasField("contents"):
-            raise BadTensor(f"input {name!r} has contents, and there are raw_input_contents; send one of them")
+            raise BadTensor(f"input {name[:NAME]!r} has contents, and there are raw_input_contents; send one of them")
         if contract.is_picture(name, tensor.datatype, shape):
             (picture,) = split_texts(name, raw[index], 1) if raw else _values(tensor, TEXT, 1)
             continue

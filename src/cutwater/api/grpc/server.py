@@ -1,5 +1,6 @@
 """GrpcServer: the Open Inference Protocol over gRPC, in the running event loop."""
 
+import asyncio
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,24 +34,31 @@ class GrpcServer:
         self._where = where
         self._options = options
         self._server: grpc.aio.Server | None = None
+        self._draining = asyncio.Event()
 
     async def start(self) -> str:
-        """Take calls in; returns "host:port" with the port that was taken. Raises BadSetting where none is free."""
+        """Take calls in, once; returns "host:port", with the port it has. Raises BadSetting where none is free."""
+        assert self._server is None, "a server is started once"
         options = self._options
         server = self._server = grpc.aio.server(
             interceptors=[Guard(options.token)] if options.token else [],
             options=list(_channel_options(options)),
             maximum_concurrent_rpcs=options.calls,
         )
-        server.add_generic_rpc_handlers((Service(self._backend, options),))
-        health_pb2_grpc.add_HealthServicer_to_server(Health(self._backend, options.health_interval), server)
+        server.add_generic_rpc_handlers((Service(self._backend, options, self._draining),))
+        health = Health(self._backend, options.health_interval, self._draining)
+        health_pb2_grpc.add_HealthServicer_to_server(health, server)
         reflection.enable_server_reflection((SERVICE, NAME, reflection.SERVICE_NAME), server, pool=_pool())
         address = self._listen(server)
         await server.start()
         return address
 
     async def stop(self, grace: Seconds) -> None:
-        """Take nothing in any more; what is under way has so long to end, and is withdrawn then."""
+        """Take nothing in any more; what is under way has so long to end, and is withdrawn then.
+
+        Streams and those who watch its health are sent away at once, or would keep it for as long as they like.
+        """
+        self._draining.set()
         if self._server is not None:
             await self._server.stop(grace)
 

@@ -1,5 +1,6 @@
 """GRPCInferenceService: which method is answered by whom, and what becomes of errors."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias, TypeVar
@@ -27,8 +28,9 @@ _log = logging.getLogger(__name__)
 class Service(grpc.GenericRpcHandler):
     """Messages stay bytes until here, so that one which cannot be read is the client's fault, and is said so."""
 
-    def __init__(self, backend: Backend, options: GrpcOptions) -> None:
-        inference, models = Inference(backend, options), Models(backend)
+    def __init__(self, backend: Backend, options: GrpcOptions, draining: asyncio.Event) -> None:
+        """``draining``: set once streams shall end."""
+        inference, models = Inference(backend, options, draining), Models(backend)
         found = {
             "ServerLive": _look(pb.ServerLiveRequest, models.live),
             "ServerReady": _look(pb.ServerReadyRequest, models.ready),

@@ -10,7 +10,8 @@ from cutwater.units import Seconds
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 MESSAGE = 2000
-"""Characters of an error's message that are sent: it travels as a header, and clients take 8 KiB of those."""
+"""Bytes of an error's message that are sent: it travels as a header, in which one that is not plain becomes three, and
+clients take 8 KiB of those."""
 AGAIN: Seconds = 1.0
 """When to try again, where whoever refused did not say."""
 
@@ -48,4 +49,9 @@ def hints(error: CutwaterError) -> tuple[tuple[str, str], ...]:
 
 async def abort(context: Context, error: CutwaterError) -> NoReturn:
     """End a call with it."""
-    await context.abort(code_of(error), str(error)[:MESSAGE], hints(error))
+    await context.abort(code_of(error), message_of(error), hints(error))
+
+
+def message_of(error: CutwaterError) -> str:
+    """What is said of it."""
+    return str(error).encode(errors="replace")[:MESSAGE].decode(errors="ignore")

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from cutwater.api.backend import Answered, Ask, ModelCard, Standing, Statistics
+from cutwater.api.requests import NAME
 from cutwater.drivers.live import clock
 from cutwater.engine.cluster import DeploySpec, EpochPhase, ModelRecord
 from cutwater.errors import BadSetting, NotFound, Refused, did_you_mean
@@ -68,7 +69,7 @@ class GatewayBackend:
         if record is None:
             if self._picture.status is None:
                 raise Refused("this gateway has not heard yet which models there are; ask again in a second")
-            raise NotFound(f"the cluster knows no model {name!r}{did_you_mean(name, self._picture.models)}")
+            raise NotFound(f"the cluster knows no model {name[:NAME]!r}{did_you_mean(name, self._picture.models)}")
         return self._card(record)
 
     async def infer(self, ask: Ask) -> Answered:
