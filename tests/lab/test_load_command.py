@@ -175,6 +175,19 @@ def test_a_search_finds_no_more_than_a_server_can_do(capsys: pytest.CaptureFixtu
     assert "300/s: " in told.err
 
 
+def test_a_report_says_what_came_how_fast_and_how_punctually(
+    gateway: Gateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--rate", "100/s", "--for", "0.1 s", "--warmup", 0, "--slo", "20 s", "--cv", 0)
+    load("--to", gateway.url, *flags, "--model", "two_float32", "--model", "full")
+    told = capsys.readouterr().out
+    rows = {line.split()[0]: line.split() for line in told.splitlines() if line.strip()}
+    assert rows["full"][:4] == ["full", "20", "s", "0.00%"]  # of the last table
+    assert rows["together"][3] not in ("0.00%", "100.00%")
+    assert "Refused" in told
+    assert "scheduled 100/s, sent 100/s; late by" in told
+
+
 def test_payloads_come_from_files(gateway: Gateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.save(tmp_path / "x.npy", np.arange(12, dtype=np.float32).reshape(3, 4))
     Image.new("RGB", (9, 7), (10, 20, 30)).save(tmp_path / "grey.png")

@@ -1,6 +1,5 @@
 """`cutwater load`: sends a workload to any endpoint, never slipping, and says what came of it and what is borne."""
 
-import asyncio
 import resource
 import tempfile
 from pathlib import Path
@@ -51,6 +50,8 @@ from cutwater.units import Seconds, parse_rate, parse_seconds
 
 SPARE_FILES = 64
 """That are open besides connections."""
+ONE_LINK = ("grpc", "unix:", "tcp:")
+"""Addresses where one connection carries all requests."""
 NONE: list[str] = []
 
 Source = Annotated[
@@ -162,6 +163,11 @@ def load(
     with LoadView() as view:
         log = run(load_once(work, options, view.begin))
     _tell(log, skipped, json)
+    if log.most_open > connections and not to.startswith(ONE_LINK):
+        messages.print(
+            f"up to {log.most_open:,} requests were open, over {connections:,} connections: some waited for one; "
+            "see --connections"
+        )
     _write(log, skipped, csv, trace, svg)
 
 
@@ -206,10 +212,7 @@ def _find(work: Work, what: str, options: LoadOptions, limits: SearchOptions, js
         messages.print(try_line(tried, what, scale), markup=False, soft_wrap=True)
 
     with LoadView() as view:
-        try:
-            found = run(search(work, what, options, limits, view.begin, tell))
-        except asyncio.CancelledError:
-            raise KeyboardInterrupt from None
+        found = run(search(work, what, options, limits, view.begin, tell))
     if json:
         print_json({"what": what, "target": limits.target, "value": found.kept * scale, **load_facts(found)})
         return

@@ -53,15 +53,13 @@ async def pace(
                     break
                 fire(coming)
                 coming = next(left, None)
+            if coming is not None:
+                timer.set(began + coming)
+            elif not done.done():
+                done.set_result(None)
         except BaseException as error:  # noqa: BLE001 - it belongs to whoever waits here
             if not done.done():
                 done.set_exception(error)
-            return
-        if coming is None:
-            if not done.done():
-                done.set_result(None)
-        else:
-            timer.set(began + coming)
 
     timer = _timer(ring, now)
     try:
@@ -97,9 +95,11 @@ class _FileTimer:
         self._loop.add_reader(self._file, self._rung)
 
     def set(self, at: Seconds) -> None:
+        at = max(at, 1e-9)  # 0 would mean never
         seconds = int(at)
         self._wanted.at[0], self._wanted.at[1] = seconds, int((at - seconds) * 1e9)
-        self._libc.timerfd_settime(self._file, _ABSOLUTE, ctypes.byref(self._wanted), None)
+        if self._libc.timerfd_settime(self._file, _ABSOLUTE, ctypes.byref(self._wanted), None) < 0:
+            raise OSError(ctypes.get_errno(), "timerfd_settime")
 
     def close(self) -> None:
         self._loop.remove_reader(self._file)
