@@ -10,7 +10,7 @@ import pytest
 from cutwater import AsyncClient
 from cutwater.client.retries import Retries
 from cutwater.drivers.live import clock
-from cutwater.errors import BadTensor, CutwaterError, FrameError, LinkLost, Refused, StageFailed
+from cutwater.errors import BadTensor, CutwaterError, FrameError, InputError, LinkLost, Refused, StageFailed
 
 ONE = {"x": np.ones(1, np.float32)}
 JSON = b'{"model_name":"m","outputs":[{"name":"y","datatype":"FP32","shape":[1],"data":[2.0]}]}'
@@ -163,3 +163,15 @@ def test_pictures_are_looked_at_over_the_tasks_endpoints() -> None:
     first, second = answered(good, tell)
     assert first.startswith(b"POST /v1/classify?top=1&model=m&priority=2&timeout=") and first.endswith(b"\xff\xd8")
     assert second.startswith(b"POST /v1/detect?threshold=0.4&timeout=") and b"\r\nx-request-id: mine\r\n" in second
+
+
+@pytest.mark.parametrize("odd", ["mine\r\nauthorization: Bearer x", "m\u00f6we", "a\tb"])
+def test_what_would_be_another_header_is_not_sent(odd: str) -> None:
+    async def story() -> None:
+        async with AsyncClient("http://127.0.0.1:9") as client:
+            with pytest.raises(InputError, match="x-request-id"):
+                await client.classify(b"\xff\xd8", "m", id=odd)
+            with pytest.raises(InputError, match="traceparent"):
+                await client.infer("m", ONE, trace=odd)
+
+    asyncio.run(story())

@@ -14,7 +14,7 @@ from cutwater.client.http_lines import JOINED, Lines, Response
 from cutwater.client.result import Listed, ModelInfo, TensorInfo
 from cutwater.client.transport import Call, Glance, Prepared, Reply
 from cutwater.client.words import error_of, level, read_json
-from cutwater.errors import CutwaterError, FrameError
+from cutwater.errors import CutwaterError, FrameError, InputError
 from cutwater.frameworks.base import Array
 from cutwater.units import Seconds
 from cutwater.wire.codecs.base import Buffer
@@ -124,7 +124,7 @@ class HttpTransport:
         """See `Transport.look`."""
         headers = "content-type: application/octet-stream\r\n"
         if id:
-            headers += f"x-request-id: {id}\r\n"
+            headers += _header("x-request-id", id)
         return (await self.ask("POST", f"/v1/{task}?{urlencode(wishes)}", headers, (picture,))).body
 
     async def close(self) -> None:
@@ -142,7 +142,7 @@ class HttpTransport:
         json = _encode(asked)
         headers = f"content-type: application/octet-stream\r\n{JSON_LENGTH}: {len(json)}\r\n"
         if call.trace:
-            headers += f"traceparent: {call.trace}\r\n"
+            headers += _header("traceparent", call.trace)
         return self._request("POST", f"/v2/models/{_quoted(call.model)}/infer", headers, (json, *buffers))
 
     async def ask(self, method: str, path: str, headers: str = "", body: Sequence[Buffer] = ()) -> Response:
@@ -160,6 +160,13 @@ class HttpTransport:
         first = f"{method} {self._prefix}{path}".encode()
         last = f"{headers}content-length: {length}\r\n\r\n".encode()
         return (b"".join((first, self._common, last)), *body)
+
+
+def _header(name: str, value: str) -> str:
+    """Its line. Raises InputError for what would be more than one, or not readable at the other end."""
+    if not (value.isascii() and value.isprintable()):
+        raise InputError(f"{name} {value[:40]!r} must be of printable ASCII, as it travels in a header")
+    return f"{name}: {value}\r\n"
 
 
 @lru_cache(maxsize=1024)

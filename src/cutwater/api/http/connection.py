@@ -121,6 +121,8 @@ class Connection(HttpToolsProtocol):
         """See `SendWhole`."""
         if self.flow.write_paused and not cycle.disconnected:
             await self.flow.drain()
+        if self.transport.is_closing():  # `connection_lost` is about to be told so
+            cycle.disconnected = True
         if cycle.disconnected:
             return
         lines = [STATUS_LINE[200]]
