@@ -32,8 +32,8 @@ CALM = 16
 def tandem(track: Track, times: Floats, models: Indices) -> Floats:
     """When each request's answer arrives; infinite: it is refused.
 
-    Exact for nodes that work in the order of the door. Hops that differ from model to model could change that order
-    from node to node, which is left out: it moves an answer by no more than those hops differ.
+    Exact for nodes that all work in the order of the door. Where hops differ from model to model, requests could pass
+    each other between two nodes; that is left out.
 
     Args:
         track: The group.
