@@ -81,7 +81,9 @@ class GatewayBackend:
         host = self._hosts.get(ask.model)
         if host is None:
             card = self.model(ask.model)
-            raise NotFound(f"model {ask.model!r} is not deployed: {card.why}; `cutwater deploy {ask.model}` deploys it")
+            if card.standing is Standing.LOADING:
+                raise Refused(f"model {card.name!r} cannot be asked yet: {card.why}; ask again in a second")
+            raise NotFound(f"model {card.name!r} is not deployed: {card.why}; `cutwater deploy {card.name}` deploys it")
         ask = ask._replace(span=self._begin_span(ask.trace))
         reply = await host.ask(ask)
         if reply.fault is not None:
