@@ -19,9 +19,9 @@ CUTWATER = [sys.executable, "-m", "cutwater"]
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """An environment with a cache of its own."""
-    return {**os.environ, "CUTWATER_CACHE": str(tmp_path_factory.mktemp("cache"))}
+def cache(shared_cache: Path) -> dict[str, str]:
+    """An environment with the tests' own cache."""
+    return {**os.environ, "CUTWATER_CACHE": str(shared_cache)}
 
 
 def cutwater(*arguments: object, env: dict[str, str]) -> subprocess.CompletedProcess[str]:

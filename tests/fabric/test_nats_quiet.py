@@ -7,7 +7,10 @@ from urllib.parse import urlsplit
 import pytest
 from fabric_bed import NatsBed, story
 
+from cutwater.errors import FabricLost
 from cutwater.fabric import nats_line
+from cutwater.fabric.nats import NatsFabric
+from cutwater.fabric.nats_line import NatsOptions
 
 
 @pytest.mark.slow
@@ -41,3 +44,37 @@ async def test_an_outage_is_told_once(
     assert len(told) == 2, told
     assert told[0].startswith(f"cutwater: cannot connect to {nats_bed.url}")
     assert told[1] == "cutwater: connected again"
+
+
+@pytest.mark.parametrize(("rude", "comes_in"), [(2, True), (100, False)])
+@story
+async def test_one_who_is_hung_up_on_comes_again_but_not_for_ever(
+    nats_bed: NatsBed, name: str, monkeypatch: pytest.MonkeyPatch, rude: int, comes_in: bool
+) -> None:
+    monkeypatch.setattr(nats_line, "PAUSE", 0.001)
+    place, came = urlsplit(nats_bed.url), 0
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+        writer.close()
+
+    async def door(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal came
+        came += 1
+        if came <= rude:
+            writer.close()
+            return
+        inner, outer = await asyncio.open_connection(place.hostname, place.port)
+        await asyncio.gather(copy(reader, outer), copy(inner, writer))
+
+    async with await asyncio.start_server(door, "127.0.0.1") as server:
+        port = server.sockets[0].getsockname()[1]
+        fabric = NatsFabric(NatsOptions(servers=(f"nats://127.0.0.1:{port}",)))
+        if comes_in:
+            async with fabric:
+                await (await fabric.keys(name)).put("a", b"1")
+        else:
+            with pytest.raises(FabricLost):
+                await fabric.__aenter__()
+            assert came < rude

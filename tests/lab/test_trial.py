@@ -25,11 +25,11 @@ QUICK = MeasureOptions(rounds=5, seconds=0.05)
 
 
 @pytest.fixture(scope="module")
-def plan(vit_lattice: Lattice, tmp_path_factory: pytest.TempPathFactory) -> Plan:
+def plan(vit_lattice: Lattice, shared_cache: Path) -> Plan:
     graph = vit_lattice.graph
     items = open_inputs("synthetic:1", [graph.tensors[name] for name in graph.inputs])
     task = LocalTask(vit_lattice, [item.feeds for item in items], stages=3, measure=QUICK)
-    return plan_locally(task, tmp_path_factory.mktemp("profiles"))[0]
+    return plan_locally(task, shared_cache / "profiles")[0]
 
 
 def collect(into: list[tuple[Item, Outcome | CutwaterError]]) -> Callable[[Item, Outcome | CutwaterError], None]:

@@ -88,12 +88,12 @@ def test_a_worker_that_is_stopped_costs_no_answer_is_suspected_and_taken_back_wh
             worker = pipeline.workers[victim]
             assert worker.ready is not None
             await stream(pipeline, 400, lambda k: os.kill(worker.pid, signal.SIGSTOP) if k == 100 else None)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(25):
                 while not pipeline.snapshot().gateway.suspects:
                     await pipeline.infer(feed(7))
             assert pipeline.snapshot().gateway.suspects == worker.ready.addresses
             os.kill(worker.pid, signal.SIGCONT)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(25):
                 while pipeline.snapshot().gateway.suspects:
                     await pipeline.infer(feed(7))
             retried = pipeline.snapshot().gateway.retried

@@ -27,6 +27,13 @@ from cutwater.units import Seconds
 
 DIAL_TIMEOUT: Seconds = 3.0
 """For the server to accept a connection."""
+HUNG_UP = (BrokenPipeError, ConnectionResetError, nats.errors.UnexpectedEOF)
+"""How it looks when the server hangs up on whoever is just coming in."""
+NO_WORD = "empty response from server"
+"""The same before the server's first word, as the library puts it."""
+COMINGS = 5
+PAUSE: Seconds = 0.2
+"""So many times, and with such pauses, one who was hung up on comes in again before he gives up."""
 HANG_UP_TIMEOUT: Seconds = 0.5
 """For what waits to leave, when the line is closed."""
 PING: Seconds = 1.0
@@ -230,7 +237,7 @@ class Line:
     async def open(self) -> None:
         """Connect. Raises FabricLost, Forbidden."""
         self._closed, self.failure = False, None
-        self._connection = await self._dial()
+        self._connection = await self._come_in()
         self._usable.set()
         self._task = asyncio.create_task(self._keep(), name=f"line {self._options.name}")
         self._task.add_done_callback(self._kept)
@@ -273,6 +280,17 @@ class Line:
         assert self._connection is not None
         return self._connection
 
+    async def _come_in(self) -> Connection:
+        """The first connection. A server that reads its users anew hangs up on whoever is just coming in."""
+        for _ in range(COMINGS - 1):
+            try:
+                return await self._dial()
+            except FabricLost as error:
+                if not (isinstance(error.__cause__, HUNG_UP) or NO_WORD in str(error.__cause__)):
+                    raise
+                await asyncio.sleep(PAUSE)
+        return await self._dial()
+
     async def _dial(self) -> Connection:
         connection = Connection()
         try:
@@ -283,7 +301,7 @@ class Line:
             where = ", ".join(self._options.servers)
             if "authorization" in str(cause).lower() or "authentication" in str(cause).lower():
                 raise Forbidden(f"{where} does not know this user ({cause}); check the invitation") from error
-            raise FabricLost(f"cannot connect to {where}: {cause}") from error
+            raise FabricLost(f"cannot connect to {where}: {cause}") from cause
         return connection
 
     async def _keep(self) -> None:
