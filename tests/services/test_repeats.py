@@ -44,6 +44,11 @@ class World:
         return asyncio.create_task(self.repeats.once(ask, self.stage.compute, version))
 
     @property
+    def held(self) -> int:
+        """Bytes of answers that are kept."""
+        return self.repeats._held
+
+    @property
     def open(self) -> int:
         return len(self.repeats._open)
 
@@ -145,7 +150,7 @@ def test_who_goes_before_anything_began_leaves_nothing_behind() -> None:
         sent.cancel()
         await turn()
         assert sent.cancelled()
-        assert (world.stage.withdrawn, world.open, world.repeats.held) == (len(world.stage.asked), 0, 0)
+        assert (world.stage.withdrawn, world.open, world.held) == (len(world.stage.asked), 0, 0)
 
     tell(story)
 
@@ -223,7 +228,7 @@ def test_the_oldest_answers_make_room_however_small_they_are() -> None:
         world.stage.answer.set_result(np.ones(1, np.uint8))
         for number in range(ROOM // EACH + 10):
             await world.repeats.once(ASK._replace(id=f"{number}", feeds={}), world.stage.compute)
-        assert world.repeats.held <= ROOM
+        assert world.held <= ROOM
         assert len(world.repeats._kept) < ROOM // EACH
 
     tell(story)
@@ -236,7 +241,7 @@ def test_an_answer_that_is_kept_keeps_nothing_it_arrived_in() -> None:
         await world.send()
         again = (await world.send()).outputs["y"]
         assert not np.shares_memory(again, frame)
-        assert world.repeats.held == EACH + 8
+        assert world.held == EACH + 8
 
     tell(story)
 

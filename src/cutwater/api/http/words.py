@@ -10,7 +10,6 @@ import msgspec
 
 from cutwater.wire.message import MAX_RANK
 
-Natural = Annotated[int, msgspec.Meta(ge=0)]
 Size = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
 Shape = Annotated[list[Size], msgspec.Meta(max_length=MAX_RANK)]
 Parameters = Annotated[dict[str, Any], msgspec.Meta(max_length=64)]

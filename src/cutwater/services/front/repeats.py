@@ -60,11 +60,6 @@ class Repeats:
         self._kept: OrderedDict[Repeat, _Kept] = OrderedDict()
         self._held = 0
 
-    @property
-    def held(self) -> int:
-        """Bytes of the answers that are kept."""
-        return self._held
-
     async def once(self, ask: Ask, compute: Callable[[Ask], Awaitable[Answered]], version: str = "") -> Answered:
         """The answer of ``compute``, or of the request this one repeats; an error is not kept.
 
