@@ -95,7 +95,7 @@ def open_ports(cluster: Secured) -> set[int]:
         for record in cluster.home.alive().values()
         for process in family(record.pid)
         for connection in process.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN and not connection.laddr.ip.startswith("127.0.0.1")
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.ip.removeprefix("::ffff:") != "127.0.0.1"
     }
 
 
