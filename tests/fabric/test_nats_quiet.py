@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 from fabric_bed import NatsBed, story
 
-from cutwater.errors import FabricLost
+from cutwater.errors import FabricLost, Forbidden
 from cutwater.fabric import nats_line
 from cutwater.fabric.nats import NatsFabric
 from cutwater.fabric.nats_line import NatsOptions
@@ -46,10 +46,16 @@ async def test_an_outage_is_told_once(
     assert told[1] == "cutwater: connected again"
 
 
-@pytest.mark.parametrize(("rude", "comes_in"), [(2, True), (100, False)])
+UNKNOWN = b"-ERR 'Authorization Violation'\r\n"
+"""What a server says to whoever is coming in while it reads its users anew."""
+
+
+@pytest.mark.parametrize(
+    ("word", "rude", "comes_in"), [(b"", 2, True), (b"", 100, False), (UNKNOWN, 1, True), (UNKNOWN, 100, False)]
+)
 @story
-async def test_one_who_is_hung_up_on_comes_again_but_not_for_ever(
-    nats_bed: NatsBed, name: str, monkeypatch: pytest.MonkeyPatch, rude: int, comes_in: bool
+async def test_one_who_is_turned_away_comes_again_but_not_for_ever(
+    nats_bed: NatsBed, name: str, monkeypatch: pytest.MonkeyPatch, word: bytes, rude: int, comes_in: bool
 ) -> None:
     monkeypatch.setattr(nats_line, "PAUSE", 0.001)
     place, came = urlsplit(nats_bed.url), 0
@@ -63,6 +69,11 @@ async def test_one_who_is_hung_up_on_comes_again_but_not_for_ever(
         nonlocal came
         came += 1
         if came <= rude:
+            if word:
+                writer.write(b"INFO {}\r\n")
+                await reader.readline()
+                writer.write(word)
+                await reader.read()
             writer.close()
             return
         inner, outer = await asyncio.open_connection(place.hostname, place.port)
@@ -75,6 +86,6 @@ async def test_one_who_is_hung_up_on_comes_again_but_not_for_ever(
             async with fabric:
                 await (await fabric.keys(name)).put("a", b"1")
         else:
-            with pytest.raises(FabricLost):
+            with pytest.raises(Forbidden if word else FabricLost):
                 await fabric.__aenter__()
             assert came < rude

@@ -281,14 +281,23 @@ class Line:
         return self._connection
 
     async def _come_in(self) -> Connection:
-        """The first connection. A server that reads its users anew hangs up on whoever is just coming in."""
+        """The first connection.
+
+        A server that reads its users anew hangs up on whoever is just coming in, or says that it does not know him:
+        he has not said yet who he is.
+        """
+        unknown = False
         for _ in range(COMINGS - 1):
             try:
                 return await self._dial()
+            except Forbidden:
+                if unknown:
+                    raise
+                unknown = True
             except FabricLost as error:
                 if not (isinstance(error.__cause__, HUNG_UP) or NO_WORD in str(error.__cause__)):
                     raise
-                await asyncio.sleep(PAUSE)
+            await asyncio.sleep(PAUSE)
         return await self._dial()
 
     async def _dial(self) -> Connection:
