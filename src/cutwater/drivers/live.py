@@ -12,7 +12,7 @@ from cutwater.engine.trace import Trace
 from cutwater.engine.vocabulary import Tick
 from cutwater.units import Seconds
 
-Hands = Mapping[type, Callable[[Any], None]]
+Hands = Mapping[type, Callable[[Any], object]]
 """Command type -> what obeys it."""
 
 clock = time.monotonic

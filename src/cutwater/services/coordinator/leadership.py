@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -53,6 +52,7 @@ from cutwater.services.coordinator.planning import PlannerProcess
 from cutwater.services.coordinator.shelf import Shelf, used_files
 from cutwater.services.coordinator.state import Known, Outbox
 from cutwater.services.coordinator.sweeping import Sweeper
+from cutwater.services.errands import Errands
 from cutwater.services.facts import (
     ASK_COORDINATOR,
     GATEWAY_BEATS,
@@ -105,15 +105,15 @@ class Leadership:
         self._term = term
         self._over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._seen = dict(known.revisions)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._errands = Errands("the coordinator", lambda error: self.end(f"{type(error).__name__}: {error}"))
         self._outbox = Outbox(means.state, known.revisions, self.end)
         self._hands: Hands = {
-            MakePlan: lambda command: self._begin(self._plan(command)),
+            MakePlan: lambda command: self._errands.begin(self._plan(command)),
             Assign: lambda c: self._outbox.put(assign_key(c.assignment.node), c.assignment),
             Direct: lambda c: self._outbox.put(routes_key(c.gateway, c.table.model), c.table),
             Save: lambda c: self._save(c.record),
             Erase: self._erase,
-            Measure: lambda command: self._begin(self._measure(command)),
+            Measure: lambda command: self._errands.begin(self._measure(command)),
             Tell: self._tell,
         }
         self._live = Live(Coordinator(means.options), self._hands, "coordinator", means.trace, on_broken=self._break)
@@ -158,14 +158,14 @@ class Leadership:
                     revoked=known.revoked,
                 )
             )
-            self._begin(self._outbox.run())
-            self._begin(self._shelf.tend())
-            self._begin(self._prepare())
+            self._errands.begin(self._outbox.run())
+            self._errands.begin(self._shelf.tend())
+            self._errands.begin(self._prepare())
             leases = await self._means.fabric.keys(LEASES, LEASE)
-            self._begin(Sweeper(self._means.state, leases, self._outbox).tend())
+            self._errands.begin(Sweeper(self._means.state, leases, self._outbox).tend())
             for pattern, told in (("node.*", self._node_entry), ("link.*.*", self._link_entry)):
                 entries = await stack.enter_async_context(self._means.state.watch(pattern))
-                self._begin(_follow(entries, told))
+                self._errands.begin(_follow(entries, told))
             for pattern, heard in ((NODE_BEATS, self._node_beaten), (GATEWAY_BEATS, self._gateway_beaten)):
                 stack.push_async_callback((await self._means.fabric.subscribe(pattern, heard)).close)
             stack.push_async_callback((await self._means.fabric.serve(ASK_COORDINATOR, self._desk.answer)).close)
@@ -181,19 +181,7 @@ class Leadership:
         if self._telling is not None:
             self._telling.cancel()
         self._live.close()
-        for task in self._tasks:
-            task.cancel()
-
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("a task of the coordinator failed", exc_info=error)
-            self.end(f"{type(error).__name__}: {error}")
+        self._errands.cancel()
 
     # What the fabric says
 
@@ -260,7 +248,7 @@ class Leadership:
         elif command.about in self._desk.problems:
             del self._desk.problems[command.about]
         note = Note(at=now_text(), kind=command.kind, about=command.about, text=command.text)
-        self._begin(self._publish(note))
+        self._errands.begin(self._publish(note))
 
     async def _publish(self, note: Note) -> None:
         with contextlib.suppress(CutwaterError):  # it stands in the log anyway

@@ -19,14 +19,12 @@ from cutwater.engine.cluster import Note
 from cutwater.errors import (
     BadCut,
     CutwaterError,
-    FabricError,
     NoPlan,
     NotFound,
     Refused,
 )
-from cutwater.fabric.base import Fabric, Message
+from cutwater.fabric.base import Fabric
 from cutwater.observe.course import hops, lay
-from cutwater.services.access import FABRIC_RETRY
 from cutwater.services.asking import Deploy, Done, Undeploy, ask_coordinator
 from cutwater.services.cache import BlobCache
 from cutwater.services.dashboard.asked import check_origin, read_body
@@ -37,7 +35,7 @@ from cutwater.services.dashboard.forecasts import AskChart, AskForecast
 from cutwater.services.dashboard.ledger import Ledger, first
 from cutwater.services.dashboard.stream import EVERY, Changes, Stream
 from cutwater.services.dashboard.view import Entries, entries
-from cutwater.services.facts import NOTES, decode
+from cutwater.services.front.notes import follow_notes
 from cutwater.services.front.picture import Picture
 from cutwater.units import NodeId, Seconds
 
@@ -112,27 +110,13 @@ class Dashboard:
         """Follow what happens and tell the pages that are open, for ever."""
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._listen())
+                group.create_task(follow_notes(self._fabric, self._note))
                 group.create_task(self._tell())
         finally:
             self._choices.close()
             self._drills.close()
 
-    async def _listen(self) -> None:
-        while True:
-            try:
-                await self._fabric.subscribe(NOTES, self._note)
-                return  # subscriptions go on after every outage
-            except FabricError as error:
-                _log.warning("cannot follow the notes: %s", error)
-            await asyncio.sleep(FABRIC_RETRY)
-
-    async def _note(self, message: Message) -> None:
-        try:
-            note = decode(message.data, Note)
-        except CutwaterError as error:
-            _log.warning("a note is ignored: %s", error)
-            return
+    def _note(self, note: Note) -> None:
         self._notes.append(note)
         self._stream.tell("note", note)
         if note.kind == "lost":

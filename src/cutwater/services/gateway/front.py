@@ -17,19 +17,19 @@ from cutwater.api.http.options import HttpOptions
 from cutwater.api.http.server import HttpServer
 from cutwater.api.http.tasks import task_routes
 from cutwater.api.where import Where, parse_where
-from cutwater.engine.cluster import GatewayBeat, Note
-from cutwater.errors import BadSetting, CutwaterError, FabricError
-from cutwater.fabric.base import Fabric, Message
+from cutwater.engine.cluster import GatewayBeat
+from cutwater.errors import BadSetting
+from cutwater.fabric.base import Fabric
 from cutwater.observe.instruments import Instruments
-from cutwater.services.access import FABRIC_RETRY
 from cutwater.services.cache import BlobCache
 from cutwater.services.dashboard.dashboard import Dashboard
 from cutwater.services.dashboard.drills import Drills
 from cutwater.services.dashboard.ledger import Ledger
-from cutwater.services.facts import NOTES, decode
+from cutwater.services.errands import Errands
 from cutwater.services.front.backend import GatewayBackend
 from cutwater.services.front.collect import ClusterCollector
 from cutwater.services.front.host import Host
+from cutwater.services.front.notes import follow_notes
 from cutwater.services.front.picture import Picture
 from cutwater.services.home import Home
 from cutwater.settings.settings import Settings
@@ -81,18 +81,16 @@ class Front:
         self._watching = [*instruments.observers, self._dashboard.observe]
         self._http: HttpServer | None = None
         self._grpc: GrpcServer | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._errands = Errands("the front")
 
     async def open(self) -> dict[str, str]:
         """Take clients in; where, by door. Raises BadSetting."""
         gateway = self._means.settings.gateway
         self._means.observers.extend(self._watching)
         self._instruments.spans.start()
-        self._tasks = [
-            asyncio.create_task(work) for work in (self._picture.keep(), self._dashboard.keep(), self._listen())
-        ]
-        for task in self._tasks:
-            task.add_done_callback(_ended)
+        following = follow_notes(self._means.fabric, self._collector.note)
+        for work in (self._picture.keep(), self._dashboard.keep(), following):
+            self._errands.begin(work)
         facts: dict[str, str] = {}
         if gateway.http:
             where = self._where("gateway.http", gateway.http)
@@ -123,9 +121,7 @@ class Front:
         for observer in self._watching:
             with suppress(ValueError):  # it was never opened
                 self._means.observers.remove(observer)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._errands.end()
         await self._instruments.spans.stop()
 
     def _where(self, name: str, text: str) -> Where:
@@ -140,23 +136,3 @@ class Front:
         if self.backend.draining:
             return ["the gateway drains"]
         return ["no coordinator has answered yet"] if self._picture.status is None else []
-
-    async def _listen(self) -> None:
-        while True:
-            try:
-                await self._means.fabric.subscribe(NOTES, self._note)
-                return  # subscriptions go on after every outage
-            except FabricError as error:
-                _log.warning("cannot follow the notes: %s", error)
-            await asyncio.sleep(FABRIC_RETRY)
-
-    async def _note(self, message: Message) -> None:
-        try:
-            self._collector.note(decode(message.data, Note))
-        except CutwaterError as error:
-            _log.warning("a note is ignored: %s", error)
-
-
-def _ended(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        _log.error("a part of the front ended", exc_info=error)

@@ -8,10 +8,9 @@ import logging
 import secrets
 import socket
 import sys
-from collections.abc import Coroutine
 from contextlib import suppress
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cutwater.drivers.live import clock
 from cutwater.drivers.sockets import split_address
@@ -21,6 +20,7 @@ from cutwater.errors import BadSetting, FabricError
 from cutwater.fabric.base import Fabric, KeyValue
 from cutwater.services.access import FABRIC_RETRY, fabric_of, tls_of
 from cutwater.services.cache import BlobCache
+from cutwater.services.errands import Errands
 from cutwater.services.facts import LEASES, STATE, encode, gateway_beat, gateway_lease, readable, routes_key
 from cutwater.services.gateway.hosted import GatewayMeans, HostedModel
 from cutwater.services.gateway.reception import Reception, ReceptionOptions
@@ -90,7 +90,7 @@ class GatewayProcess:
         self._leaving: dict[str, HostedModel] = {}
         """Models that were undeployed, until nobody need hear of them any more."""
         self._term = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._errands = Errands("the gateway")
         self._lost = asyncio.Event()
         """The lease is lost."""
 
@@ -108,7 +108,7 @@ class GatewayProcess:
             front = await self._open_front()
             trust = follow_revocations(state, self._settings.fabric)
             for work in (self._watch(state), self._beat(), self._keep(lease), trust):
-                self._spawn(work)
+                self._errands.begin(work)
             say({"clients": self.clients[-1], "socket": self.clients[0], **front})
             await stop.wait()
             await self._drain()
@@ -189,7 +189,7 @@ class GatewayProcess:
             _log.info("%s is deployed no more", model)
             self._leaving[model] = host
             self._changed.set()
-            self._spawn(self._let_go(model, host))
+            self._errands.begin(self._let_go(model, host))
 
     async def _let_go(self, model: str, host: HostedModel) -> None:
         try:
@@ -273,22 +273,11 @@ class GatewayProcess:
         self.reception.close()
         if self._front is not None:
             await self._front.close(0.0)
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, *(host.close() for host in self.hosts.values()), return_exceptions=True)
+        await self._errands.end()
+        await asyncio.gather(*(host.close() for host in self.hosts.values()), return_exceptions=True)
         self._traces.flush()
         with suppress(FabricError):  # then it runs out
             await lease.give_up()
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("a part of the gateway ended", exc_info=error)
 
 
 def _check_open(address: Address, tls: TlsFiles | None, token: str) -> None:

@@ -4,11 +4,10 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -23,6 +22,7 @@ from cutwater.engine.gateway.gateway import Gateway, GatewayOptions
 from cutwater.engine.trace import Trace
 from cutwater.errors import CutwaterError
 from cutwater.services.cache import BlobCache
+from cutwater.services.errands import Errands
 from cutwater.services.front.host import Reply
 from cutwater.services.gateway.lately import Lately
 from cutwater.services.gateway.probe import probe
@@ -86,6 +86,7 @@ class HostedModel:
         """The uncut model, where there is room for it."""
         self._fetching: asyncio.Task[None] | None = None
         self._closed = False
+        self._errands = Errands(f"the hosting of {table.model}")
         self._apply(table)
 
     def _make(self, trace: Trace | None) -> LiveGateway:
@@ -209,7 +210,7 @@ class HostedModel:
             self._candidate[1].cancel()
             self._candidate = None
         if candidate is not None:
-            self._candidate = (candidate, _spawn(self._probe(candidate)))
+            self._candidate = (candidate, self._errands.begin(self._probe(candidate)))
 
     async def _probe(self, candidate: EpochTable) -> None:
         """Until it answers, or is no candidate any more."""
@@ -238,13 +239,13 @@ class HostedModel:
             self._fetching.cancel()
             self._fetching = None
         if old is not None:
-            _spawn(old.retire())
+            self._errands.begin(old.retire())
         if whole is None or not self._has_room(whole):
             return
         means = self._means
         address: Address = f"unix:{means.sockets}/whole-{secrets.token_hex(4)}"
         self.whole = WholeWorker(whole, means.cache, address, secrets.token_hex(16), means.node)
-        self._fetching = _spawn(self._fetch(self.whole))
+        self._fetching = self._errands.begin(self._fetch(self.whole))
 
     def _has_room(self, whole: WholeModel) -> bool:
         allowed = self._means.memory
@@ -345,19 +346,3 @@ class HostedModel:
         self._live.close()
         if self.whole is not None:
             await self.whole.retire()
-
-
-_tasks: set[asyncio.Task[None]] = set()
-
-
-def _spawn(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    task = asyncio.create_task(work)
-    _tasks.add(task)
-    task.add_done_callback(_ended)
-    return task
-
-
-def _ended(task: asyncio.Task[None]) -> None:
-    _tasks.discard(task)
-    if not task.cancelled() and (error := task.exception()) is not None:
-        _log.error("a part of a model's hosting ended", exc_info=error)

@@ -7,10 +7,9 @@ import logging
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -21,6 +20,7 @@ from cutwater.engine.fault import Fault
 from cutwater.errors import BadBlob, CutwaterError
 from cutwater.frameworks.base import EngineOptions
 from cutwater.services.cache import BlobCache
+from cutwater.services.errands import Errands
 from cutwater.services.node.reserve import Reserve
 from cutwater.services.workers.process import WorkerProcess
 from cutwater.services.workers.setup import WorkerSetup
@@ -72,7 +72,7 @@ class Crew:
         self._charges: dict[WorkerId, _Charge] = {}
         self.refused: Counter[str] = Counter()
         """Reason -> how often, since the start."""
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._errands = Errands(f"the crew of {node}")
         for stale in sockets.glob(f"{self.mark}.*"):
             stale.unlink(missing_ok=True)
 
@@ -80,20 +80,20 @@ class Crew:
 
     def fetch(self, command: Fetch) -> None:
         """See `Fetch`."""
-        self._begin(self._fetch(command.blob))
+        self._errands.begin(self._fetch(command.blob))
 
     def start(self, command: Start) -> None:
         """See `Start`."""
         spec = command.spec
         charge = _Charge(WorkerProcess(self._setup(spec), self._node))
         self._charges[spec.worker] = charge
-        self._begin(self._run(spec, charge))
+        self._errands.begin(self._run(spec, charge))
 
     def end(self, command: End) -> None:
         """See `End`."""
         charge = self._charges.get(command.worker)
         if charge is not None:
-            self._begin(self._finish(charge, command.grace))
+            self._errands.begin(self._finish(charge, command.grace))
 
     # How they are
 
@@ -118,9 +118,7 @@ class Crew:
 
     async def close(self) -> None:
         """End all at once."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._errands.end()
         for charge in self._charges.values():
             charge.process.kill()
         await self._reserve.close()
@@ -151,7 +149,7 @@ class Crew:
             charge.settled.set()
             self._tell(Started(worker=spec.worker, addresses=ready.addresses, pid=ready.pid, memory=ready.memory))
             if all(each.settled.is_set() for each in self._charges.values()):
-                self._begin(self._reserve.fill())
+                self._errands.begin(self._reserve.fill())
             fault = await process.ended()
         except CutwaterError as error:
             fault = Fault.of(error, self._node)
@@ -191,13 +189,3 @@ class Crew:
             max_frame=spec.max_frame,
             tls=self._tls,
         )
-
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("a task of the crew failed", exc_info=error)

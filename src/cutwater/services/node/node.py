@@ -11,7 +11,6 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -27,6 +26,7 @@ from cutwater.fabric.base import Entry, Fabric, KeyValue, Message
 from cutwater.services.access import FABRIC_RETRY, fabric_of, tls_of
 from cutwater.services.asking import LinksMeasured, MeasureLinks
 from cutwater.services.cache import BlobCache
+from cutwater.services.errands import Errands
 from cutwater.services.facts import (
     COORDINATOR,
     LEASES,
@@ -106,7 +106,7 @@ class NodeAgent:
         self._lease_lost = asyncio.Event()
         self._announcement: Announcement
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._errands = Errands(f"node {self.node}", self._break)
 
     async def run(self, say: Say, stop: asyncio.Event) -> None:
         """Serve until ``stop``, then hand over what runs here and end it.
@@ -130,12 +130,12 @@ class NodeAgent:
             self._announcement = await self._describe()
             await state.put(node_key(self.node), encode(self._announcement))
             stack.push_async_callback((await self._fabric.serve(ask_node(self.node), self._answer(state))).close)
-            stack.callback(self._cancel)
+            stack.callback(self._errands.cancel)
             self._fabric.on_change(lambda connected: self._changed(connected, state))
-            self._begin(self._keep_lease(lease))
-            self._begin(self._beat())
-            self._begin(follow_revocations(state, self._trusted))
-            assignments = self._begin(self._obey(state))
+            self._errands.begin(self._keep_lease(lease))
+            self._errands.begin(self._beat())
+            self._errands.begin(follow_revocations(state, self._trusted))
+            assignments = self._errands.begin(self._obey(state))
             say({"name": self.node})
             _log.info("%s is here: %s", self.node, _words(self._announcement.hardware))
             await self._until(stop)
@@ -223,7 +223,7 @@ class NodeAgent:
         if not connected:
             _log.warning("the fabric is away; what runs here goes on")
         elif not self._leaving:
-            self._begin(self._again(state))
+            self._errands.begin(self._again(state))
 
     async def _again(self, state: KeyValue) -> None:
         """The fabric is back; it may have forgotten this node."""
@@ -311,26 +311,9 @@ class NodeAgent:
         except FabricError:
             return False
 
-    # Tasks
-
-    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-        return task
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and isinstance(error := task.exception(), Exception):
-            self._break(error)
-
-    def _break(self, error: Exception) -> None:
+    def _break(self, error: BaseException) -> None:
         if not self._over.done():
             self._over.set_exception(error)
-
-    def _cancel(self) -> None:
-        for task in self._tasks:
-            task.cancel()
 
 
 def until_next_lull(now: Seconds) -> Seconds:
