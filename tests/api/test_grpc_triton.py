@@ -334,16 +334,16 @@ def test_an_error_in_a_stream_belongs_to_one_request(bed: Bed) -> None:
 
 def test_leaving_a_stream_withdraws_what_is_open_in_it(bed: Bed) -> None:
     async def story() -> None:
-        bed.backend.waiting.clear()
         async with bed.channel() as channel:
             call = channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")()
 
             request = two_x(1, model="slow")
             request.inputs[0].shape[:] = [1]
             for id in ("left-1", "left-2"):
+                bed.backend.waiting.clear()
                 request.id = id
                 await call.write(request.SerializeToString())
-            await bed.backend.waiting.wait()
+                await bed.backend.waiting.wait()
             call.cancel()
             await bed.backend.until_withdrawn("left-1")
             await bed.backend.until_withdrawn("left-2")
