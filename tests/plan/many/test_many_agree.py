@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from cutwater.drivers.sim.placement import simulate
 from cutwater.plan.fleet import Node
 from cutwater.plan.many.forecast import latencies
 from cutwater.plan.many.served import Candidate, Group, Placement, Replica, Served
@@ -38,7 +39,7 @@ CASES = {
 }
 
 
-def both(case, simulate, doors="lot"):
+def both(case, *, together=True):
     """Attainment, predicted and simulated."""
     candidates, placement, scale, load, cv = CASES[case]
     rng = np.random.default_rng(11)
@@ -47,20 +48,20 @@ def both(case, simulate, doors="lot"):
     gap = len(candidates) * max(candidates[0].seconds) / (load * len(placement.groups))
     count = REQUESTS // len(served)
     stream = merged([np.cumsum(rng.gamma(1 / cv**2, cv**2 * gap, count)) for _ in served])
-    simulated = simulate(placement, served, nodes, stream, candidates[0].hops[0], doors=doors)
+    simulated = simulate(placement, served, nodes, stream, together=together)
     return np.isfinite(latencies(placement, served, nodes, stream)).mean(), np.isfinite(simulated).mean()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
-def test_the_share_in_time_is_that_of_the_engine(case, simulate):
-    predicted, simulated = both(case, simulate)
+def test_the_share_in_time_is_that_of_the_engine(case):
+    predicted, simulated = both(case)
     assert 0.85 < simulated < 1.0
     assert abs(predicted - simulated) <= POINT
 
 
 @pytest.mark.slow
-def test_models_that_share_nodes_need_one_door(simulate):
-    _, together = both("replicas of shared pipelines", simulate)
-    _, apart = both("replicas of shared pipelines", simulate, doors="model")
+def test_models_that_share_nodes_need_one_door():
+    _, together = both("replicas of shared pipelines")
+    _, apart = both("replicas of shared pipelines", together=False)
     assert together > apart + POINT

@@ -41,6 +41,8 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker does with one request; seconds with nothing else on the host."""
 
     seconds: Seconds
+    once: Seconds = 0.0
+    """The part of the seconds that the requests of a batch share."""
     spread: Seconds = 0.0
     """Distance between the quartiles of the seconds."""
     decode: Seconds = 0.0
@@ -126,7 +128,9 @@ class SimWorker:
         seconds = self._each
         if self._sigma:
             seconds += self.work.seconds * (exp(self._rng.gauss(0.0, self._sigma)) - 1.0)
-        self._computing.add(seconds * len(command.keys), self._finishing, (command, self._clock.now))
+        together = len(command.keys) - 1
+        seconds += (seconds - self.work.once) * together
+        self._computing.add(seconds, self._finishing, (command, self._clock.now))
 
     def _finished(self, what: tuple[Compute, Seconds]) -> None:
         command, given = what
@@ -139,8 +143,11 @@ class SimWorker:
             results: tuple[Result, ...] = (Result(keys[0], work.outputs, work.decode, work.encode),)
         else:
             results = tuple([Result(key, work.outputs, work.decode, work.encode) for key in keys])
-        computed = Computed(command.batch, started, now - work.encode, results, work.seconds * len(keys))
+        computed = Computed(command.batch, started, now - work.encode, results, self._cpu(len(keys)))
         self._loop.add(0.0, self._tell, computed)
+
+    def _cpu(self, requests: int) -> Seconds:
+        return self.work.seconds + (self.work.seconds - self.work.once) * (requests - 1)
 
     def _send(self, command: Send) -> None:
         end = self._ends.get(command.link)

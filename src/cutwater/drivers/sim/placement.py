@@ -1,0 +1,136 @@
+"""Many models placed on nodes, in virtual time: the real engine, with the costs that the placement was made of."""
+
+from collections.abc import Sequence
+from math import inf
+
+import numpy as np
+
+from cutwater.drivers.sim.entrance import Entrance
+from cutwater.drivers.sim.network import NetworkOptions, PathOptions
+from cutwater.drivers.sim.outcomes import Asking
+from cutwater.drivers.sim.pipeline import specs
+from cutwater.drivers.sim.process import Process
+from cutwater.drivers.sim.workers import SimWorker, Work
+from cutwater.drivers.sim.world import World
+from cutwater.engine.gateway.gateway import Gateway
+from cutwater.engine.stage.batching import Batching
+from cutwater.engine.stage.stage import StageOptions, StageWorker
+from cutwater.engine.vocabulary import Route
+from cutwater.plan.fleet import Node
+from cutwater.plan.many.served import Group, Placement, Replica, Served
+from cutwater.plan.many.stream import Stream
+from cutwater.plan.many.tracks import coupled, models_of
+from cutwater.plan.problem import Floats
+from cutwater.units import NodeId, RequestId, Seconds, StageId
+from cutwater.wire.message import Hop
+
+TOKEN = "placement"
+SOURCE = NodeId(":source")
+"""Where requests come from; a colon, so that it is no node of a fleet."""
+WARM_UP: Seconds = 10.0
+"""Virtual time before the first request that counts; one request of each door goes before."""
+LATE: Seconds = 1e-6
+"""An answer may come so much after the SLO: times are sums, and rounded differently from those of a prediction."""
+NBYTES = 1000
+"""Of every tensor; what hops cost is in their seconds, so it does not matter."""
+
+
+def simulate(
+    placement: Placement, served: Sequence[Served], nodes: Sequence[Node], stream: Stream, *, together: bool = False
+) -> Floats:
+    """[R] seconds from each request to its answer; infinite: it was refused, or too late for its model's SLO.
+
+    Each node is one machine that computes one request at a time, of whichever stage, in the order in which they came.
+    Where the hops of the models of one group differ, each takes what they take on average.
+
+    Args:
+        placement: Who runs what; groups use different nodes, and what was planned with batches is taken in batches.
+        served: The models, with the costs of their candidates.
+        nodes: The nodes, with their speeds.
+        stream: When requests come, and for whom.
+        together: Groups that share models, all of which cost the same, have one door with the models as its clients.
+            Otherwise every model has its own, as gateways do, which knows nothing of the others.
+    """
+    return _Placed(placement, served, nodes, together).run(stream)
+
+
+class _Placed:
+    """One world: per node one process with the stages of all its models, and the doors before them."""
+
+    def __init__(self, placement: Placement, served: Sequence[Served], nodes: Sequence[Node], together: bool) -> None:
+        self.served, self.nodes = served, nodes
+        self.world = World(NetworkOptions(paths=_paths(placement, served, nodes), default=None))
+        self.world.where[SOURCE] = SOURCE
+        self.world.host(SOURCE, len(served) + 1)
+        self.processes: dict[int, Process] = {}
+        for at in sorted(node for group in placement.groups for node in group.nodes):
+            name = nodes[at].name
+            self.world.where[name] = name
+            self.world.host(name, 1)
+            self.processes[at] = self.world.process(name, "worker")
+        self.entrances: dict[str, Entrance] = {}
+        for groups in coupled(placement):
+            models = sorted(models_of(groups))
+            for behind in [models] if together and models else [[model] for model in models]:
+                which = [(group, replica) for group in groups for replica in group.replicas]
+                routes = [self._route(group, replica) for group, replica in which if replica.model == behind[0]]
+                entrance = self._entrance(served[behind[0]].name, routes)
+                self.entrances |= {served[model].name: entrance for model in behind}
+
+    def _route(self, group: Group, replica: Replica) -> Route:
+        """A model's way through a group, whose workers begin to listen."""
+        candidate = self.served[replica.model].candidates[replica.candidate]
+        seconds = tuple(s / self.nodes[at].speed for s, at in zip(candidate.seconds, group.nodes, strict=True))
+        hops = []
+        for stage, (node, each) in enumerate(zip(group.nodes, seconds, strict=True)):
+            once = candidate.fixed[stage] / self.nodes[node].speed if candidate.fixed else 0.0
+            options = StageOptions(batching=Batching(limit=candidate.batch))
+            machine = StageWorker(StageId(f"stage-{stage + 1}"), options)
+            work = Work(seconds=each, once=once, outputs=specs("out", NBYTES))
+            hop = Hop(f"{node}.{replica.model}", "plain")
+            SimWorker(self.processes[node], machine, work, self.world.links, TOKEN).listen(hop.address)
+            hops.append(hop)
+        return Route(tuple(hops), seconds=seconds, latency=sum(seconds) + sum(candidate.hops))
+
+    def _entrance(self, name: str, routes: list[Route]) -> Entrance:
+        process = self.world.process(SOURCE, name)
+        entering = specs("in", NBYTES)
+        entrance = Entrance(process, Gateway(), self.world.links, lambda route: entering, tokens=lambda _: TOKEN)
+        process.loop.add(0.0, entrance.reroute, tuple(routes))
+        process.loop.add(0.0, entrance.ask, Asking(RequestId(0), name, 0.0, WARM_UP))
+        return entrance
+
+    def run(self, stream: Stream) -> Floats:
+        """Have the requests come, and wait for all answers."""
+        world = self.world
+        world.run(WARM_UP)
+        for entrance in set(self.entrances.values()):
+            entrance.told = world.hear
+        for k, model in enumerate(self.served):
+            if model.name in self.entrances:
+                coming = [(when, model.name) for when in stream.times[stream.models == k].tolist()]
+                world.offer(coming, self.entrances.__getitem__, model.slo + LATE, client=model.name)
+        world.settle(inf)
+        latencies: Floats = np.full(len(stream.times), inf)
+        for k, model in enumerate(self.served):
+            taken = [inf if asking.kind else asking.latency for asking in world.askings if asking.model == model.name]
+            if taken:
+                latencies[stream.models == k] = taken
+        return latencies
+
+
+def _paths(
+    placement: Placement, served: Sequence[Served], nodes: Sequence[Node]
+) -> dict[tuple[NodeId, NodeId], PathOptions]:
+    """What the hops of a group's models take on average; the answer's way back in equal parts."""
+    paths = {}
+    for group in placement.groups:
+        if not group.replicas:
+            continue
+        hops = np.array([served[each.model].candidates[each.candidate].hops for each in group.replicas]).mean(axis=0)
+        back = float(hops[-1]) / len(group.nodes)
+        ends = [SOURCE, *(nodes[at].name for at in group.nodes)]
+        for k, hop in enumerate(hops[:-1].tolist()):
+            paths[ends[k], ends[k + 1]] = PathOptions(latency=hop)
+            paths[ends[k + 1], ends[k]] = PathOptions(latency=back)
+    return paths
