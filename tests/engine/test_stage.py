@@ -2,7 +2,8 @@
 
 from cutwater.engine.fault import Fault
 from cutwater.engine.stage.batching import Batching
-from cutwater.engine.stage.stage import StageOptions, StageSnapshot, StageWorker
+from cutwater.engine.stage.figures import StageSnapshot
+from cutwater.engine.stage.stage import StageOptions, StageWorker
 from cutwater.engine.vocabulary import (
     Compute,
     Computed,

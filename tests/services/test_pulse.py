@@ -9,7 +9,7 @@ import pytest
 
 from cutwater.drivers.loop import run
 from cutwater.drivers.refusals import Refusals
-from cutwater.engine.stage.stage import StageSnapshot
+from cutwater.engine.stage.figures import StageSnapshot
 from cutwater.services.workers import pulse
 from cutwater.services.workers.pulse import Pulses
 from cutwater.services.workers.setup import Pulse

@@ -11,7 +11,8 @@ from cutwater.drivers.refusals import Refusals
 from cutwater.drivers.shared import MEMORY
 from cutwater.drivers.tls import TlsFiles
 from cutwater.engine.fault import Fault
-from cutwater.engine.stage.stage import StageSnapshot, StageWorker
+from cutwater.engine.stage.figures import StageSnapshot
+from cutwater.engine.stage.stage import StageWorker
 from cutwater.engine.trace import Trace
 from cutwater.engine.vocabulary import (
     Compute,

@@ -14,7 +14,7 @@ _QUEUED = Work.QUEUED  # looking up a member of an enumeration takes longer than
 
 
 class Item:
-    """What a worker knows of one request; changed only by `StageWorker`."""
+    """What a worker knows of one request; changed only by `StageWorker` and its `Stock`."""
 
     __slots__ = (
         "deadline",

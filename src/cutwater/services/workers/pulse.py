@@ -11,7 +11,7 @@ import msgspec
 
 from cutwater.drivers.live import clock
 from cutwater.drivers.refusals import Refusals
-from cutwater.engine.stage.stage import StageSnapshot
+from cutwater.engine.stage.figures import StageSnapshot
 from cutwater.services.hardware import throttled
 from cutwater.services.workers.setup import PULSE, Pulse
 from cutwater.units import Seconds
