@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from cutwater.drivers.connect import dial, listen
 from cutwater.drivers.cork import Cork
-from cutwater.drivers.links import Link, dial, listen
+from cutwater.drivers.links import Link
 from cutwater.drivers.loop import run
 from cutwater.drivers.shared import MEMORY
 from cutwater.drivers.sockets import split_address

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from cutwater.drivers.connect import listen
 from cutwater.drivers.cork import Cork
-from cutwater.drivers.links import Link, listen
+from cutwater.drivers.links import Link
 from cutwater.drivers.loop import run
 from cutwater.drivers.measure import measure_link
 from cutwater.errors import LinkLost

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from cutwater.drivers.connect import dial, listen
 from cutwater.drivers.cork import Cork
-from cutwater.drivers.links import Link, dial, listen
+from cutwater.drivers.links import Link
 from cutwater.drivers.loop import run
 from cutwater.drivers.shared import SHARED, Borrowed, Lent, borrow, lend
 from cutwater.errors import FrameError

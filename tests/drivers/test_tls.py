@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from cutwater.drivers.connect import dial, listen
 from cutwater.drivers.cork import Cork
-from cutwater.drivers.links import Link, dial, listen
+from cutwater.drivers.links import Link
 from cutwater.drivers.loop import run
 from cutwater.drivers.refusals import CERTIFICATE, GREETING, TLS, TOKEN, Refusals
 from cutwater.drivers.tls import TlsFiles

@@ -13,8 +13,9 @@ import psutil
 import pytest
 from secured import ELSEWHERE, LARGEST, MODEL, PATIENCE, Secured, command
 
+from cutwater.drivers.connect import dial
 from cutwater.drivers.cork import Cork
-from cutwater.drivers.links import Link, dial
+from cutwater.drivers.links import Link
 from cutwater.drivers.loop import run
 from cutwater.drivers.tls import TlsFiles
 from cutwater.errors import BadBlob, BadInvitation, FabricLost, Forbidden, FrameError, InputError, LinkLost, Refused

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from cutwater.drivers.connect import listen
 from cutwater.drivers.cork import Cork
-from cutwater.drivers.links import Link, listen
+from cutwater.drivers.links import Link
 from cutwater.services.gateway.client import NativeClient
 from cutwater.services.workers.outcome import Outcome
 from cutwater.units import RequestId

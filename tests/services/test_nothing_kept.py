@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cutwater.drivers.connect import listen
 from cutwater.drivers.cork import Cork
 from cutwater.drivers.gateway import LiveGateway
-from cutwater.drivers.links import Link, listen
+from cutwater.drivers.links import Link
 from cutwater.engine.gateway.gateway import Gateway
 from cutwater.errors import DeadlineExceeded, Refused
 from cutwater.frameworks.base import Array

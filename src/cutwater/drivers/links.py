@@ -8,31 +8,26 @@ that is silent is asked whether it is there, and is gone if it does not answer (
 """
 
 import asyncio
-import hmac
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import count
-from pathlib import Path
 from typing import Protocol, cast
 
 from cutwater.drivers.cork import Cork
+from cutwater.drivers.greeting import GREETING_LIMIT, GREETING_TIMEOUT, Doorman, answer
 from cutwater.drivers.refusals import FRAME, GREETING, SILENCE, TOKEN, Refusals
-from cutwater.drivers.shared import MEMORY, SHARED, Borrowed, Lent, borrow, lend
+from cutwater.drivers.shared import SHARED, Borrowed, Lent, borrow, lend
 from cutwater.drivers.silence import ACCEPTED, DIALLED, TURN, Silence
-from cutwater.drivers.sockets import split_address, tune
-from cutwater.drivers.tls import TlsFiles
+from cutwater.drivers.sockets import tune
 from cutwater.engine.fault import Fault
 from cutwater.engine.vocabulary import LinkId
-from cutwater.errors import CutwaterError, FrameError, InputError, LinkLost, Refused
+from cutwater.errors import CutwaterError, FrameError, LinkLost, Refused
 from cutwater.units import RequestId, Seconds
 from cutwater.wire.codecs.base import Buffer
 from cutwater.wire.frames import FrameReader, encode, placed
-from cutwater.wire.message import PROTOCOL, Address, Failure, Hello, Message, Ping, Pong, Release, Share
+from cutwater.wire.message import Address, Failure, Hello, Message, Ping, Pong, Release, Share
 
-GREETING_LIMIT = 4096
-"""Bytes a stranger may send in one frame."""
-GREETING_TIMEOUT: Seconds = 3.0
 FAREWELL: Seconds = 1.0
 """How long a peer that broke the rules may take to read why before its link ends."""
 WRITE_BUFFER = 4 * 1024 * 1024
@@ -43,9 +38,6 @@ JOINED = 32 * 1024
 _TALK = frozenset((Hello, Ping, Pong, Release, Share))
 """What ends say to each other, and not their owners."""
 _ids = count(1)
-
-Doorman = Callable[[Hello], Hello]
-"""Given a stranger's greeting: what to answer, if it may come in. Raises CutwaterError, which the stranger is told."""
 
 
 class Owner(Protocol):
@@ -75,7 +67,7 @@ class Owner(Protocol):
 
 
 class Link(asyncio.BufferedProtocol):
-    """One end of a connection. Made by `dial` and `listen`."""
+    """One end of a connection. Made by `dial` and `listen` (connect.py)."""
 
     def __init__(
         self,
@@ -306,9 +298,7 @@ class Link(asyncio.BufferedProtocol):
 
     def _greet(self, hello: Hello) -> None:
         try:
-            if hello.protocol != PROTOCOL:
-                raise Refused(f"{hello.name} speaks protocol {hello.protocol}, this end {PROTOCOL}")
-            self._hello = (self._admit or self._member)(hello)
+            self._hello = answer(hello, self._hello, self._admit)
         except CutwaterError as error:
             self._turn_away(error)
         else:
@@ -323,12 +313,6 @@ class Link(asyncio.BufferedProtocol):
             self._owner.opened(self)
             if not self.greeted.done():
                 self.greeted.set_result(None)
-
-    def _member(self, hello: Hello) -> Hello:
-        """The doorman where no other was given: lets in who belongs to the same deployment."""
-        if not hmac.compare_digest(hello.deployment.encode(), self._hello.deployment.encode()):
-            raise Refused("the other end belongs to another deployment")
-        return self._hello
 
     def _lend(self) -> None:
         """Offer the other end memory; it is used once that has opened it."""
@@ -393,91 +377,6 @@ class Link(asyncio.BufferedProtocol):
 
     def _loss(self) -> CutwaterError:
         return self._reason or LinkLost("the other end closed the connection")
-
-
-class Listener:
-    """Where links come in. Made by `listen`."""
-
-    def __init__(self, server: asyncio.AbstractServer, address: Address) -> None:
-        self._server = server
-        self.address = address
-        """Where it listens, with the port the system chose."""
-
-    def close(self) -> None:
-        """Take no more links, and remove the socket file; links that are open stay open."""
-        self._server.close()
-        kind, _, where = self.address.partition(":")
-        if kind == "unix":
-            Path(where).unlink(missing_ok=True)
-
-
-async def listen(
-    address: Address,
-    hello: Hello,
-    owner: Owner,
-    tls: TlsFiles | None = None,
-    memory: int = MEMORY,
-    admit: Doorman | None = None,
-    refusals: Refusals | None = None,
-) -> Listener:
-    """Accept links at ``address``: "unix:/path" or "tcp:host:port", where port 0 lets the system choose.
-
-    ``memory`` is how many bytes each end of a Unix socket may share with the other; 0: none, and none is borrowed.
-    ``admit`` decides who comes in; without it, whoever shows the deployment of ``hello``. Who does not is noted in
-    ``refusals``.
-
-    Raises:
-        InputError: the address cannot be read, or not be listened at.
-    """
-    loop = asyncio.get_running_loop()
-    kind, host, port = split_address(address)
-
-    def accept() -> Link:
-        return Link(hello, owner, memory=memory if kind == "unix" else 0, admit=admit, refusals=refusals)
-
-    try:
-        if kind == "unix":
-            return Listener(await loop.create_unix_server(accept, host), address)
-        server = await loop.create_server(accept, host, port, ssl=tls.server(refusals) if tls else None)
-    except OSError as error:
-        raise InputError(f"cannot listen at {address}: {error}") from error
-    return Listener(server, f"tcp:{host}:{server.sockets[0].getsockname()[1]}")
-
-
-async def dial(address: Address, hello: Hello, owner: Owner, tls: TlsFiles | None = None, memory: int = MEMORY) -> Link:
-    """A greeted link to ``address``; ``memory`` as for `listen`.
-
-    Raises:
-        LinkLost: nobody is there, or not in time.
-        Refused: the other end belongs to another deployment or speaks another protocol.
-        CutwaterError: why else the other end's doorman turns this one away.
-        FrameError: whoever is there does not speak frames.
-        InputError: the address cannot be read.
-    """
-    loop = asyncio.get_running_loop()
-    kind, host, port = split_address(address)
-
-    def make() -> Link:
-        return Link(hello, owner, address, memory if kind == "unix" else 0)
-
-    link: Link | None = None
-    try:
-        async with asyncio.timeout(GREETING_TIMEOUT):
-            if kind == "unix":
-                _, link = await loop.create_unix_connection(make, host)
-            else:
-                context = tls.client() if tls else None
-                _, link = await loop.create_connection(make, host, port, ssl=context)
-            await link.greeted
-    except TimeoutError as error:
-        if link is not None and link.peer is not None:
-            return link  # greeted at the last moment, and its owner was told
-        if link is not None:
-            link.abort()
-        raise LinkLost(f"{address} did not answer within {GREETING_TIMEOUT:g} s") from error
-    except (OSError, ValueError, OverflowError) as error:  # the last two: a host or port that cannot be
-        raise LinkLost(f"no connection to {address}: {error}") from error
-    return link
 
 
 @lru_cache(maxsize=4)

@@ -6,8 +6,9 @@ import time
 
 import msgspec
 
+from cutwater.drivers.connect import dial
 from cutwater.drivers.cork import Cork
-from cutwater.drivers.links import Link, dial
+from cutwater.drivers.links import Link
 from cutwater.drivers.tls import TlsFiles
 from cutwater.profile.profile import FrameCost, Sample
 from cutwater.wire.message import PROTOCOL, Address, Hello, Message

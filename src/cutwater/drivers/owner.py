@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 from abc import ABC, abstractmethod
 
+from cutwater.drivers.connect import dial
 from cutwater.drivers.cork import Cork
-from cutwater.drivers.links import Link, dial
+from cutwater.drivers.links import Link
 from cutwater.drivers.live import Live
 from cutwater.drivers.tls import TlsFiles
 from cutwater.engine.vocabulary import Dial, DialFailed, LinkId, Lost, Opened, Paused, Resumed

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from cutwater.drivers.compute import ComputeThread, Done, Job
-from cutwater.drivers.links import Link, Listener, listen
+from cutwater.drivers.connect import Listener, listen
+from cutwater.drivers.links import Link
 from cutwater.drivers.live import Hands, Live
 from cutwater.drivers.owner import LinkOwner
 from cutwater.drivers.refusals import Refusals

@@ -7,8 +7,9 @@ from itertools import count
 from types import TracebackType
 from typing import Self
 
+from cutwater.drivers.connect import dial
 from cutwater.drivers.cork import Cork
-from cutwater.drivers.links import Link, dial
+from cutwater.drivers.links import Link
 from cutwater.drivers.live import clock
 from cutwater.drivers.shared import MEMORY
 from cutwater.drivers.tls import TlsFiles

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 import msgspec
 
 from cutwater.api.backend import Ask
+from cutwater.drivers.connect import Listener, listen
 from cutwater.drivers.cork import Cork
-from cutwater.drivers.links import Link, Listener, listen
+from cutwater.drivers.links import Link
 from cutwater.drivers.live import clock
 from cutwater.drivers.refusals import Refusals
 from cutwater.drivers.shared import MEMORY

@@ -2,8 +2,9 @@
 
 from datetime import UTC, datetime
 
+from cutwater.drivers.connect import Listener, listen
 from cutwater.drivers.cork import Cork
-from cutwater.drivers.links import Link, Listener, listen
+from cutwater.drivers.links import Link
 from cutwater.drivers.measure import measure_link
 from cutwater.drivers.tls import TlsFiles
 from cutwater.engine.cluster import MeasuredLink
