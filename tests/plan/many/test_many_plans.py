@@ -10,7 +10,7 @@ from cutwater.plan.fleet import Fleet, Node
 from cutwater.plan.instances import chain_masks, random_problem
 from cutwater.plan.many.candidates import candidates_of
 from cutwater.plan.many.choose import METHODS, plan_many, sampled
-from cutwater.plan.many.served import Candidate, Group, Replica, Served, covered, fits, held
+from cutwater.plan.many.served import Candidate, Group, Placement, Replica, Served, covered, fits, held
 from cutwater.plan.many.stream import merged
 from cutwater.plan.objective import Objective
 from cutwater.plan.problem import Limits, Problem
@@ -108,6 +108,25 @@ def test_the_same_seed_finds_the_same_and_time_that_is_up_ends_it():
     assert first.placement == again.placement
     over = Effort(rng=np.random.default_rng(1), go_on=lambda: False)
     assert plan_many(served, fleet(3, 250), coming, effort=over).judged < first.judged
+
+
+def test_the_last_few_are_decided_between_by_a_closer_look():
+    served, coming = models(4, (1, 2)), arrivals([9.0, 9.0, 3.0, 3.0], 3.0, 100.0)
+    looked: list[Placement] = []
+
+    def trial(placement: Placement) -> float:
+        """Likes best what it is shown last."""
+        looked.append(placement)
+        return len(looked) / 10
+
+    placed = plan_many(served, fleet(4, 250), coming, effort=effort(), trial=trial)
+    assert len(looked) > 1
+    assert placed.placement == looked[-1]
+    assert [each.placement for each in placed.finalists] == looked[::-1]
+    assert placed.finalists[0].tried == len(looked) / 10
+    assert placed.finalists[0].attainment == placed.attainment
+    best = max(each.attainment for each in placed.baselines.values())
+    assert all(each.attainment >= best for each in placed.finalists)
 
 
 def test_a_search_looks_at_runs_of_requests():

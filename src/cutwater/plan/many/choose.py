@@ -1,8 +1,7 @@
 """plan_many: models, nodes and arrivals in; who runs what with whom out, beside what the baselines would do."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import exp
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -11,9 +10,8 @@ from cutwater.plan.fleet import Fleet
 from cutwater.plan.many.baselines import BASELINES
 from cutwater.plan.many.door import ENGINE, Door
 from cutwater.plan.many.forecast import Forecast, forecast
-from cutwater.plan.many.greedy import filled
-from cutwater.plan.many.judge import Judge, Worth
-from cutwater.plan.many.moves import MOVES
+from cutwater.plan.many.judge import Judge
+from cutwater.plan.many.search import search
 from cutwater.plan.many.served import Placement, Served
 from cutwater.plan.many.stream import Stream, merged
 from cutwater.plan.problem import Floats
@@ -21,12 +19,25 @@ from cutwater.plan.solvers.base import Effort
 
 ANYTIME = "anytime"
 METHODS = (*BASELINES, ANYTIME)
-FINALISTS = 4
-"""Placements of a search that are judged on all requests."""
 WINDOWS = 4
 """A search looks at so many runs of requests, far from each other: single requests would not be bursts."""
-HEAT = 0.003
-"""Share of the requests that a search may lose by one step, in the beginning; in the end it loses none."""
+STARTED, SEARCHED = 0.2, 0.9
+"""How far it is when a search begins, and when it ends."""
+Trial = Callable[[Placement], float]
+"""The attainment of a placement by a closer look, which would be too slow for a search."""
+Told = Callable[[str, float], None]
+"""Hears what is being done, and the share of all that is done."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finalist:
+    """One of the placements between which is decided in the end."""
+
+    placement: Placement
+    attainment: float
+    """Predicted, on all arrivals."""
+    tried: float | None
+    """By the trial; None: there was none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +49,10 @@ class Placed:
     """Its nodes are indices of the fleet's, its models of those served."""
     forecasts: tuple[Forecast, ...]
     """Per model, and of all together."""
-    baselines: "Mapping[str, Placed]"
+    baselines: "Mapping[str, Placed]" = field(default_factory=dict)
     """What each of them comes to on the same arrivals; those of a baseline itself are empty."""
+    finalists: tuple[Finalist, ...] = ()
+    """The last few, the chosen one first."""
     judged: int
     """Lots of groups that the search has looked at."""
 
@@ -58,8 +71,13 @@ def plan_many(
     effort: Effort | None = None,
     door: Door = ENGINE,
     sample: int = 20_000,
+    trial: Trial | None = None,
+    told: Told = lambda what, share: None,
 ) -> Placed:
     """The best placement that a method finds; "anytime" never does worse than any baseline on these arrivals.
+
+    Of its last few placements, none of which does worse than the best baseline, it takes the one that does best in
+    ``trial``; without one, the one that is predicted to do best.
 
     Args:
         served: The models.
@@ -69,6 +87,8 @@ def plan_many(
         effort: Chance, the number of steps, and whether there is time left, asked between steps.
         door: How it is decided who comes in.
         sample: Requests that a search looks at; the last few placements are judged on all.
+        trial: A closer look, such as the engine itself in virtual time.
+        told: Hears how far it is.
 
     Raises:
         InputError: There is no such method, or there are not as many arrivals as models.
@@ -81,17 +101,47 @@ def plan_many(
     stream = merged(arrivals)
     judge = Judge(served, fleet.nodes, sampled(stream, sample), door)
 
-    def placed(name: str, placement: Placement, baselines: Mapping[str, Placed]) -> Placed:
+    def placed(name: str, placement: Placement) -> Placed:
         figures = forecast(placement, served, fleet.nodes, stream, door)
-        return Placed(method=name, placement=placement, forecasts=figures, baselines=baselines, judged=judge.lots)
+        return Placed(method=name, placement=placement, forecasts=figures, judged=judge.lots)
 
+    baselines: dict[str, Placed] = {}
     if method != ANYTIME:
-        return placed(method, BASELINES[method](judge, effort.go_on), {})
-    baselines = {name: placed(name, make(judge, effort.go_on), {}) for name, make in BASELINES.items()}
-    full = Judge(served, fleet.nodes, stream, door)
-    found = search(judge, [each.placement for each in baselines.values()], effort)
-    best = max([*found, *(each.placement for each in baselines.values())], key=full.worth)
-    return placed(ANYTIME, best, baselines)
+        told(method, 0.0)
+        few = [placed(method, BASELINES[method](judge, effort.go_on))]
+    else:
+        for k, (name, make) in enumerate(BASELINES.items()):
+            told(name, STARTED * k / len(BASELINES))
+            baselines[name] = placed(name, make(judge, effort.go_on))
+        starts = [each.placement for each in baselines.values()]
+        found = search(judge, starts, effort, lambda s: told("searching", STARTED + s * (SEARCHED - STARTED)))
+        news = [placed(ANYTIME, each) for each in found if each not in starts]
+        few = _not_worse(news, max(baselines.values(), key=_worth))
+    few, finalists = _tried(few, trial, told)
+    return replace(few[0], method=method, baselines=baselines, finalists=finalists, judged=judge.lots)
+
+
+def _worth(placed: Placed) -> tuple[int, float]:
+    """Greater is better: more answers in time, then sooner ones."""
+    together = placed.forecasts[-1]
+    return together.answered, -together.mean if together.answered else 0.0
+
+
+def _not_worse(found: Sequence[Placed], baseline: Placed) -> list[Placed]:
+    """The best baseline, and who does as well at least; the best first."""
+    least = baseline.forecasts[-1].answered
+    return sorted([*(each for each in found if each.forecasts[-1].answered >= least), baseline], key=_worth)[::-1]
+
+
+def _tried(few: Sequence[Placed], trial: Trial | None, told: Told) -> tuple[list[Placed], tuple[Finalist, ...]]:
+    """The few, those that do best in the trial first; of those that do equally well the order stays."""
+    tried: list[float | None] = []
+    for k, each in enumerate(few):
+        told(f"trial {k + 1} of {len(few)}", SEARCHED + k * (1.0 - SEARCHED) / len(few))
+        tried.append(None if trial is None else trial(each.placement))
+    order = sorted(range(len(few)), key=lambda k: -(tried[k] or 0.0))
+    finalists = [Finalist(placement=few[k].placement, attainment=few[k].attainment, tried=tried[k]) for k in order]
+    return [few[k] for k in order], tuple(finalists)
 
 
 def sampled(stream: Stream, count: int) -> Stream:
@@ -102,36 +152,3 @@ def sampled(stream: Stream, count: int) -> Stream:
     run = count // WINDOWS
     starts = np.linspace(0, total - run, WINDOWS).astype(np.intp)
     return stream.only(np.unique(np.concatenate([np.arange(start, start + run) for start in starts])))
-
-
-def search(judge: Judge, starts: Sequence[Placement], effort: Effort) -> list[Placement]:
-    """The best few placements, found from the best start by simulated annealing, the best first.
-
-    (Kirkpatrick, Gelatt, Vecchi, "Optimization by simulated annealing", Science 220, 1983.) Steps are worth the
-    requests that are answered in time, or where these stay the same, how soon they are.
-    """
-    rng = effort.rng
-    best = {start: judge.worth(start) for start in starts if start.groups}
-    if not best:
-        return []
-    here = max(best, key=best.__getitem__)
-    worth = best[here]
-    for step in range(effort.steps):
-        if not effort.go_on():
-            break
-        changed = MOVES[int(rng.integers(len(MOVES)))](judge, here, rng)
-        if changed is None:
-            continue
-        changed, new = filled(judge, changed) if rng.random() < 0.3 else (changed, judge.worth(changed))
-        heat = HEAT * len(judge.stream.times) * (1.0 - step / effort.steps)
-        if new > worth or rng.random() < _chance(new, worth, heat):
-            here, worth = changed, new
-        if len(best) < FINALISTS or new > min(best.values()):
-            best[changed] = new
-            best = dict(sorted(best.items(), key=lambda entry: entry[1], reverse=True)[:FINALISTS])
-    return list(best)
-
-
-def _chance(new: Worth, old: Worth, heat: float) -> float:
-    lost = old.answered - new.answered
-    return exp(-lost / heat) if lost > 0 and heat > 0.0 else 0.0
