@@ -12,6 +12,7 @@ from cutwater.engine.keeper import Keeper, KeeperOptions
 from cutwater.engine.machine import Machine
 from cutwater.engine.stage.stage import StageOptions, StageWorker
 from cutwater.engine.trace import Birth, Line, Step
+from cutwater.engine.turns import Turns, TurnsOptions
 from cutwater.errors import BadFile
 from cutwater.units import NodeId, StageId
 
@@ -21,6 +22,7 @@ MADE_BY: Mapping[str, Callable[[Birth], AnyMachine]] = {
     "StageWorker": lambda birth: StageWorker(StageId(birth.name), msgspec.convert(birth.options, StageOptions)),
     "Coordinator": lambda birth: Coordinator(msgspec.convert(birth.options, CoordinatorOptions)),
     "Keeper": lambda birth: Keeper(NodeId(birth.name), msgspec.convert(birth.options, KeeperOptions)),
+    "Turns": lambda birth: Turns(NodeId(birth.name), msgspec.convert(birth.options, TurnsOptions)),
 }
 
 

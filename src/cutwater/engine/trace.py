@@ -22,6 +22,7 @@ from cutwater.engine.control import (
     Save,
 )
 from cutwater.engine.machine import Machine
+from cutwater.engine.turns import TurnsCommand, TurnsEvent
 from cutwater.engine.vocabulary import GatewayCommand, GatewayEvent, Received, StageCommand, StageEvent
 from cutwater.units import RequestId, Seconds
 from cutwater.wire.message import Answer, Failure, Mark
@@ -33,8 +34,8 @@ class Step(msgspec.Struct, frozen=True, array_like=True):
     now: Seconds
     who: str
     """Which machine; its `Birth` says what it is."""
-    event: GatewayEvent | StageEvent | CoordinatorEvent | KeeperEvent
-    commands: list[GatewayCommand | StageCommand | CoordinatorCommand | KeeperCommand]
+    event: GatewayEvent | StageEvent | CoordinatorEvent | KeeperEvent | TurnsEvent
+    commands: list[GatewayCommand | StageCommand | CoordinatorCommand | KeeperCommand | TurnsCommand]
 
 
 class Birth(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +43,7 @@ class Birth(msgspec.Struct, frozen=True, kw_only=True):
 
     who: str
     kind: str
-    """Its class: "Gateway", "StageWorker", "Coordinator" or "Keeper"."""
+    """Its class: "Gateway", "StageWorker", "Coordinator", "Keeper" or "Turns"."""
     name: str = ""
     """The stage, or the node, it is for."""
     options: dict[str, Any] = {}

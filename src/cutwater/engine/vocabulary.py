@@ -148,6 +148,25 @@ class Drain(msgspec.Struct, frozen=True, tag=True):
     """Finish what is under way, accept nothing new."""
 
 
+class Go(msgspec.Struct, frozen=True, tag=True):
+    """It is this worker's turn: it has a place to compute at; see `cutwater.engine.turns`."""
+
+    until: Seconds | None = None
+    """Only for what came no later than this: somebody waits whose work came then. None: nobody waits."""
+    keep: bool = False
+    """The place may be kept while there is nothing to compute: nobody else has wanted one of late."""
+
+
+class Recall(msgspec.Struct, frozen=True, tag=True):
+    """Somebody waits for this worker's place; it goes on only with what came no later than ``until``."""
+
+    until: Seconds
+
+
+class Wait(msgspec.Struct, frozen=True, tag=True):
+    """It was heard that this worker wants a place, and it is not its turn yet."""
+
+
 class Tick(msgspec.Struct, frozen=True, tag=True):
     """Time has passed."""
 
@@ -190,6 +209,21 @@ class Forget(msgspec.Struct, frozen=True, tag=True):
     """Let go of the tensors held for this key."""
 
     key: Key
+
+
+class Want(msgspec.Struct, frozen=True, tag=True):
+    """Ask for a place to compute at, and give back the one this worker has, if it has one."""
+
+    since: Seconds
+    """When the oldest of what waits here came."""
+    usual: Seconds = 0.0
+    """What a batch usually takes here; 0: nobody knows."""
+    again: bool = False
+    """Nobody has answered; nothing is given back with this, as the answer may be on its way."""
+
+
+class GiveBack(msgspec.Struct, frozen=True, tag=True):
+    """This worker does not need its place now."""
 
 
 class Dial(msgspec.Struct, frozen=True, tag=True):
@@ -240,8 +274,8 @@ class Stop(msgspec.Struct, frozen=True, tag=True):
     """Drained: nothing is under way any more."""
 
 
-StageEvent = Opened | Received | Lost | DialFailed | Paused | Resumed | Computed | Drain | Tick
-StageCommand = Compute | Send | Relay | Forget | Dial | Die | Stop
+StageEvent = Opened | Received | Lost | DialFailed | Paused | Resumed | Computed | Drain | Go | Recall | Wait | Tick
+StageCommand = Compute | Send | Relay | Forget | Want | GiveBack | Dial | Die | Stop
 GatewayEvent = (
     Opened | Received | Lost | DialFailed | Paused | Resumed | Asked | Withdrawn | Rerouted | WorkerGone | Drain | Tick
 )

@@ -18,6 +18,7 @@ from cutwater.engine.stage.figures import StageSnapshot
 from cutwater.engine.stage.item import Item, pick, shape_of
 from cutwater.engine.stage.lanes import Lane, Source
 from cutwater.engine.stage.pace import Pace
+from cutwater.engine.stage.place import Place
 from cutwater.engine.stage.stock import ABANDONED, AWAY, QUEUED, READY, Stock
 from cutwater.engine.vocabulary import (
     Compute,
@@ -27,11 +28,13 @@ from cutwater.engine.vocabulary import (
     Die,
     Drain,
     Forget,
+    Go,
     Key,
     LinkId,
     Lost,
     Opened,
     Paused,
+    Recall,
     Received,
     Relay,
     Result,
@@ -41,6 +44,7 @@ from cutwater.engine.vocabulary import (
     StageEvent,
     Stop,
     Tick,
+    Wait,
 )
 from cutwater.units import Seconds, StageId
 from cutwater.wire.message import Address, Answer, Cancel, Credit, Failure, Infer, Mark
@@ -56,6 +60,8 @@ class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How many requests each incoming link may have here at once."""
     expected: Seconds = 0.0
     """What a batch is expected to take, before one was seen; 0: nobody knows."""
+    in_turn: Seconds | None = None
+    """Batches that usually take at least this are computed only in turn (`cutwater.engine.turns`); None: none are."""
 
 
 class StageWorker:
@@ -68,6 +74,7 @@ class StageWorker:
         self._stock = Stock()
         self._batch = 0
         self._pace = Pace(options.expected)
+        self._place = Place(options.in_turn) if options.in_turn is not None else None
         self._draining = self._stopped = False
         self._done = self._failed = self._late = 0
         self._out: list[StageCommand] = []
@@ -79,8 +86,11 @@ class StageWorker:
         self._out = stock.out = out
         kind = type(event)
         _EVENTS[type(event.message) if kind is Received else kind](self, event, now)  # type: ignore[union-attr]
-        if stock.queue and not stock.computing:
-            self._pick(now)
+        if not stock.computing:
+            if stock.queue:
+                self._pick(now)
+            elif self._place is not None:
+                self._place.idle(out)
         stock.forget_deadlines()
         if self._draining and not stock.items and not self._stopped:
             self._stopped = True
@@ -93,6 +103,8 @@ class StageWorker:
         deadline = stock.deadline()
         if stock.computing:
             due = self._pace.hangs_at
+        elif stock.queue and self._place is not None and (answer := self._place.wake_at()) is not None:
+            due = answer
         else:
             due = self.options.batching.due_at(1, stock.queue[0].received) if stock.queue else None
         if deadline is None or due is None:
@@ -220,8 +232,10 @@ class StageWorker:
     # Computing
 
     def _pick(self, now: Seconds) -> None:
-        """Start the next batch if it is due."""
+        """Start the next batch if it is due, and this worker's turn."""
         queue = self._stock.queue
+        if self._place is not None and not self._in_turn(self._place, now):
+            return
         batch = (queue.popleft(),) if queue[0].shape is None else pick(queue, self.options.batching, now)
         if not batch:
             return
@@ -231,13 +245,26 @@ class StageWorker:
         keys = (batch[0].key,) if len(batch) == 1 else tuple([item.key for item in batch])
         self._out.append(Compute(self._batch, keys))
 
+    def _in_turn(self, place: Place, now: Seconds) -> bool:
+        queue = self._stock.queue
+        oldest = queue[0].received
+        if now < self.options.batching.due_at(len(queue), oldest):
+            return False
+        return place.may_compute(oldest, self._pace.usual, now, self._out)
+
+    def _told(self, event: Go | Recall | Wait, now: Seconds) -> None:
+        if self._place is not None:
+            self._place.told(event, now)
+
     def _computed(self, event: Computed, now: Seconds) -> None:
         stock = self._stock
         items, stock.computing = stock.computing, ()
         self._pace.end(event.finished - event.started, len(items), event.waited)
-        # The stage must not idle while results are sent: the next batch starts first.
+        # Neither the stage nor the cores must idle while results are sent: the next batch starts first.
         if stock.queue:
             self._pick(now)
+        elif self._place is not None:
+            self._place.idle(self._out)
         run = (event.started, event.finished, len(items), event.cpu)
         alone = len(items) == 1
         for number, item in enumerate(items):
@@ -307,6 +334,8 @@ class StageWorker:
     def _tick(self, event: Tick, now: Seconds) -> None:
         for item in self._stock.overdue(now):
             self._refuse(item, "DeadlineExceeded", f"no time left in {self.stage} ({item.state.value})")
+        if self._place is not None:
+            self._place.tick(now, self._out)
         if self._pace.hangs(now):
             self._hang()
 
@@ -351,6 +380,8 @@ class StageWorker:
     def validate(self) -> None:
         """See `Machine.validate`."""
         self._stock.validate()
+        if self._place is not None:
+            self._place.validate()
 
 
 _EVENTS: Mapping[type, Callable[[StageWorker, Any, Seconds], None]] = {
@@ -361,6 +392,9 @@ _EVENTS: Mapping[type, Callable[[StageWorker, Any, Seconds], None]] = {
     Resumed: StageWorker._resumed,
     Computed: StageWorker._computed,
     Drain: StageWorker._drain,
+    Go: StageWorker._told,
+    Recall: StageWorker._told,
+    Wait: StageWorker._told,
     Tick: StageWorker._tick,
     Infer: StageWorker._infer,
     Answer: StageWorker._returned,
