@@ -1,6 +1,6 @@
 """exact: the best plan with a proof, on chains and DAGs, for every objective.
 
-A search over labels (`labels`) is repeated with more and more of them. Each pass asks only for plans better than the
+A search over labels (`search`) is repeated with more and more of them. Each pass asks only for plans better than the
 best one known, so a pass that finds nothing and dropped nothing is the proof. For throughput the period is halved in
 on first: can all stages be had within T seconds per request?
 """
@@ -11,8 +11,9 @@ from cutwater.plan.objective import INFEASIBLE, Objective, waits
 from cutwater.plan.problem import Choice, Floats, Problem
 from cutwater.plan.score import tally
 from cutwater.plan.solvers.base import Effort, Solution
-from cutwater.plan.solvers.labels import Found, Guard, Search
 from cutwater.plan.solvers.relax import Outlook, outlook, priced_outlook
+from cutwater.plan.solvers.search import Found, Search
+from cutwater.plan.solvers.sieve import Guard, Sieve
 from cutwater.plan.solvers.terms import Terms, host_assumptions, make_terms
 
 TIE = 1e-9
@@ -143,9 +144,8 @@ class Aim:
         most = 64 if self.hunt.objective.aim == "throughput" else 100_000
         if not self.hunt.affords(width, int(self.t.have.sum())):
             return Found([], [], truncated=True)
-        search = Search(
-            self.t, self.busy, period=period, counts_cost=counts_cost, guards=guards, width=width, most_found=most
-        )
+        sieve = Sieve(self.t, period=period, counts_cost=counts_cost, guards=guards, width=width)
+        search = Search(sieve, self.busy, most)
         found = search.run()
         self.hunt.grown += sum(len(labels) for labels in (*search.arrivals, *search.exits))
         return found

@@ -72,6 +72,11 @@ class Terms:
         prefix: Floats = self.problem.prefix[self.node[unit]]
         return prefix
 
+    def counts(self, used: Ints) -> Ints:
+        """[L, types] how many nodes of each kind the coded multisets ``used`` [L] hold."""
+        counts: Ints = used[:, None] // self.stride % self.base
+        return counts
+
     def memory_allows(self, unit: int) -> Bools | None:
         """[C, C] whether a stage between two cuts fits; None where everything does."""
         p, node = self.problem, int(self.node[unit])
