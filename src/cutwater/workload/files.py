@@ -43,7 +43,7 @@ def load_workload(path: Path) -> Workload:
         BadFile: With file, line and field, for anything missing, unknown, double, or out of its range.
     """
     root = read_toml(path) if path.suffix == ".toml" else read_yaml(path)
-    workload: Workload = _Reader(path.parent).struct(root, Workload)
+    workload: Workload = Reader(path.parent).struct(root, Workload)
     models = root.entries()["models"].entries()
     for model, place in models.items():
         try:
@@ -96,7 +96,7 @@ _HIDDEN: Mapping[type, tuple[str, ...]] = {Replay: ("times", "length")}
 _EXAMPLES: Mapping[object, str] = {parse_rate: "a rate, such as 20/s", parse_seconds: "a duration, such as 2 s"}
 
 
-class _Reader:
+class Reader:
     """Makes the types of a description from places in a file, by the types' own declarations."""
 
     def __init__(self, folder: Path) -> None:

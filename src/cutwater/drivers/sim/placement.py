@@ -5,6 +5,7 @@ from math import inf
 
 import numpy as np
 
+from cutwater.drivers.faults import Kill
 from cutwater.drivers.sim.entrance import Entrance
 from cutwater.drivers.sim.network import NetworkOptions, PathOptions
 from cutwater.drivers.sim.outcomes import Asking
@@ -36,7 +37,14 @@ NBYTES = 1000
 
 
 def simulate(
-    placement: Placement, served: Sequence[Served], nodes: Sequence[Node], stream: Stream, *, together: bool = False
+    placement: Placement,
+    served: Sequence[Served],
+    nodes: Sequence[Node],
+    stream: Stream,
+    *,
+    together: bool = False,
+    spares: Sequence[Group] = (),
+    kills: Sequence[Kill] = (),
 ) -> Floats:
     """[R] seconds from each request to its answer; infinite: it was refused, or too late for its model's SLO.
 
@@ -50,34 +58,53 @@ def simulate(
         stream: When requests come, and for whom.
         together: Groups that share models, all of which cost the same, have one door with the models as its clients.
             Otherwise every model has its own, as gateways do, which knows nothing of the others.
+        spares: Further ways for replicas that the placement has, of as many stages, on nodes that need not be free and
+            may be the same twice; taken where no other way is left.
+        kills: Nodes, by name, whose workers are killed; they serve again ``back`` seconds later, or never.
     """
-    return _Placed(placement, served, nodes, together).run(stream)
+    return _Placed(placement, served, nodes, together, spares).run(stream, kills)
 
 
 class _Placed:
     """One world: per node one process with the stages of all its models, and the doors before them."""
 
-    def __init__(self, placement: Placement, served: Sequence[Served], nodes: Sequence[Node], together: bool) -> None:
+    def __init__(
+        self,
+        placement: Placement,
+        served: Sequence[Served],
+        nodes: Sequence[Node],
+        together: bool,
+        spares: Sequence[Group] = (),
+    ) -> None:
         self.served, self.nodes = served, nodes
-        self.world = World(NetworkOptions(paths=_paths(placement, served, nodes), default=None))
+        every = Placement((*placement.groups, *spares))
+        self.world = World(NetworkOptions(paths=_paths(every, served, nodes), default=None))
         self.world.where[SOURCE] = SOURCE
         self.world.host(SOURCE, len(served) + 1)
         self.processes: dict[int, Process] = {}
-        for at in sorted(node for group in placement.groups for node in group.nodes):
+        for at in sorted({node for group in every.groups for node in group.nodes}):
             name = nodes[at].name
             self.world.where[name] = name
             self.world.host(name, 1)
             self.processes[at] = self.world.process(name, "worker")
+        self.deaths: dict[int, int] = {}
+        """Node -> how often its workers were killed."""
+        self.workers: dict[str, SimWorker] = {}
+        """Address -> who listens there."""
+        self.doors: list[tuple[Entrance, list[tuple[Group, Replica, bool]]]] = []
+        """Each with its ways, of which some are spare."""
         self.entrances: dict[str, Entrance] = {}
         for groups in coupled(placement):
             models = sorted(models_of(groups))
             for behind in [models] if together and models else [[model] for model in models]:
-                which = [(group, replica) for group in groups for replica in group.replicas]
-                routes = [self._route(group, replica) for group, replica in which if replica.model == behind[0]]
-                entrance = self._entrance(served[behind[0]].name, routes)
+                which = [(group, each, False) for group in groups for each in group.replicas]
+                which += [(group, each, True) for group in spares for each in group.replicas]
+                ways = [way for way in which if way[1].model == behind[0]]
+                entrance = self._entrance(served[behind[0]].name, [self._route(*way) for way in ways])
+                self.doors.append((entrance, ways))
                 self.entrances |= {served[model].name: entrance for model in behind}
 
-    def _route(self, group: Group, replica: Replica) -> Route:
+    def _route(self, group: Group, replica: Replica, spare: bool) -> Route:
         """A model's way through a group, whose workers begin to listen."""
         candidate = self.served[replica.model].candidates[replica.candidate]
         seconds = tuple(s / self.nodes[at].speed for s, at in zip(candidate.seconds, group.nodes, strict=True))
@@ -87,10 +114,12 @@ class _Placed:
             options = StageOptions(batching=Batching(limit=candidate.batch))
             machine = StageWorker(StageId(f"stage-{stage + 1}"), options)
             work = Work(seconds=each, once=once, outputs=specs("out", NBYTES))
-            hop = Hop(f"{node}.{replica.model}", "plain")
-            SimWorker(self.processes[node], machine, work, self.world.links, TOKEN).listen(hop.address)
+            hop = Hop(f"{node}.{self.deaths.get(node, 0)}.{replica.model}.{stage}", "plain")
+            if hop.address not in self.workers:
+                self.workers[hop.address] = SimWorker(self.processes[node], machine, work, self.world.links, TOKEN)
+                self.workers[hop.address].listen(hop.address)
             hops.append(hop)
-        return Route(tuple(hops), seconds=seconds, latency=sum(seconds) + sum(candidate.hops))
+        return Route(tuple(hops), seconds=seconds, latency=sum(seconds) + sum(candidate.hops), spare=spare)
 
     def _entrance(self, name: str, routes: list[Route]) -> Entrance:
         process = self.world.process(SOURCE, name)
@@ -100,10 +129,27 @@ class _Placed:
         process.loop.add(0.0, entrance.ask, Asking(RequestId(0), name, 0.0, WARM_UP))
         return entrance
 
-    def run(self, stream: Stream) -> Floats:
+    def _kill(self, kill: Kill) -> None:
+        at = next(k for k, node in enumerate(self.nodes) if node.name == kill.name)
+        self.processes[at].die()
+        self.world.links.check()
+        if kill.back is not None:
+            self.world.clock.after(kill.back, self._start_again, at)
+
+    def _start_again(self, at: int) -> None:
+        """Other workers in the place of those that were killed, at other addresses."""
+        self.deaths[at] = self.deaths.get(at, 0) + 1
+        self.processes[at] = self.world.process(self.nodes[at].name, "worker")
+        for entrance, ways in self.doors:
+            routes = tuple(self._route(*way) for way in ways)
+            entrance.process.loop.add(0.0, entrance.reroute, routes)
+
+    def run(self, stream: Stream, kills: Sequence[Kill] = ()) -> Floats:
         """Have the requests come, and wait for all answers."""
         world = self.world
         world.run(WARM_UP)
+        for kill in kills:
+            world.clock.after(kill.at, self._kill, kill)
         for entrance in set(self.entrances.values()):
             entrance.told = world.hear
         for k, model in enumerate(self.served):
