@@ -1,5 +1,6 @@
-"""`cutwater plan`: finds the best places to cut a model for a fleet, and says what holds the plan back."""
+"""`cutwater plan`: the best places to cut a model for a fleet; or, with a workload, who of many models runs where."""
 
+from collections.abc import Set
 from pathlib import Path
 from typing import Annotated
 
@@ -12,13 +13,14 @@ from cutwater.cli.options import (
     Cuts,
     InputSpecs,
     Json,
-    Model,
     ObjectiveText,
     Sizes,
     parse_codecs,
     parse_sizes,
 )
+from cutwater.cli.plan_many import Asking, plan_many_models
 from cutwater.cut.lattice import Lattice, build_lattice, find_cut
+from cutwater.errors import BadSetting
 from cutwater.frameworks.open import open_graph
 from cutwater.lab.inputs import good_feeds, open_inputs
 from cutwater.lab.planning import fleet_here
@@ -29,6 +31,7 @@ from cutwater.plan.choose import Decision, decided_plan
 from cutwater.plan.explain import explain as explained
 from cutwater.plan.files import save_plan
 from cutwater.plan.fleet import Fleet, load_fleet
+from cutwater.plan.many.choose import ANYTIME, METHODS
 from cutwater.plan.objective import parse_objective
 from cutwater.plan.plan import Plan
 from cutwater.plan.problem import Limits
@@ -38,9 +41,15 @@ from cutwater.profile.profile import Profile
 from cutwater.report.tables import comparison_table, plan_summary, plan_table
 from cutwater.zoo.packages import default_cache
 
+MANY = "Many models"
+FOR_ONE = {"model", "objective", "profile", "inputs", "size", "codec", "budget", "replicas", "cut", "on", "mode"}
+FOR_ONE |= {"solver", "explain"}
+FOR_MANY = {"slo", "file", "method", "seed", "steps", "within", "simulate"}
+
 
 def plan(
-    model: Model,
+    context: typer.Context,
+    model: Annotated[Path | None, typer.Argument(help="An ONNX file; not with --workload.", show_default=False)] = None,
     fleet: Annotated[Path | None, typer.Option(help="The nodes and links (YAML); default: this machine.")] = None,
     objective: ObjectiveText = "latency",
     profile: Annotated[
@@ -52,20 +61,85 @@ def plan(
     budget: Annotated[
         float, typer.Option(min=0.0, help="Largest relative error of the outputs that one hop's codec may cause.")
     ] = 0.0,
-    stages: Annotated[int | None, typer.Option(min=1, help="Exactly so many stages; default: as many as help.")] = None,
+    stages: Annotated[
+        int | None,
+        typer.Option(min=1, help="Exactly so many; default: as many as help. With --workload: so many at most."),
+    ] = None,
     replicas: Annotated[int, typer.Option(min=1, help="Most nodes of a kind that may share one stage.")] = 1,
     cut: Cuts = [],  # noqa: B006
     on: Annotated[list[str], typer.Option("--on", help="Node of the first, second, ... stage; - leaves it open.")] = [],  # noqa: B006
     mode: Annotated[str | None, typer.Option(help="Your choice by name: only-source, only-remote or even.")] = None,
     solver: Annotated[str, typer.Option(help=f"One of {', '.join(SOLVERS)}.")] = "auto",
     explain: Annotated[bool, typer.Option("--explain", help="Name the bottleneck and what would move it.")] = False,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the plan here (YAML).")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write the plan here: YAML, of many models JSON.")
+    ] = None,
     json: Json = False,
+    workload: Annotated[
+        Path | None, typer.Option(help="Plan all models that this workload asks.", rich_help_panel=MANY)
+    ] = None,
+    slo: Annotated[
+        list[str],
+        typer.Option(
+            help="To answer in: 200ms, or 5x what a request takes alone; goes before the workload's.",
+            metavar="[MODEL=]TIME",
+            rich_help_panel=MANY,
+        ),
+    ] = [],  # noqa: B006
+    file: Annotated[
+        list[str],
+        typer.Option(
+            "--model",
+            "-m",
+            help="A model's file, or name in the zoo; default: as the workload calls it.",
+            metavar="MODEL=FILE",
+            rich_help_panel=MANY,
+        ),
+    ] = [],  # noqa: B006
+    method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.", rich_help_panel=MANY)] = ANYTIME,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Of the search, and instead of the workload's.", rich_help_panel=MANY)
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Of the search, at most.", rich_help_panel=MANY)] = 1000,
+    within: Annotated[str, typer.Option(help="Longest time of the search.", rich_help_panel=MANY)] = "5 min",
+    simulate: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Requests by which the engine in virtual time decides between the last few; 0: none.",
+            rich_help_panel=MANY,
+        ),
+    ] = 20_000,
 ) -> None:
     """Find the best plan for a model and a fleet, with a bound on how far from optimal it can be.
 
     With --cut, --on or --mode your own choice is planned, shown beside the best one, and written with -o.
+
+    With --workload it is decided who of many models runs on which nodes, whole or cut, so that most requests are
+    answered in time; Ctrl-C ends the search with the best found so far.
     """
+    if workload is not None:
+        _refuse(context, FOR_ONE, "is about one model, and does not go with --workload")
+        plan_many_models(
+            Asking(
+                workload=workload,
+                slos=slo,
+                files=file,
+                fleet=fleet,
+                method=method,
+                stages=stages,
+                seed=seed,
+                steps=steps,
+                within=within,
+                simulate=simulate,
+                out=out,
+                json=json,
+            )
+        )
+        return
+    _refuse(context, FOR_MANY, "is about many models, and needs --workload")
+    if model is None:
+        raise BadSetting("give an ONNX file to plan one model, or --workload FILE to plan many")
     graph = open_graph(model, parse_sizes(size))
     lattice = build_lattice(graph)
     aim = parse_objective(objective)
@@ -100,6 +174,14 @@ def plan(
     _tell(chosen, best)
     for each in advice:
         results.print(f"- {each}")
+
+
+def _refuse(context: typer.Context, names: Set[str], why: str) -> None:
+    """Raise BadSetting where one of these was given."""
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.name in names and source is not None and source.name == "COMMANDLINE":
+            raise BadSetting(f"{parameter.opts[0]} {why}")
 
 
 def _profiles_of(nodes: Fleet | None, fleet: Path | None) -> dict[str, Profile]:

@@ -68,4 +68,5 @@ def _candidate(problem: Problem, choice: Choice, speed: float, batch: int, fixed
         memory=tuple(stage.memory - (end - begin) for stage, (begin, end) in zip(scored.stages, spans, strict=True)),
         fixed=tuple(min(fixed * speed, each) for each in seconds) if batch > 1 else (),
         batch=batch,
+        cuts=tuple(problem.cuts[c].label for c in cuts[1:-1]),
     )

@@ -23,8 +23,8 @@ WINDOWS = 4
 """A search looks at so many runs of requests, far from each other: single requests would not be bursts."""
 STARTED, SEARCHED = 0.2, 0.9
 """How far it is when a search begins, and when it ends."""
-Trial = Callable[[Placement], float]
-"""The attainment of a placement by a closer look, which would be too slow for a search."""
+Trial = Callable[[Placement], float | None]
+"""The attainment of a placement by a closer look, which would be too slow for a search; None: it was not looked at."""
 Told = Callable[[str, float], None]
 """Hears what is being done, and the share of all that is done."""
 
@@ -37,7 +37,7 @@ class Finalist:
     attainment: float
     """Predicted, on all arrivals."""
     tried: float | None
-    """By the trial; None: there was none."""
+    """By the trial."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ def plan_many(
     effort: Effort | None = None,
     door: Door = ENGINE,
     sample: int = 20_000,
-    trial: Trial | None = None,
+    trial: Trial = lambda placement: None,
     told: Told = lambda what, share: None,
 ) -> Placed:
     """The best placement that a method finds; "anytime" never does worse than any baseline on these arrivals.
@@ -133,12 +133,12 @@ def _not_worse(found: Sequence[Placed], baseline: Placed) -> list[Placed]:
     return sorted([*(each for each in found if each.forecasts[-1].answered >= least), baseline], key=_worth)[::-1]
 
 
-def _tried(few: Sequence[Placed], trial: Trial | None, told: Told) -> tuple[list[Placed], tuple[Finalist, ...]]:
+def _tried(few: Sequence[Placed], trial: Trial, told: Told) -> tuple[list[Placed], tuple[Finalist, ...]]:
     """The few, those that do best in the trial first; of those that do equally well the order stays."""
     tried: list[float | None] = []
     for k, each in enumerate(few):
         told(f"trial {k + 1} of {len(few)}", SEARCHED + k * (1.0 - SEARCHED) / len(few))
-        tried.append(None if trial is None else trial(each.placement))
+        tried.append(trial(each.placement))
     order = sorted(range(len(few)), key=lambda k: -(tried[k] or 0.0))
     finalists = [Finalist(placement=few[k].placement, attainment=few[k].attainment, tried=tried[k]) for k in order]
     return [few[k] for k in order], tuple(finalists)

@@ -32,6 +32,8 @@ class Candidate:
     """Per stage the part of its seconds that a batch pays once; empty: none."""
     batch: int = 1
     """Most requests of a batch."""
+    cuts: tuple[str, ...] = ()
+    """Between the stages, as people call them."""
 
     @property
     def stages(self) -> int:

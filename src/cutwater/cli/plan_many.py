@@ -1,0 +1,185 @@
+"""`cutwater plan --workload`: who of many models runs on which nodes, so that most requests are answered in time."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from cutwater.cli.console import messages, print_json, progress, results
+from cutwater.errors import BadQuantity, BadSetting, did_you_mean
+from cutwater.lab.load.work import Work, drawn, from_file, models_of, places_of, slos_of
+from cutwater.lab.placing import Goal, engine_trial, fleet_of, located, measured, served_models
+from cutwater.plan.fleet import load_fleet
+from cutwater.plan.many.choose import METHODS, Placed, plan_many
+from cutwater.plan.many.files import ManyPlan, many_plan, save_many
+from cutwater.plan.solvers.base import Effort
+from cutwater.report.placement import methods_table, placement_table, predicted_table, simulated_line
+from cutwater.units import Seconds, parse_seconds
+from cutwater.zoo.packages import default_cache
+
+LONGEST_PIPELINE = 8
+"""Stages that are tried, where nobody says."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asking:
+    """What a person says of many models."""
+
+    workload: Path
+    slos: Sequence[str]
+    files: Sequence[str]
+    fleet: Path | None
+    method: str
+    stages: int | None
+    seed: int | None
+    steps: int
+    within: str
+    simulate: int
+    out: Path | None
+    json: bool
+
+
+def plan_many_models(asking: Asking) -> None:
+    """Read, measure, search, tell."""
+    if asking.method not in METHODS:
+        raise BadSetting(f"--method {asking.method}: there is no such method{did_you_mean(asking.method, METHODS)}")
+    limit = _limit(asking.within)
+    work = from_file(asking.workload, None, asking.seed)
+    places = places_of(asking.workload, work)
+    cache = default_cache()
+    files = located(models_of(work), _pairs("--model", asking.files), asking.workload.parent, places, cache)
+    goals = goals_of(work, asking.slos)
+    schedule = drawn(work)
+    fleet = load_fleet(asking.fleet) if asking.fleet is not None else None
+    with progress("measuring") as report:
+        models = []
+        for k, (name, path) in enumerate(files.items()):
+            models.append(measured(name, path, cache, _part(report, name, k, len(files))))
+    with progress("planning") as report, interruptible() as go_on:
+        nodes = fleet or fleet_of(models)
+        most = asking.stages or LONGEST_PIPELINE
+        served = served_models(models, nodes, goals, most, go_on, lambda what, s: report(what, 0.1 * s))
+        arrivals = [schedule.times.get(model.name, np.empty(0)) for model in served]
+        trial, requests = engine_trial(served, nodes, arrivals, asking.simulate)
+        until = time.monotonic() + limit
+        effort = Effort(
+            rng=np.random.default_rng(asking.seed or 0),
+            go_on=lambda: go_on() and time.monotonic() < until,
+            steps=asking.steps,
+        )
+        placed = plan_many(
+            served,
+            nodes,
+            arrivals,
+            method=asking.method,
+            effort=effort,
+            trial=lambda placement: trial(placement) if asking.simulate and go_on() else None,
+            told=lambda what, s: report(what, 0.1 + 0.9 * s),
+        )
+        ended = not go_on()
+    plan = many_plan(placed, served, nodes.nodes, requests)
+    if ended:
+        messages.print("stopped: this is the best that was found so far")
+    if asking.out is not None:
+        save_many(plan, asking.out)
+        messages.print(f"written: {asking.out}")
+    _tell(plan, placed, asking.json)
+
+
+def _tell(plan: ManyPlan, placed: Placed, json: bool) -> None:
+    tried = [each.tried for each in placed.finalists if each.tried is not None]
+    if json:
+        finalists = [{"attainment": each.attainment, "simulated": each.tried} for each in placed.finalists]
+        print_json({**_facts(plan), "finalists": finalists})
+        return
+    for made in (placement_table(plan), predicted_table(plan), methods_table(plan)):
+        results.print(made)
+        results.print()
+    results.print(simulated_line(plan, tried))
+
+
+def _facts(plan: ManyPlan) -> dict[str, Any]:
+    facts: dict[str, Any] = msgspec.to_builtins(plan)
+    facts["attainment"] = plan.predicted.attainment
+    return facts
+
+
+def goals_of(work: Work, texts: Sequence[str]) -> dict[str, Goal]:
+    """Model -> how soon its answers are wanted: as given for it, else as given for all, else as the workload says.
+
+    ``["5x", "bert=200 ms"]``: five times what a request takes alone; for bert 200 ms.
+
+    Raises:
+        BadQuantity: Neither a time nor a multiple of one.
+        BadSetting: A goal for a model that nobody asks, or none for one that somebody does.
+    """
+    given = {model: _goal(text) for model, text in _pairs("--slo", texts, all_as="").items()}
+    models = models_of(work)
+    said = slos_of(work, dict.fromkeys(given, 1.0))  # finds names that nobody asks
+    own = {model: Goal(seconds=slo) for model, slo in slos_of(work, {}).items()}
+    without = [model for model in models if model not in said]
+    if without:
+        raise BadSetting(
+            f"no SLO is known for {', '.join(without)}; give --slo 5x, --slo 200ms, or 'slo' in the workload"
+        )
+    return {model: given.get(model) or given.get("") or own[model] for model in models}
+
+
+def _goal(text: str) -> Goal:
+    try:
+        goal = Goal(times=float(text[:-1])) if text.endswith("x") else Goal(seconds=parse_seconds(text))
+    except (ValueError, BadQuantity) as error:
+        raise BadQuantity(
+            f"--slo {text}: write it as 200ms, or as 5x: five times what a request takes alone"
+        ) from error
+    if not 0 < goal.seconds + goal.times < float("inf"):
+        raise BadQuantity(f"--slo {text}: must be above 0")
+    return goal
+
+
+def _pairs(flag: str, texts: Sequence[str], all_as: str | None = None) -> dict[str, str]:
+    """``["bert=words.onnx"]`` -> {"bert": "words.onnx"}; without a name under ``all_as``, if there is such a thing."""
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals and all_as is not None:
+            name, value = all_as, text
+        if not value or (equals and not name):
+            raise BadSetting(f"{flag} {text}: write it as MODEL=VALUE")
+        found[name] = value
+    return found
+
+
+def _limit(text: str) -> Seconds:
+    seconds = parse_seconds(text)
+    if not seconds > 0:
+        raise BadQuantity(f"--within {text}: must be above 0")
+    return seconds
+
+
+def _part(report: Callable[[str, float], None], name: str, k: int, count: int) -> Callable[[str, float], None]:
+    return lambda what, share: report(f"{name}: {what}", (k + share) / count)
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Whether to go on: until Ctrl-C, after which the best so far counts. A second Ctrl-C ends the command."""
+    stopped = False
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal stopped
+        stopped = True
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield lambda: not stopped
+    finally:
+        signal.signal(signal.SIGINT, before)
