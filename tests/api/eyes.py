@@ -18,7 +18,7 @@ from cutwater.api.http.tasks import task_routes
 from cutwater.api.tasks import PictureLimits
 from cutwater.api.where import Where
 from cutwater.engine.cluster import Pictures
-from cutwater.errors import NotFound, did_you_mean
+from cutwater.errors import CutwaterError, NotFound, did_you_mean
 from cutwater.frameworks.base import Array
 from cutwater.graph.graph import Tensor
 from cutwater.vision.pictures import Pixels, encode_picture
@@ -75,6 +75,11 @@ class Eyes:
         self.name = "gateway-1"
         self.ready = True
         self.asked: list[Ask] = []
+        self.refuses: CutwaterError | None = None
+        """What requests are refused with that are on their way in."""
+        self.turned_away: list[CutwaterError] = []
+        self.coming: list[tuple[Ask, int]] = []
+        """Those, and how many were before each."""
         self._cards = {card.name: card for card in cards or (LIGHTS, HUES)}
 
     def models(self) -> Sequence[ModelCard]:
@@ -84,6 +89,13 @@ class Eyes:
         if name not in self._cards:
             raise NotFound(f"the cluster knows no model {name!r}{did_you_mean(name, self._cards)}")
         return self._cards[name]
+
+    def refusal(self, ask: Ask, ahead: int) -> CutwaterError | None:
+        self.coming.append((ask, ahead))
+        return self.refuses
+
+    def refused(self, ask: Ask, error: CutwaterError) -> None:
+        self.turned_away.append(error)
 
     async def infer(self, ask: Ask) -> Answered:
         self.asked.append(ask)

@@ -8,6 +8,8 @@ import pytest
 from http_bed import Bed, number, on_bed, serving
 
 from cutwater.api.http.options import HttpOptions
+from cutwater.api.porch import FEW
+from cutwater.errors import Refused
 
 REQUEST = b"POST /v2/models/%s/infer HTTP/1.1\r\nHost: localhost\r\n%s\r\n"
 SLOW = msgspec.json.encode({"inputs": [number([1.0], shape=[1])], "id": "slow-1"})
@@ -46,6 +48,34 @@ def test_half_a_request_and_hanging_up_leaves_nothing_behind() -> None:
         while bed.server.connections > 1:
             await bed.well()
         assert all(ask.model == "two_int32" for ask in bed.backend.asked)
+
+    on_bed(story)
+
+
+def test_a_body_that_would_be_read_in_vain_is_not_read_and_the_connection_is_kept() -> None:
+    """Whoever waits to be asked for the body never sends it; whoever sends it all the same may ask again."""
+    refused, body = Refused("too late"), bytes(50_000)
+
+    async def story(bed: Bed) -> None:
+        bed.backend.refuses = refused
+        head = REQUEST % (b"two_int32", b"Content-Length: %d\r\n" % len(body))
+        readers = []
+        for _ in range(FEW):  # these are read without asking
+            readers.append(await bed.raw())
+            readers[-1][1].write(head)
+        await bed.ask("/v2/models/mixed/infer", b"{}")  # the heads are here
+        await bed.infer("two_int32", number([1, 2, 3, 4], "INT32"), parameters={"timeout": 250_000})
+        assert bed.backend.coming == []  # nobody knew what this client wants
+        reader, writer = await bed.raw()
+        writer.write(REQUEST % (b"two_int32", b"Content-Length: 50000\r\nExpect: 100-continue\r\n"))
+        status, headers, found = await answer(reader)
+        assert (status, msgspec.json.decode(found)["error"], "retry-after" in headers) == (503, "too late", True)
+        (ask, ahead) = bed.backend.coming.pop()
+        assert (ask.model, ask.timeout, ask.client, ahead) == ("two_int32", 0.25, "http:127.0.0.1", FEW)
+        bed.backend.refuses = None
+        writer.write(body + whole(b"two_int32", msgspec.json.encode({"inputs": [number([5, 0, 0, 0], "INT32")]})))
+        status, _, found = await answer(reader)
+        assert (status, msgspec.json.decode(found)["outputs"][0]["data"][0]) == (200, 10)
 
     on_bed(story)
 

@@ -22,6 +22,7 @@ from cutwater.api.http.infer import Infer
 from cutwater.api.http.openapi import describe
 from cutwater.api.http.options import HttpOptions
 from cutwater.api.http.table import protocol_routes
+from cutwater.api.porch import Porch
 
 CHECKS = [
     not_a_server_error,
@@ -41,7 +42,7 @@ def server() -> Iterator[Threaded]:
         yield begun
 
 
-schema = schemathesis.openapi.from_dict(describe(protocol_routes(TwoX(), Infer(TwoX(), HttpOptions()))))
+schema = schemathesis.openapi.from_dict(describe(protocol_routes(TwoX(), Infer(TwoX(), HttpOptions(), Porch(TwoX())))))
 
 
 @pytest.mark.slow

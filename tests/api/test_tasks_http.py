@@ -12,7 +12,8 @@ from eyes import HUES, LIGHTS, Bed, file, form, on_eyes, picture
 
 from cutwater.api.backend import Standing
 from cutwater.api.tasks import PictureLimits
-from cutwater.vision.pictures import decode_picture
+from cutwater.errors import Refused
+from cutwater.vision.pictures import decode_picture, encode_picture
 
 
 def claiming(width: int, height: int) -> bytes:
@@ -37,6 +38,23 @@ def test_boxes_come_in_pixels_of_the_picture() -> None:
         assert (seen["label"], seen["class"]) == ("green", 1) and seen["score"] > 0.8
         # The frame is 64 pixels wide: a pixel of it is three of the picture.
         np.testing.assert_allclose(seen["box"], [40, 20, 120, 60], atol=3.2)
+
+    on_eyes(story)
+
+
+def test_a_picture_that_would_be_decoded_in_vain_is_not_decoded() -> None:
+    async def story(bed: Bed) -> None:
+        bed.eyes.refuses = Refused("too late")
+        broken = encode_picture(decode_picture(file(1)))[:-100]  # whoever decodes it says so
+        said = await bed.post("/v1/detect", form(broken, timeout="2 s", priority="3"))
+        assert (said.status, said.error) == (503, "too late")
+        assert bed.eyes.turned_away == [bed.eyes.refuses]
+        ((ask, ahead),) = bed.eyes.coming
+        assert (ask.model, ask.timeout, ask.priority, ahead, bed.eyes.asked) == ("lights", 2.0, 3, 0, [])
+        bed.eyes.refuses = None
+        assert (await bed.post("/v1/detect", form(broken))).status == 400
+        assert (await bed.post("/v1/detect", form(file(1)))).status == 200
+        assert bed.eyes.asked[0].since > 0
 
     on_eyes(story)
 

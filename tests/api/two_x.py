@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from cutwater.api.backend import Answered, Ask, Feeds, ModelCard, Spell, Standing, Statistics
-from cutwater.errors import BadSetting, NotFound, Refused, StageFailed, did_you_mean
+from cutwater.errors import BadSetting, CutwaterError, NotFound, Refused, StageFailed, did_you_mean
 from cutwater.frameworks.base import Array
 from cutwater.graph.graph import Tensor
 
@@ -89,6 +89,11 @@ class TwoX:
         self.withdrawn: list[str] = []
         """Ids of requests that were cancelled."""
         self.loaded: list[tuple[str, Mapping[str, Any]]] = []
+        self.refuses: CutwaterError | None = None
+        """What requests are refused with that are on their way in."""
+        self.turned_away: list[CutwaterError] = []
+        self.coming: list[tuple[Ask, int]] = []
+        """Those, and how many were before each."""
         self.span = ""
         """What answers say they are recorded under."""
         self.degraded = False
@@ -109,6 +114,13 @@ class TwoX:
         if name not in self._models:
             raise NotFound(f"the cluster knows no model {name[:80]!r}{did_you_mean(name, self._models)}")
         return self._models[name][0]
+
+    def refusal(self, ask: Ask, ahead: int) -> CutwaterError | None:
+        self.coming.append((ask, ahead))
+        return self.refuses
+
+    def refused(self, ask: Ask, error: CutwaterError) -> None:
+        self.turned_away.append(error)
 
     async def infer(self, ask: Ask) -> Answered:
         self.asked.append(ask)

@@ -3,7 +3,7 @@
 from gateway_story import L1, R1, R2, R3, R4, VIA_A, A, B, C, Story, answer, launch, lost
 
 from cutwater.engine.fault import Fault
-from cutwater.engine.vocabulary import Complete, Fail, GatewayCommand, Received, Rerouted, Route, Tick
+from cutwater.engine.vocabulary import Asked, Complete, Fail, GatewayCommand, Received, Rerouted, Route, Tick
 from cutwater.units import RequestId
 
 R5, R6, R7 = map(RequestId, (5, 6, 7))
@@ -32,6 +32,20 @@ def test_who_would_be_answered_too_late_is_refused_at_once_and_told_when_to_ask_
     assert story.ask(R4, at=1.0, timeout=0.5) == [launch(R4, route=EIGHTH, budget=0.5)]
     snapshot = story.machine.snapshot()
     assert (snapshot.accepted, snapshot.refused) == (3, 1)
+
+
+def test_whoever_has_work_before_it_can_ask_hears_what_would_be_said_and_nothing_changes() -> None:
+    story = Story(EIGHTH)
+    story.ask(R1, at=1.0)
+    before = story.machine.snapshot()
+    asked = Asked(R2, 0.4)
+    assert story.machine.outlook(asked, 0, 1.0) is None
+    fault = story.machine.outlook(asked, 1, 1.0)
+    assert fault is not None and (fault.kind, fault.retry_after) == ("Refused", 0.46875)
+    assert story.machine.snapshot() == before
+    quiet = Story(EIGHTH)
+    assert quiet.machine.outlook(asked, 0, 1.0) is None
+    assert quiet.machine.outlook(asked, 9, 1.0) is not None
 
 
 def test_while_nobody_is_under_way_a_request_may_try_whatever_is_predicted() -> None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from cutwater.engine.cluster import Pictures
+from cutwater.errors import CutwaterError
 from cutwater.frameworks.base import Array
 from cutwater.graph.graph import Tensor
 from cutwater.units import Seconds
@@ -77,6 +78,8 @@ class Ask(NamedTuple):
     """``traceparent`` under which it is recorded here; empty: it is not."""
     came: int = 0
     """Bytes of the request as it arrived."""
+    since: Seconds = 0.0
+    """When it began to arrive, on the gateway's clock: its time counts from then; 0: when it is asked."""
 
 
 class Answered(NamedTuple):
@@ -135,6 +138,19 @@ class Backend(Protocol):
 
     def model(self, name: str) -> ModelCard:
         """One of them. Raises NotFound."""
+        ...
+
+    def refusal(self, ask: Ask, ahead: int) -> CutwaterError | None:
+        """What a request that is on its way in would be refused with now; None: it would not.
+
+        Args:
+            ask: Without feeds: they are not here yet.
+            ahead: Requests for its model that are on their way in before it.
+        """
+        ...
+
+    def refused(self, ask: Ask, error: CutwaterError) -> None:
+        """A request was refused on its way in; it counts like those refused by `infer`."""
         ...
 
     async def infer(self, ask: Ask) -> Answered:

@@ -5,6 +5,7 @@ All but `picture_feeds` are pure functions of their arguments.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +16,7 @@ from cutwater.engine.cluster import Pictures
 from cutwater.errors import BadSetting, BadTensor, NotFound, TooLarge, did_you_mean
 from cutwater.frameworks.base import Array
 from cutwater.graph.graph import Tensor
+from cutwater.units import Seconds
 from cutwater.vision.classify import Guess, best_guesses
 from cutwater.vision.detect import Detection, Selection, select_boxes, to_detections
 from cutwater.vision.pictures import MAX_PIXELS, decode_picture, picture_size
@@ -53,9 +55,11 @@ class PictureLimits:
     """Width times height. The header tells; a picture beyond is never decoded."""
 
 
-async def picture_feeds(model: Looker, encoded: bytes, limits: PictureLimits = PictureLimits()) -> Feeds:
-    """See `feeds_of`; it runs beside the event loop."""
-    return await aside(feeds_of, model, encoded, limits)
+async def picture_feeds(
+    model: Looker, encoded: bytes, limits: PictureLimits = PictureLimits(), *, until: Seconds = inf
+) -> Feeds:
+    """See `feeds_of` and `Studio.aside`: it runs beside the event loop."""
+    return await aside(feeds_of, model, encoded, limits, until=until)
 
 
 def feeds_of(model: Looker, encoded: bytes, limits: PictureLimits = PictureLimits()) -> Feeds:

@@ -196,6 +196,11 @@ class LiveGateway(LinkOwner):
         assert doors is not None
         return Reply(doors.leave(answer, buffers), answer.trail, degraded, launched)
 
+    def outlook(self, budget: Seconds, ahead: int, priority: int = 0, client: str = "") -> CutwaterError | None:
+        """See `Gateway.outlook`; ``budget``: seconds that are left."""
+        fault = self._machine.outlook(Asked(RequestId(0), budget, priority, client), ahead, clock())
+        return fault.error() if fault is not None else None
+
     def worker_gone(self, address: Address, fault: Fault) -> None:
         """Nobody will answer at ``address`` any more, because of ``fault``."""
         self._live.tell(WorkerGone(address, fault))

@@ -13,6 +13,7 @@ from cutwater.api.grpc.reading import parameters_of, read_infer
 from cutwater.api.grpc.status import Context, message_of
 from cutwater.api.grpc.writing import wishes, write_answer, write_error
 from cutwater.api.outputs import told_of
+from cutwater.api.porch import Porch
 from cutwater.api.requests import ORDINARY, Contracts, check_version, is_trace, terms
 from cutwater.api.room import Room
 from cutwater.api.tasks import picture_feeds
@@ -26,9 +27,10 @@ STRICT = "triton_grpc_error"
 class Inference:
     """The two calls that compute. Their methods raise CutwaterError."""
 
-    def __init__(self, backend: Backend, options: GrpcOptions, draining: asyncio.Event) -> None:
-        """``draining``: set once streams shall end."""
+    def __init__(self, backend: Backend, options: GrpcOptions, draining: asyncio.Event, porch: Porch) -> None:
+        """``draining``: set once streams shall end; ``porch``: where requests are on their way in."""
         self._backend = backend
+        self._porch = porch
         self._draining = draining
         self._window = options.window
         self._contracts = Contracts()
@@ -105,23 +107,22 @@ class Inference:
         context: Context,
         final: bool = False,
     ) -> tuple[Answered, list[Buffer]]:
+        since = self._porch.now()
         contract = self._contracts.of(self._backend.model(request.model_name))
-        check_version(contract.card.name, request.model_version)
+        card = contract.card
+        check_version(card.name, request.model_version)
         feeds, picture = read_infer(contract, request, raw)
         wanted = wishes(contract, request)
         timeout, priority = terms(parameters_of(request.parameters)) if request.parameters else ORDINARY
+        timeout = _limit(context.time_remaining(), timeout, card.timeout)
+        client = client_of(context.peer())
         if picture is not None:
-            feeds = await picture_feeds(contract.card, picture)
+            with self._porch.coming(card.name, client, "grpc", since) as coming:
+                coming.wants(timeout or card.timeout, priority)
+                coming.check()
+                feeds = await picture_feeds(card, picture, until=coming.until)
         ask = Ask(
-            contract.card.name,
-            feeds,
-            _limit(context.time_remaining(), timeout, contract.card.timeout),
-            priority,
-            client_of(context.peer()),
-            request.id,
-            "grpc",
-            _trace(context),
-            came=came,
+            card.name, feeds, timeout, priority, client, request.id, "grpc", _trace(context), came=came, since=since
         )
         answered = await self._backend.infer(ask)
         return answered, write_answer(contract, request.id, wanted, answered, final=final)

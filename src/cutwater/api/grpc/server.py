@@ -16,6 +16,7 @@ from cutwater.api.grpc.guard import Guard
 from cutwater.api.grpc.health import NAME, Health
 from cutwater.api.grpc.options import GrpcOptions
 from cutwater.api.grpc.service import SERVICE, Service
+from cutwater.api.porch import Porch
 from cutwater.api.where import Where, claim
 from cutwater.errors import BadSetting
 from cutwater.units import Seconds
@@ -29,8 +30,10 @@ _log = logging.getLogger(__name__)
 class GrpcServer:
     """Inference, health and reflection at one address."""
 
-    def __init__(self, backend: Backend, where: Where, options: GrpcOptions) -> None:
+    def __init__(self, backend: Backend, where: Where, options: GrpcOptions, porch: Porch | None = None) -> None:
+        """``porch``: where requests are on their way in; none: one of its own."""
         self._backend = backend
+        self._porch = porch or Porch(backend)
         self._where = where
         self._options = options
         self._server: grpc.aio.Server | None = None
@@ -45,7 +48,7 @@ class GrpcServer:
             options=list(_channel_options(options)),
             maximum_concurrent_rpcs=options.calls,
         )
-        server.add_generic_rpc_handlers((Service(self._backend, options, self._draining),))
+        server.add_generic_rpc_handlers((Service(self._backend, options, self._draining, self._porch),))
         health = Health(self._backend, options.health_interval, self._draining)
         health_pb2_grpc.add_HealthServicer_to_server(health, server)
         reflection.enable_server_reflection((SERVICE, NAME, reflection.SERVICE_NAME), server, pool=_pool())

@@ -14,6 +14,7 @@ from cutwater.api.grpc.messages import parse
 from cutwater.api.grpc.models import Models
 from cutwater.api.grpc.options import GrpcOptions
 from cutwater.api.grpc.status import Context, abort
+from cutwater.api.porch import Porch
 from cutwater.errors import CutwaterError, StageFailed, Unsupported
 
 SERVICE: str = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
@@ -28,9 +29,9 @@ _log = logging.getLogger(__name__)
 class Service(grpc.GenericRpcHandler):
     """Messages stay bytes until here, so that one which cannot be read is the client's fault, and is said so."""
 
-    def __init__(self, backend: Backend, options: GrpcOptions, draining: asyncio.Event) -> None:
-        """``draining``: set once streams shall end."""
-        inference, models = Inference(backend, options, draining), Models(backend)
+    def __init__(self, backend: Backend, options: GrpcOptions, draining: asyncio.Event, porch: Porch) -> None:
+        """``draining``: set once streams shall end; ``porch``: where requests are on their way in."""
+        inference, models = Inference(backend, options, draining, porch), Models(backend)
         found = {
             "ServerLive": _look(pb.ServerLiveRequest, models.live),
             "ServerReady": _look(pb.ServerReadyRequest, models.ready),

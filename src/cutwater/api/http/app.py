@@ -22,6 +22,7 @@ from cutwater.api.http.operations import Described, Operation
 from cutwater.api.http.options import HttpOptions
 from cutwater.api.http.page import docs_page
 from cutwater.api.http.table import protocol_routes
+from cutwater.api.porch import Porch
 from cutwater.errors import CutwaterError, StageFailed
 
 TASK = "cutwater.task"
@@ -33,15 +34,18 @@ BROKEN = StageFailed("the gateway could not handle this request; its log says wh
 _log = logging.getLogger(__name__)
 
 
-def make_app(backend: Backend, options: HttpOptions, more: Sequence[BaseRoute] = ()) -> ASGIApp:
+def make_app(
+    backend: Backend, options: HttpOptions, more: Sequence[BaseRoute] = (), porch: Porch | None = None
+) -> ASGIApp:
     """The public interface over HTTP.
 
     Args:
         backend: Whoever answers.
         options: What clients may do.
         more: Further routes, asked after those of the protocol; those that are `Described` are in the description.
+        porch: Where requests are on their way in; none: one of its own.
     """
-    infer = Infer(backend, options)
+    infer = Infer(backend, options, porch or Porch(backend))
     routes = [*protocol_routes(backend, infer), *more]
     inner = Starlette(
         routes=[*routes, *_description_routes(routes)],

@@ -11,6 +11,7 @@ from cutwater.api.http.options import HttpOptions
 from cutwater.api.http.reading import read_infer
 from cutwater.api.http.writing import wishes, write_answer
 from cutwater.api.outputs import told_of
+from cutwater.api.porch import Coming, Porch
 from cutwater.api.requests import Contract, Contracts, check_version, is_trace, terms
 from cutwater.api.room import Room
 from cutwater.errors import CutwaterError, NotFound
@@ -19,8 +20,9 @@ from cutwater.errors import CutwaterError, NotFound
 class Infer:
     """``POST /v2/models/{model}[/versions/{version}]/infer``. Being cancelled withdraws the request."""
 
-    def __init__(self, backend: Backend, options: HttpOptions) -> None:
+    def __init__(self, backend: Backend, options: HttpOptions, porch: Porch) -> None:
         self._backend = backend
+        self._porch = porch
         self._options = options
         self._contracts = Contracts()
         self._room = Room(options.max_held)
@@ -32,8 +34,12 @@ class Infer:
             model, version = target(scope["path"])
             contract = self._contracts.of(self._backend.model(model))
             check_version(model, version)
-            with Body(receive, headers, self._options, self._room) as body:
-                head, parts = await self._answer(contract, await body.read(), body.came, headers, scope)
+            with (
+                self._porch.coming(model, client_of(scope), "http") as coming,
+                Body(receive, headers, self._options, self._room) as body,
+            ):
+                coming.look()
+                head, parts = await self._answer(contract, coming, await body.read(), body.came, headers, scope)
                 body.hold_answer(sum(map(len, parts)))
                 await _send(scope, send, head, parts)
         except CutwaterError as error:
@@ -42,14 +48,21 @@ class Infer:
             return
 
     async def _answer(
-        self, contract: Contract, content: Buffer, came: int, headers: dict[bytes, bytes], scope: Scope
+        self,
+        contract: Contract,
+        coming: Coming,
+        content: Buffer,
+        came: int,
+        headers: dict[bytes, bytes],
+        scope: Scope,
     ) -> tuple[Headers, list[Buffer]]:
         length = headers.get(b"inference-header-content-length")
         request, feeds, picture = read_infer(contract, content, length, self._options.max_json)
         wanted = wishes(contract, request)
         timeout, priority = terms(request.parameters)
+        coming.wants(timeout or contract.card.timeout, priority)
         if picture is not None:
-            feeds = await _prepare(contract.card, picture)
+            feeds = await _prepare(contract.card, picture, coming)
         named = headers.get(b"x-request-id", b"")
         trace = headers.get(b"traceparent", b"").decode("latin-1")
         ask = Ask(
@@ -62,7 +75,9 @@ class Infer:
             "http",
             trace if is_trace(trace) else "",
             came=came,
+            since=coming.since,
         )
+        coming.here()
         answered = await self._backend.infer(ask)
         json, buffers = write_answer(contract, ask.id, wanted, answered)
         found = _head(answered, named)
@@ -101,11 +116,12 @@ def _head(answered: Answered, named: bytes) -> Headers:
     return found
 
 
-async def _prepare(card: ModelCard, encoded: bytes) -> Feeds:
+async def _prepare(card: ModelCard, encoded: bytes, coming: Coming) -> Feeds:
     """An encoded picture as the model wants it."""
     from cutwater.api.tasks import picture_feeds  # few need it, and it brings Pillow
 
-    return await picture_feeds(card, encoded)
+    coming.check()
+    return await picture_feeds(card, encoded, until=coming.until)
 
 
 async def _send(scope: Scope, send: Send, head: Headers, parts: list[Buffer]) -> None:

@@ -21,6 +21,7 @@ from cutwater.api.http.table import BINARY, OCTETS, REQUEST_ID, TRACE, UNDER_WAY
 from cutwater.api.http.task_words import ClassifyAnswer, DetectAnswer, Detected, Guessed, PictureSize, Wishes
 from cutwater.api.outputs import told_of
 from cutwater.api.pictures import aside
+from cutwater.api.porch import Porch
 from cutwater.api.requests import is_trace
 from cutwater.api.room import Room
 from cutwater.api.tasks import PictureLimits, classes_of, detections_of, measured_picture, model_for, picture_feeds
@@ -41,9 +42,10 @@ def task_routes(
     backend: Backend,
     options: HttpOptions,
     limits: PictureLimits = PictureLimits(),  # noqa: B008
+    porch: Porch | None = None,
 ) -> list[BaseRoute]:
     """What `make_app` takes as ``more``."""
-    tasks = Tasks(backend, options, limits)
+    tasks = Tasks(backend, options, limits, porch or Porch(backend))
     return [
         Described("/v1/classify", tasks.classify, CLASSIFYING, "POST"),
         Described("/v1/detect", tasks.detect, DETECTING, "POST"),
@@ -80,8 +82,9 @@ class _Looked(NamedTuple):
 class Tasks:
     """The endpoints."""
 
-    def __init__(self, backend: Backend, options: HttpOptions, limits: PictureLimits) -> None:
+    def __init__(self, backend: Backend, options: HttpOptions, limits: PictureLimits, porch: Porch) -> None:
         self._backend = backend
+        self._porch = porch
         self._limits = limits
         self._options = replace(options, max_request=min(options.max_request, limits.max_bytes + AROUND))
         self._room = Room(HELD * self._options.max_request)
@@ -115,24 +118,30 @@ class Tasks:
 
     async def _look(self, request: Request, body: Body, task: str, known: Sequence[str]) -> _Looked:
         """Read what is asked, and ask the model. Raises CutwaterError."""
+        since = clock()
         image, fields = await take_apart(request.headers, bytes(await body.read()))
         wishes = wishes_of(request.query_params, fields, known)
         timeout = wishes.seconds
         card = model_for(self._backend, task, wishes.model)
         began = clock()
         height, width = measured_picture(image, self._limits)  # reads the header alone
-        feeds = await picture_feeds(card, image, self._limits)
+        client = client_of(request.scope)
+        with self._porch.coming(card.name, client, "http", since) as coming:
+            coming.wants(timeout or card.timeout, wishes.priority)
+            coming.check()
+            feeds = await picture_feeds(card, image, self._limits, until=coming.until)
         trace = request.headers.get("traceparent", "")
         ask = Ask(
             card.name,
             feeds,
             timeout,
             wishes.priority,
-            client_of(request.scope),
+            client,
             request.headers.get("x-request-id", ""),
             "http",
             trace if is_trace(trace) else "",
             came=body.came,
+            since=since,
         )
         answered = await self._backend.infer(ask)
         return _Looked(card, wishes, image, PictureSize(width, height), answered, clock() - began)

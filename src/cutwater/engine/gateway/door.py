@@ -37,13 +37,20 @@ class Door:
 
     def refusal(self, asked: Asked, passable: bool, now: Seconds) -> Fault | None:
         """Why this request does not come in; None: it does. ``passable``: a way is open."""
+        fault = self.outlook(asked, passable, now)
+        if fault is None and asked.timeout != self.flow.shortest:
+            self.flow.accepted(asked.timeout)
+        return fault
+
+    def outlook(self, asked: Asked, passable: bool, now: Seconds, ahead: int = 0) -> Fault | None:
+        """Why it would not come in behind ``ahead`` others that are on their way to this door; changes nothing."""
         if self.draining:
             return _DRAINING
         if asked.timeout <= 0:
             return _NO_TIME
         flights, flow = self._flights, self.flow
-        if passable and flow.known and (flights.flying or flights.waiting):
-            before = flights.before(asked)
+        if passable and flow.known and (flights.flying or flights.waiting or ahead):
+            before = flights.before(asked) + ahead
             wait = flow.wait(before, now)
             if wait > asked.timeout:
                 return _refused(f"an answer would take {wait:.3g} s, with {before} requests before it", asked, wait)
@@ -51,8 +58,6 @@ class Door:
             last = flights.line.last()
             if last is None or not flights.line.passes(asked, last):
                 return self._full(f"{flights.waiting} requests are already waiting", now)
-        if asked.timeout != flow.shortest:
-            flow.accepted(asked.timeout)
         return None
 
     @property

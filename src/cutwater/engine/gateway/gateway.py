@@ -122,6 +122,13 @@ class Gateway:
         """Whether a way other than the gateway's own can be taken."""
         return not self._ways.dark
 
+    def outlook(self, asked: Asked, ahead: int, now: Seconds) -> Fault | None:
+        """Why a request would be refused that came now, after ``ahead`` others that are not here yet; None: it is not.
+
+        Nothing changes, and nothing is promised: whoever has work before it can ask knows whether to begin with it.
+        """
+        return self._end or self._door.outlook(asked, self._ways.passable, now, ahead)
+
     # Clients
 
     def _asked(self, event: Asked, now: Seconds) -> None:

@@ -10,7 +10,7 @@ from cutwater.api.backend import Answered, Ask, ModelCard, Standing, Statistics
 from cutwater.api.requests import NAME
 from cutwater.drivers.live import clock
 from cutwater.engine.cluster import DeploySpec, EpochPhase, ModelRecord
-from cutwater.errors import BadSetting, NotFound, Refused, did_you_mean
+from cutwater.errors import BadSetting, CutwaterError, NotFound, Refused, did_you_mean
 from cutwater.fabric.base import Fabric
 from cutwater.services.asking import Deploy, DeploymentStatus, Done, EpochStatus, Undeploy, ask_coordinator
 from cutwater.services.front.host import Host
@@ -71,6 +71,16 @@ class GatewayBackend:
                 raise Refused("this gateway has not heard yet which models there are; ask again in a second")
             raise NotFound(f"the cluster knows no model {name[:NAME]!r}{did_you_mean(name, self._picture.models)}")
         return self._card(record)
+
+    def refusal(self, ask: Ask, ahead: int) -> CutwaterError | None:
+        """See `Backend.refusal`."""
+        host = self._hosts.get(ask.model)
+        return host.refusal(ask, ahead) if host is not None else None
+
+    def refused(self, ask: Ask, error: CutwaterError) -> None:
+        """See `Backend.refused`."""
+        if (host := self._hosts.get(ask.model)) is not None:
+            host.refused(ask, error)
 
     async def infer(self, ask: Ask) -> Answered:
         """See `Backend.infer`."""

@@ -35,6 +35,14 @@ class Host(Protocol):
         """Whether requests can be answered now, be it by the gateway itself."""
         ...
 
+    def refusal(self, ask: Ask, ahead: int) -> CutwaterError | None:
+        """See `cutwater.api.backend.Backend.refusal`."""
+        ...
+
+    def refused(self, ask: Ask, error: CutwaterError) -> None:
+        """See `cutwater.api.backend.Backend.refused`."""
+        ...
+
     async def ask(self, ask: Ask) -> Reply:
         """The outputs, or why there are none, within the request's time."""
         ...

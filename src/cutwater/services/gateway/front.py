@@ -16,6 +16,7 @@ from cutwater.api.http.app import make_app
 from cutwater.api.http.options import HttpOptions
 from cutwater.api.http.server import HttpServer
 from cutwater.api.http.tasks import task_routes
+from cutwater.api.porch import Porch
 from cutwater.api.where import Where, parse_where
 from cutwater.engine.cluster import GatewayBeat
 from cutwater.errors import BadSetting
@@ -78,6 +79,7 @@ class Front:
         instruments.metrics.register(self._collector)
         drills = Drills(means.home, settings.gateway.drills)
         self._dashboard = Dashboard(self._picture, means.fabric, self.backend, means.cache, drills, Ledger())
+        self._porch = Porch(self.backend)
         self._watching = [*instruments.observers, self._dashboard.observe]
         self._http: HttpServer | None = None
         self._grpc: GrpcServer | None = None
@@ -96,16 +98,16 @@ class Front:
             where = self._where("gateway.http", gateway.http)
             options = HttpOptions(token=gateway.token, max_request=gateway.max_request)
             more = [
-                *task_routes(self.backend, options),
+                *task_routes(self.backend, options, porch=self._porch),
                 *self._instruments.routes(self.backend, self._reasons),
                 *self._dashboard.routes(),
             ]
-            self._http = HttpServer(make_app(self.backend, options, more), where, options)
+            self._http = HttpServer(make_app(self.backend, options, more, self._porch), where, options)
             facts["http"] = await self._http.start()
         if gateway.grpc:
             where = self._where("gateway.grpc", gateway.grpc)
             allowed = GrpcOptions(token=gateway.token, max_request=gateway.max_request)
-            self._grpc = GrpcServer(self.backend, where, allowed)
+            self._grpc = GrpcServer(self.backend, where, allowed, self._porch)
             facts["grpc"] = await self._grpc.start()
         return facts
 

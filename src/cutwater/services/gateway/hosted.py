@@ -116,12 +116,30 @@ class HostedModel:
 
     # Clients
 
+    def refusal(self, ask: Ask, ahead: int) -> CutwaterError | None:
+        """See `Host.refusal`."""
+        return self._live.outlook(self._budget(ask, ask.since or clock()), ahead, ask.priority, ask.client)
+
+    def refused(self, ask: Ask, error: CutwaterError) -> None:
+        """See `Host.refused`."""
+        self.seen += 1
+        self._refused += 1
+        self._asked_at = clock()
+        reply = Reply(RequestId(next(self._means.ids)), {}, (), error)
+        self._tell(ask, reply, ask.since or self._asked_at, error.kind)
+
+    def _budget(self, ask: Ask, began: Seconds) -> Seconds:
+        """What is left of a request's time."""
+        timeout = self.table.timeout if ask.timeout is None else ask.timeout
+        return timeout - (clock() - began)
+
     async def ask(self, ask: Ask) -> Reply:
         """See `Host.ask`."""
         self.seen += 1
-        began = self._asked_at = clock()
+        self._asked_at = clock()
+        began = ask.since or self._asked_at
         request = RequestId(next(self._means.ids))
-        budget = self.table.timeout if ask.timeout is None else ask.timeout
+        budget = self._budget(ask, began)
         launched: Seconds = 0.0
         try:
             found = await self._live.ask(ask.feeds, budget, request, priority=ask.priority, client=ask.client)
