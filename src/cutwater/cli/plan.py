@@ -42,7 +42,7 @@ from cutwater.report.tables import comparison_table, plan_summary, plan_table
 from cutwater.zoo.packages import default_cache
 
 MANY = "Many models"
-FOR_ONE = {"model", "objective", "profile", "inputs", "size", "codec", "budget", "replicas", "cut", "on", "mode"}
+FOR_ONE = {"model", "objective", "inputs", "size", "codec", "budget", "replicas", "cut", "on", "mode"}
 FOR_ONE |= {"solver", "explain"}
 FOR_MANY = {"slo", "file", "method", "seed", "steps", "within", "simulate"}
 
@@ -53,8 +53,12 @@ def plan(
     fleet: Annotated[Path | None, typer.Option(help="The nodes and links (YAML); default: this machine.")] = None,
     objective: ObjectiveText = "latency",
     profile: Annotated[
-        Path | None, typer.Option(help="A profile of the model; default: measured on this machine, once.")
-    ] = None,
+        list[str],
+        typer.Option(
+            help="A profile of the model, or of one of many; default: measured on this machine, once.",
+            metavar="[MODEL=]FILE",
+        ),
+    ] = [],  # noqa: B006
     inputs: InputSpecs = ["synthetic:3"],  # noqa: B006
     size: Sizes = [],  # noqa: B006
     codec: Codecs = [],  # noqa: B006
@@ -125,6 +129,7 @@ def plan(
                 workload=workload,
                 slos=slo,
                 files=file,
+                profiles=profile,
                 fleet=fleet,
                 method=method,
                 stages=stages,
@@ -145,8 +150,8 @@ def plan(
     aim = parse_objective(objective)
     nodes = load_fleet(fleet) if fleet is not None else None
     codecs = parse_codecs(codec)
-    if profile is not None:
-        measured = load_profile(profile)
+    if profile:
+        measured = load_profile(_only(profile))
     else:
         requests = good_feeds(open_inputs(inputs, [graph.tensors[name] for name in graph.inputs]), 3)
         with progress("measuring the model") as report:
@@ -174,6 +179,13 @@ def plan(
     _tell(chosen, best)
     for each in advice:
         results.print(f"- {each}")
+
+
+def _only(profiles: list[str]) -> Path:
+    """Raises BadSetting where there are several."""
+    if len(profiles) > 1:
+        raise BadSetting("--profile: one model has one profile; give it once")
+    return Path(profiles[0])
 
 
 def _refuse(context: typer.Context, names: Set[str], why: str) -> None:

@@ -35,6 +35,7 @@ class Asking:
     workload: Path
     slos: Sequence[str]
     files: Sequence[str]
+    profiles: Sequence[str]
     fleet: Path | None
     method: str
     stages: int | None
@@ -54,14 +55,16 @@ def plan_many_models(asking: Asking) -> None:
     work = from_file(asking.workload, None, asking.seed)
     places = places_of(asking.workload, work)
     cache = default_cache()
-    files = located(models_of(work), _pairs("--model", asking.files), asking.workload.parent, places, cache)
+    names = models_of(work)
+    files = located(names, _pairs("--model", asking.files, names), asking.workload.parent, places, cache)
+    profiles = {name: Path(text) for name, text in _pairs("--profile", asking.profiles, names).items()}
     goals = goals_of(work, asking.slos)
     schedule = drawn(work)
     fleet = load_fleet(asking.fleet) if asking.fleet is not None else None
     with progress("measuring") as report:
         models = []
         for k, (name, path) in enumerate(files.items()):
-            models.append(measured(name, path, cache, _part(report, name, k, len(files))))
+            models.append(measured(name, path, cache, profiles.get(name), _part(report, name, k, len(files))))
     with progress("planning") as report, interruptible() as go_on:
         nodes = fleet or fleet_of(models)
         most = asking.stages or LONGEST_PIPELINE
@@ -120,11 +123,10 @@ def goals_of(work: Work, texts: Sequence[str]) -> dict[str, Goal]:
         BadQuantity: Neither a time nor a multiple of one.
         BadSetting: A goal for a model that nobody asks, or none for one that somebody does.
     """
-    given = {model: _goal(text) for model, text in _pairs("--slo", texts, all_as="").items()}
     models = models_of(work)
-    said = slos_of(work, dict.fromkeys(given, 1.0))  # finds names that nobody asks
+    given = {model: _goal(text) for model, text in _pairs("--slo", texts, models, for_all=True).items()}
     own = {model: Goal(seconds=slo) for model, slo in slos_of(work, {}).items()}
-    without = [model for model in models if model not in said]
+    without = [model for model in models if not (model in given or "" in given or model in own)]
     if without:
         raise BadSetting(
             f"no SLO is known for {', '.join(without)}; give --slo 5x, --slo 200ms, or 'slo' in the workload"
@@ -144,15 +146,15 @@ def _goal(text: str) -> Goal:
     return goal
 
 
-def _pairs(flag: str, texts: Sequence[str], all_as: str | None = None) -> dict[str, str]:
-    """``["bert=words.onnx"]`` -> {"bert": "words.onnx"}; without a name under ``all_as``, if there is such a thing."""
+def _pairs(flag: str, texts: Sequence[str], models: Sequence[str], *, for_all: bool = False) -> dict[str, str]:
+    """``["bert=words.onnx"]`` -> {"bert": "words.onnx"}; what is said for all, under "". Raises BadSetting."""
     found = {}
     for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals and all_as is not None:
-            name, value = all_as, text
-        if not value or (equals and not name):
-            raise BadSetting(f"{flag} {text}: write it as MODEL=VALUE")
+        name, _, value = text.rpartition("=")
+        if not value or not (name or for_all):
+            raise BadSetting(f"{flag} {text}: write it as {flag} MODEL=...")
+        if name and name not in models:
+            raise BadSetting(f"{flag} {text}: the workload asks no model {name!r}{did_you_mean(name, models)}")
         found[name] = value
     return found
 

@@ -22,6 +22,7 @@ from cutwater.plan.many.choose import Trial, sampled
 from cutwater.plan.many.served import Candidate, Placement, Served
 from cutwater.plan.many.stream import merged
 from cutwater.plan.problem import Floats, Problem
+from cutwater.profile.files import load_profile
 from cutwater.profile.profile import Profile
 from cutwater.units import NodeId, Seconds
 from cutwater.zoo.registry import MODELS, build
@@ -53,12 +54,9 @@ def located(
         cache: Where models of the zoo are kept.
 
     Raises:
-        BadSetting: A file is given for a model that nobody asks.
+        BadSetting: What is given for a model is neither a file nor in the zoo.
         BadFile: Nothing is called so; names the workload's line.
     """
-    for name in given:
-        if name not in models:
-            raise BadSetting(f"--model {name}=...: the workload asks no model {name!r}{did_you_mean(name, models)}")
     return {model: _located(model, given.get(model, ""), folder, places.get(model, model), cache) for model in models}
 
 
@@ -85,19 +83,25 @@ class Measured:
     profile: Profile
 
 
-def measured(name: str, path: Path, cache: Path, progress: Progress = lambda what, share: None) -> Measured:
-    """Open a model and measure it on this machine; what was measured before is not measured again.
+def measured(
+    name: str, path: Path, cache: Path, profile: Path | None = None, progress: Progress = lambda what, share: None
+) -> Measured:
+    """Open a model and read its profile; without one measure it here, unless it was measured here before.
 
     Raises:
+        BadFile: The profile cannot be read, or is another model's.
         BadModel: It cannot be read.
         BadShape: A dimension is open whose size the zoo does not know.
     """
     sizes = MODELS[path.stem].sizes if path.stem in MODELS else {}
     graph = open_graph(path, sizes)
-    requests = good_feeds(open_inputs(["synthetic:3"], [graph.tensors[each] for each in graph.inputs]), 3)
-    profile = profile_for(graph, requests, cache / "profiles", progress=progress)
+    if profile is not None:
+        known = load_profile(profile)
+    else:
+        requests = good_feeds(open_inputs(["synthetic:3"], [graph.tensors[each] for each in graph.inputs]), 3)
+        known = profile_for(graph, requests, cache / "profiles", progress=progress)
     lattice = build_lattice(graph)
-    return Measured(name, lambda fleet: build_problem(lattice, profile, fleet), profile)
+    return Measured(name, lambda fleet: build_problem(lattice, known, fleet), known)
 
 
 def fleet_of(models: Sequence[Measured]) -> Fleet:
@@ -127,12 +131,13 @@ def served_models(
     middle = sorted(node.speed for node in runs)[len(runs) // 2]
     fastest = max(node.speed for node in runs)
     shared = any(node.host is not None and sum(n.host == node.host for n in runs) > 1 for node in runs)
+    most = min(most, len(runs))
     served = []
     for k, model in enumerate(models):
         progress(model.name, k / len(models))
         slowed = max(model.profile.contention, 1.0) if shared else 1.0
-        problem = model.problem(alike(fleet, min(most, len(runs)), middle / slowed))
-        found = candidates_of(problem, range(1, min(most, len(runs)) + 1), speed=middle, go_on=go_on)
+        problem = model.problem(alike(fleet, most, middle / slowed))
+        found = candidates_of(problem, range(1, most + 1), speed=middle, go_on=go_on)
         if not found:
             raise NoPlan(f"{model.name}: no node has the memory for it, whole or cut into up to {most} stages")
         served.append(Served(name=model.name, slo=_slo(goals[model.name], found[0], fastest), candidates=found))
