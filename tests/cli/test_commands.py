@@ -177,10 +177,11 @@ def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
     ]
 
 
-def test_ctrl_c_leaves_no_process_behind(endless: subprocess.Popen[str]) -> None:
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_being_ended_leave_no_process_behind(endless: subprocess.Popen[str], end: signal.Signals) -> None:
     workers = workers_of(endless)
     assert len(workers) == 2
-    endless.send_signal(signal.SIGINT)
+    endless.send_signal(end)
     endless.communicate(timeout=20)
     assert endless.returncode == 130
     _, alive = psutil.wait_procs(workers, timeout=10)

@@ -2,7 +2,9 @@
 
 import json
 import logging
+import signal
 import sys
+from types import FrameType
 
 import typer
 from rich.markup import escape
@@ -34,10 +36,18 @@ def _options(
     pass
 
 
+def _end(_: int, frame: FrameType | None) -> None:
+    """Whatever Ctrl-C cleans up, SIGTERM does: so ends who runs this in a container, or in a shell's background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        raise KeyboardInterrupt
+    signal.raise_signal(signal.SIGINT)
+
+
 def main() -> None:
     """Entry point of the console script."""
     # The client library's streams do not know that they run over TLS, which asyncio remarks at each end.
     logging.getLogger("asyncio").setLevel(logging.ERROR)
+    signal.signal(signal.SIGTERM, _end)
     try:
         app()
     except CutwaterError as error:
