@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from cutwater.frameworks.onnx import OnnxRuntime
+from cutwater.plan.many.files import ManyPlan, PlannedModel, Predicted, Way, save_many
+from cutwater.units import NodeId
 
 pytestmark = pytest.mark.slow
 
@@ -94,3 +96,19 @@ def test_one_input_that_cannot_be_read_fails_alone(home: Home, vit_tiny: Path, t
     said = json.loads(ended.stdout)
     assert (ended.returncode, said["answered"], said["failed"]) == (1, 2, 1)
     assert [answer["error"]["kind"] for answer in said["answers"] if "error" in answer] == ["BadPicture"]
+
+
+def test_a_placement_of_many_models_is_brought_up(home: Home, vit_tiny: Path, tmp_path: Path) -> None:
+    home.ask("model", "add", vit_tiny)
+    places = (NodeId("node-2"), NodeId("node-1"))
+    none = Predicted(asked=0, answered=0, mean=None, p50=None, p90=None, p99=None)
+    way = Way(cuts=("50%",), places=places, seconds=(0.001, 0.001), latency=0.003)
+    served = PlannedModel(name="vit-tiny", slo=2.0, ways=(way,), predicted=none)
+    unserved = PlannedModel(name="nobody", slo=2.0, ways=(), predicted=none)
+    file = tmp_path / "many.json"
+    save_many(ManyPlan(method="greedy", models=(served, unserved), groups=(places,), memory={}, predicted=none), file)
+    [status] = home.ask("deploy", "--placement", file)
+    [epoch] = [each for each in status["epochs"] if each["phase"] == "live"]
+    assert {worker["stage"]: worker["node"] for worker in epoch["workers"]} == {0: "node-2", 1: "node-1"}
+    assert status["spec"]["timeout"] == 2.0
+    assert home.refused("deploy", "--placement", file, "--stages", 2) == "BadSetting"

@@ -1,5 +1,7 @@
 """`cutwater deploy` and `cutwater undeploy`: bring a model up over the nodes, and take it down."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -8,15 +10,18 @@ from rich.markup import escape
 
 from cutwater.cli.console import messages, print_json, progress, results
 from cutwater.cli.flags import with_settings
-from cutwater.cli.options import Cuts, Json, parse_timeout
+from cutwater.cli.options import Cuts, Json, parse_timeout, refuse_given
 from cutwater.drivers.loop import run
 from cutwater.engine.cluster import DeploySpec, EpochPhase, Phase
+from cutwater.errors import BadSetting, NoPlan
+from cutwater.plan.many.files import ManyPlan, load_many
 from cutwater.plan.objective import parse_objective
 from cutwater.report.cluster import stages_table
 from cutwater.services.asking import DeploymentStatus, Done, Undeploy, ask_coordinator
 from cutwater.services.cluster.deploying import deploy as ask_deploy
 from cutwater.services.cluster.deploying import live_epoch, until_live
 from cutwater.services.cluster.overview import reached
+from cutwater.services.cluster.placing import left_open, to_specs
 from cutwater.services.home import Home
 from cutwater.settings.resolve import Resolved
 from cutwater.units import NodeId, Seconds, format_seconds, parse_seconds
@@ -27,7 +32,14 @@ Name = Annotated[str, typer.Argument(help="Its name in the cluster; see `cutwate
 @with_settings("", "fabric")
 def deploy(
     resolved: Resolved,
-    model: Name,
+    context: typer.Context,
+    model: Annotated[
+        str, typer.Argument(help="Its name in the cluster; see `cutwater model list`.", show_default=False)
+    ] = "",
+    placement: Annotated[
+        Path | None,
+        typer.Option(help="Instead of one model all those of a file of `cutwater plan --workload`.", metavar="FILE"),
+    ] = None,
     objective: Annotated[
         str, typer.Option(help='What for: latency, throughput, "throughput@latency<=50ms", "latency@rate=20".')
     ] = "throughput",
@@ -63,6 +75,13 @@ def deploy(
 ) -> None:
     """Bring a model up over the nodes, or change how it runs; answers go on meanwhile."""
     parse_objective(objective)
+    limit = parse_seconds(within) if wait else 0.0
+    if placement is not None:
+        refuse_given(context, OF_ONE, "is said by the placement")
+        _deploy_many(resolved, load_many(placement), limit, json)
+        return
+    if not model:
+        raise BadSetting("name a model, or give --placement FILE")
     spec = DeploySpec(
         model=model,
         objective=objective,
@@ -78,30 +97,67 @@ def deploy(
         window=window,
         timeout=parse_timeout(timeout),
     )
-    status = run(_deploy(resolved, spec, parse_seconds(within) if wait else 0.0))
+    [status] = run(_deploy(resolved, [spec], limit))
     if json:
-        print_json(msgspec.to_builtins(status) if status is not None else {"model": model, "asked": True})
+        print_json(_facts(spec, status))
         return
+    _tell(spec, status)
+    if status is not None:
+        messages.print(f"next:  cutwater infer {escape(model)} INPUT")
+
+
+OF_ONE = {"model", "objective", "budget", "stages", "cut", "on", "replicas", "chains", "spares", "window", "timeout"}
+OF_ONE |= {"fallback"}
+
+
+def _deploy_many(resolved: Resolved, many: ManyPlan, limit: Seconds, json: bool) -> None:
+    specs = to_specs(many)
+    if not specs:
+        raise NoPlan("the placement has no model that anybody serves")
+    found = run(_deploy(resolved, specs, limit))
+    for name in left_open(many):
+        messages.print(f"{name}: which of its nodes make a chain together is left to the coordinator", markup=False)
+    for model in many.models:
+        if not model.ways:
+            messages.print(f"{model.name}: nobody serves it in this placement", markup=False)
+    if json:
+        print_json([_facts(spec, status) for spec, status in zip(specs, found, strict=True)])
+        return
+    for spec, status in zip(specs, found, strict=True):
+        _tell(spec, status)
+
+
+def _facts(spec: DeploySpec, status: DeploymentStatus | None) -> object:
+    return msgspec.to_builtins(status) if status is not None else {"model": spec.model, "asked": True}
+
+
+def _tell(spec: DeploySpec, status: DeploymentStatus | None) -> None:
     if status is None:
-        messages.print(f"asked for; `cutwater status` tells how far {escape(model)} is")
+        messages.print(f"asked for; `cutwater status` tells how far {escape(spec.model)} is")
         return
     epoch = live_epoch(status)
     assert epoch is not None
     results.print(stages_table(status, epoch))
     results.print(
-        f"\n{escape(model)} is live: predicted {epoch.throughput:.4g} answers/s, "
+        f"\n{escape(spec.model)} is live: predicted {epoch.throughput:.4g} answers/s, "
         f"{format_seconds(epoch.latency)} for one alone"
     )
-    messages.print(f"next:  cutwater infer {escape(model)} INPUT")
 
 
-async def _deploy(resolved: Resolved, spec: DeploySpec, limit: Seconds) -> DeploymentStatus | None:
+async def _deploy(
+    resolved: Resolved, specs: Sequence[DeploySpec], limit: Seconds
+) -> list[DeploymentStatus] | list[None]:
+    """Ask for all, then wait for one after the other: they come up side by side."""
     async with reached(Home(resolved.home), resolved.settings.fabric, "deploy") as fabric:
-        after = await ask_deploy(fabric, spec)
+        before = [await ask_deploy(fabric, spec) for spec in specs]
         if not limit:
-            return None
-        with progress(spec.model) as report:
-            return await until_live(fabric, spec, after, limit, lambda status: report(*_how_far(status)))
+            return [None] * len(specs)
+        found = []
+        for spec, after in zip(specs, before, strict=True):
+            with progress(spec.model) as report:
+                told = lambda status: report(*_how_far(status))  # noqa: E731
+                found.append(await until_live(fabric, spec, after, limit, told))
+        return found
 
 
 def _how_far(status: DeploymentStatus) -> tuple[str, float]:

@@ -1,12 +1,12 @@
 """Options that several commands share, each said once."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cutwater.errors import BadQuantity, BadShape, InputError
+from cutwater.errors import BadQuantity, BadSetting, BadShape, InputError
 from cutwater.units import Seconds, parse_seconds
 
 if TYPE_CHECKING:  # most commands need no pictures and no codecs, and should not wait for what those import
@@ -91,3 +91,11 @@ def comma_numbers(text: str) -> tuple[float, float, float]:
     if len(numbers) != 3:
         raise BadQuantity(f"{text!r} is neither one number nor three; write it like '127' or '123.7,116.3,103.5'")
     return numbers[0], numbers[1], numbers[2]
+
+
+def refuse_given(context: typer.Context, names: Set[str], why: str) -> None:
+    """Raise BadSetting where one of these was given."""
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.name in names and source is not None and source.name == "COMMANDLINE":
+            raise BadSetting(f"{parameter.opts[0]} {why}")

@@ -1,6 +1,5 @@
 """`cutwater plan`: the best places to cut a model for a fleet; or, with a workload, who of many models runs where."""
 
-from collections.abc import Set
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +16,7 @@ from cutwater.cli.options import (
     Sizes,
     parse_codecs,
     parse_sizes,
+    refuse_given,
 )
 from cutwater.cli.plan_many import Asking, plan_many_models
 from cutwater.cut.lattice import Lattice, build_lattice, find_cut
@@ -123,7 +123,7 @@ def plan(
     answered in time; Ctrl-C ends the search with the best found so far.
     """
     if workload is not None:
-        _refuse(context, FOR_ONE, "is about one model, and does not go with --workload")
+        refuse_given(context, FOR_ONE, "is about one model, and does not go with --workload")
         plan_many_models(
             Asking(
                 workload=workload,
@@ -142,7 +142,7 @@ def plan(
             )
         )
         return
-    _refuse(context, FOR_MANY, "is about many models, and needs --workload")
+    refuse_given(context, FOR_MANY, "is about many models, and needs --workload")
     if model is None:
         raise BadSetting("give an ONNX file to plan one model, or --workload FILE to plan many")
     graph = open_graph(model, parse_sizes(size))
@@ -186,14 +186,6 @@ def _only(profiles: list[str]) -> Path:
     if len(profiles) > 1:
         raise BadSetting("--profile: one model has one profile; give it once")
     return Path(profiles[0])
-
-
-def _refuse(context: typer.Context, names: Set[str], why: str) -> None:
-    """Raise BadSetting where one of these was given."""
-    for parameter in context.command.params:
-        source = context.get_parameter_source(parameter.name or "")
-        if parameter.name in names and source is not None and source.name == "COMMANDLINE":
-            raise BadSetting(f"{parameter.opts[0]} {why}")
 
 
 def _profiles_of(nodes: Fleet | None, fleet: Path | None) -> dict[str, Profile]:
