@@ -22,11 +22,16 @@ from cutwater.engine.vocabulary import (
     Die,
     Drain,
     Forget,
+    GiveBack,
+    Go,
     Key,
+    Recall,
     Received,
     Relay,
     Send,
     Stop,
+    Wait,
+    Want,
 )
 from cutwater.errors import FrameError
 from cutwater.wire.codecs.base import Buffer
@@ -56,8 +61,10 @@ class LiveStage(LinkOwner):
         tls: TlsFiles | None = None,
         trace: Trace | None = None,
         memory: int = MEMORY,
+        say: Callable[[Want | GiveBack], None] = lambda word: None,
     ) -> None:
-        """``compute`` starts the thread, given what is to be told when a batch is done; ``memory`` as for `dial`."""
+        """``compute`` starts the thread, given what is to be told when a batch is done; ``memory`` as for `dial`;
+        ``say`` tells whoever gives turns, where the machine asks for them."""
         super().__init__(hello, tls, memory)
         self._machine = machine
         self._stage = machine.stage
@@ -81,6 +88,8 @@ class LiveStage(LinkOwner):
             Dial: self._dial,
             Die: self._die,
             Stop: self._stop,
+            Want: say,
+            GiveBack: say,
         }
         self._live = Live(machine, hands, self._stage, trace, on_broken=self._broke)
         self._thread = compute(self._computed)
@@ -94,6 +103,11 @@ class LiveStage(LinkOwner):
     def drain(self) -> None:
         """Finish what is here, accept nothing new; then ``drained`` is set."""
         self._live.tell(Drain())
+
+    def told(self, word: Go | Recall | Wait) -> None:
+        """Whoever gives turns has said this."""
+        with self.cork:
+            self._live.tell(word)
 
     def snapshot(self) -> StageSnapshot:
         """The machine's figures."""

@@ -5,6 +5,7 @@ from itertools import count
 
 import msgspec
 
+from cutwater.drivers.compute import HANDOFF
 from cutwater.drivers.faults import Fault
 from cutwater.drivers.sim.coordinators import SimCoordinator
 from cutwater.drivers.sim.entrance import Entrance
@@ -178,9 +179,8 @@ class SimCluster:
 
     def _spawn(self, spec: WorkerSpec, parent: Process) -> SimWorker:
         process = self._process(parent.node, f"{spec.worker}.{next(self._pids)}")
-        return self._worker(
-            process, spec.stage, spec.blob, spec.outputs, spec.token, StageOptions(credits=spec.credits)
-        )
+        options = StageOptions(credits=spec.credits, in_turn=HANDOFF)
+        return self._worker(process, spec.stage, spec.blob, spec.outputs, spec.token, options)
 
     def _worker(
         self, process: Process, stage: StageId, blob: str, outputs: Sequence[Tensor], token: str, options: StageOptions

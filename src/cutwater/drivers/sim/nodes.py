@@ -1,4 +1,4 @@
-"""SimNode: a node's agent in virtual time: obeys its `Keeper`, has workers as children, and beats."""
+"""SimNode: a node's agent in virtual time: obeys its `Keeper` and its `Turns`, has workers as children, and beats."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -12,10 +12,14 @@ from cutwater.engine.control import Assigned, End, Ended, Fetch, Fetched, Report
 from cutwater.engine.fault import Fault
 from cutwater.engine.keeper import Keeper
 from cutwater.engine.trace import Trace
+from cutwater.engine.turns import Left, Said, Say, Turns, TurnsOptions
+from cutwater.engine.vocabulary import GiveBack, Want
 from cutwater.units import Seconds, WorkerId
 
 LOOKING: Seconds = 1e-3
 """What it takes to see that a blob is here, and whole."""
+WORD: Seconds = 20e-6
+"""What it takes to hear a word about turns."""
 MEMORY_OF_A_PROCESS = 60 * 2**20
 """Bytes of a worker before it loads a stage."""
 
@@ -87,6 +91,9 @@ class SimNode:
         self.keeper = Keeper(announcement.node)
         self.stepper = Stepper(self.keeper, hands, process, process.name, trace)
         watch(process, self.stepper)
+        turns = Turns(announcement.node, TurnsOptions(places=max(1, announcement.hardware.cores)))
+        self._turns = Stepper(turns, {Say: self._say}, process, f"{process.name}/turns", trace)
+        watch(process, self._turns)
         process.on_death.append(self._orphan)
         fabric.put(process, f"node.{announcement.node}", announcement)
         fabric.watch(process, f"assign.{announcement.node}", self._assigned)
@@ -121,6 +128,7 @@ class SimNode:
         process = child.worker.process
         process.on_death.append(lambda: self._died(name, child))
         child.worker.on_stop = lambda: None
+        child.worker.on_word = lambda word: self._hear(name, word)
         # Loading is the worker's own work: a stopped or slow one is late.
         process.computing.add(self._costs.loading(command.spec), self._loaded, (name, child))
 
@@ -144,6 +152,7 @@ class SimNode:
             del self.children[name]
             if self.process.alive:
                 fault = Fault("WorkerLost", f"the worker {name} ended", self.process.name, True)
+                self.process.loop.add(0.0, self._turns.tell, Left(name))
                 self.process.loop.add(0.0, self.stepper.tell, Ended(name, fault))
 
     def _end(self, command: End) -> None:
@@ -158,6 +167,17 @@ class SimNode:
 
     def _kill(self, child: _Child) -> None:
         child.worker.process.die()
+
+    # Turns
+
+    def _hear(self, worker: WorkerId, word: Want | GiveBack) -> None:
+        self.process.loop.add(WORD, self._turns.tell, Said(worker, word))
+
+    def _say(self, command: Say) -> None:
+        child = self.children.get(command.worker)
+        if child is not None:
+            worker = child.worker
+            worker.process.loop.add(WORD, worker.stepper.tell, command.word)
 
     def _later(self, seconds: Seconds, call: Callable[..., None], arg: object) -> None:
         self._clock.after(seconds, lambda _: self.process.loop.add(0.0, call, arg))

@@ -20,6 +20,7 @@ from cutwater.engine.vocabulary import (
     Die,
     Drain,
     Forget,
+    GiveBack,
     Lost,
     Opened,
     Paused,
@@ -28,6 +29,7 @@ from cutwater.engine.vocabulary import (
     Resumed,
     Send,
     Stop,
+    Want,
 )
 from cutwater.profile.profile import FrameCost
 from cutwater.units import Seconds
@@ -75,6 +77,8 @@ class SimWorker:
         """Seconds spent computing, by the clock."""
         self.on_stop: Callable[[], None] = lambda: None
         """Told when it ends by itself."""
+        self.on_word: Callable[[Want | GiveBack], None] = _nothing
+        """Told what it says of its turn; nobody is, where it is alone."""
         self._clock = process.clock
         self._loop, self._computing = process.loop, process.computing
         self._finishing = self._finished
@@ -91,6 +95,8 @@ class SimWorker:
             Send: self._send,
             Relay: self._relay,
             Forget: _nothing,
+            Want: self._say,
+            GiveBack: self._say,
             Dial: self._dial,
             Die: self._die,
             Stop: self._die,
@@ -161,6 +167,9 @@ class SimWorker:
         if end is not None:
             end.send(command.message, self.stepper.event.nbytes)
 
+    def _say(self, command: Want | GiveBack) -> None:
+        self.on_word(command)
+
     def _dial(self, command: Dial) -> None:
         address = command.address
         self._links.dial(self, address, self._token, lambda why: self.stepper.tell(DialFailed(address, why)))
@@ -176,4 +185,4 @@ class SimWorker:
 
 
 def _nothing(command: Any) -> None:
-    """There are no tensors to let go of."""
+    """There are no tensors to let go of, and perhaps nobody to hear."""

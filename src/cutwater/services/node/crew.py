@@ -1,4 +1,4 @@
-"""Crew: the worker processes of one node: obeys its keeper, and knows how each worker is doing."""
+"""Crew: the worker processes of one node: obeys its keeper and gives turns, and knows how each worker is doing."""
 
 import asyncio
 import contextlib
@@ -13,10 +13,12 @@ from pathlib import Path
 
 import msgspec
 
+from cutwater.drivers.live import Live
 from cutwater.drivers.tls import TlsFiles
 from cutwater.engine.cluster import WorkerSpec, WorkerState
 from cutwater.engine.control import End, Ended, Fetch, Fetched, KeeperEvent, Start, Started
 from cutwater.engine.fault import Fault
+from cutwater.engine.turns import Left, Said, Say, Turns, TurnsOptions
 from cutwater.errors import BadBlob, CutwaterError
 from cutwater.frameworks.base import EngineOptions
 from cutwater.services.cache import BlobCache
@@ -53,10 +55,12 @@ class Crew:
         listen: str = "",
         tls: TlsFiles | None = None,
         threads: int = 1,
+        places: int = 1,
         reserve: int = 0,
     ) -> None:
         """``listen``: the address workers also listen at with TCP; ``sockets``: a folder with a short path;
-        ``reserve``: idle processes that are kept while there are workers."""
+        ``places``: how many batches are computed at once; ``reserve``: idle processes that are kept while there are
+        workers."""
         self._node = node
         self._cache = cache
         self._sockets = sockets
@@ -64,6 +68,9 @@ class Crew:
         self._listen = listen
         self._tls = tls
         self._threads = threads
+        turns = Turns(node, TurnsOptions(places=places))
+        # If it should break, workers that are not answered go on without.
+        self._turns = Live(turns, {Say: self._say}, f"turns of {node}", on_broken=lambda error: None)
         self._reserve = Reserve(reserve)
         # Short, because the path of a socket is; the node's own, so that what a killed agent left can be cleared away.
         self.mark = hashlib.sha256(node.encode()).hexdigest()[:8]
@@ -119,6 +126,7 @@ class Crew:
     async def close(self) -> None:
         """End all at once."""
         await self._errands.end()
+        self._turns.close()
         for charge in self._charges.values():
             charge.process.kill()
         await self._reserve.close()
@@ -139,6 +147,7 @@ class Crew:
 
     async def _run(self, spec: WorkerSpec, charge: _Charge) -> None:
         process = charge.process
+        process.on_word = lambda word: self._turns.tell(Said(spec.worker, word))
         try:
             with self._cache.hold(spec.blob):
                 await self._cache.fetch(spec.blob)
@@ -154,6 +163,7 @@ class Crew:
         except CutwaterError as error:
             fault = Fault.of(error, self._node)
         charge.settled.set()
+        self._turns.tell(Left(spec.worker))
         await process.stop()
         _log.info("%s has ended: %s", spec.worker, fault.message)
         if self._charges.get(spec.worker) is charge:
@@ -173,6 +183,11 @@ class Crew:
             charge.late = True
             charge.process.kill()
 
+    def _say(self, command: Say) -> None:
+        charge = self._charges.get(command.worker)
+        if charge is not None:
+            charge.process.tell(command.word)
+
     def _setup(self, spec: WorkerSpec) -> WorkerSetup:
         path = self._sockets / f"{self.mark}.{os.getpid()}.{next(self._numbers)}"
         listen = (f"unix:{path}", *([f"tcp:{self._listen}:0"] if self._listen else []))
@@ -188,4 +203,5 @@ class Crew:
             credits=spec.credits,
             max_frame=spec.max_frame,
             tls=self._tls,
+            turns=True,
         )

@@ -92,6 +92,7 @@ class NodeAgent:
             listen=node.listen,
             tls=tls,
             threads=node.threads,
+            places=max(1, cores_of(node) // node.threads),
             reserve=node.reserve,
         )
         self._surveyor = Surveyor(self.node, tls)
@@ -338,14 +339,18 @@ async def _quietly(work: Any) -> None:
 
 def hardware_of(settings: NodeSettings) -> Hardware:
     """What this machine is, as far as settings do not say it. Takes a quarter of a second the first time."""
-    cores = usable_cores()
     name = processor()
     return Hardware(
         machine=name,
-        cores=settings.cores or max(int(cores), 1),
+        cores=cores_of(settings),
         memory=settings.memory or usable_memory() * 4 // 5,
-        speed=settings.speed or machine_speed(default_cache()) * min(cores, 1.0),
+        speed=settings.speed or machine_speed(default_cache()) * min(usable_cores(), 1.0),
     )
+
+
+def cores_of(settings: NodeSettings) -> int:
+    """How many cores the node's workers may use."""
+    return settings.cores or max(int(usable_cores()), 1)
 
 
 def _words(hardware: Hardware) -> str:

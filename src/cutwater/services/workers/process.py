@@ -7,19 +7,24 @@ import signal
 import sys
 from asyncio.subprocess import Process
 from collections import deque
+from collections.abc import Callable
 
 import msgspec
 
 from cutwater.engine.fault import Fault
+from cutwater.engine.vocabulary import GiveBack, Want
 from cutwater.errors import WorkerLost
 from cutwater.services.words import Unable
-from cutwater.services.workers.setup import HUNG, Pulse, Ready, WorkerSetup
+from cutwater.services.workers.setup import HUNG, Hearing, Pulse, Ready, Saying, WorkerSetup
 from cutwater.units import NodeId, Seconds
 
 LAST_WORDS = 20
 """Lines of stderr that are kept."""
 FAREWELL: Seconds = 2.0
 """How long a worker whose stdin is closed may take to end before it is killed."""
+
+
+_saying = msgspec.json.Decoder(Saying)
 
 
 async def spawn() -> Process:
@@ -48,6 +53,8 @@ class WorkerProcess:
         """What it said when it began to serve."""
         self.pulse = Pulse()
         """What it said last."""
+        self.on_word: Callable[[Want | GiveBack], None] = lambda word: None
+        """Told what it says of its turn."""
         self._process: Process | None = None
         self._words: deque[str] = deque(maxlen=LAST_WORDS)
         self._listening: asyncio.Task[None] | None = None
@@ -91,6 +98,11 @@ class WorkerProcess:
         self.ready = said
         self._feeling = asyncio.create_task(self._feel())
         return said
+
+    def tell(self, word: Hearing) -> None:
+        """Say this to it; nothing happens if it has ended."""
+        assert self._process is not None and self._process.stdin is not None
+        self._process.stdin.write(msgspec.json.encode(word) + b"\n")
 
     async def ended(self) -> Fault:
         """Wait for its end; why it ended, as the WorkerLost to answer its requests with."""
@@ -139,7 +151,11 @@ class WorkerProcess:
     async def _feel(self) -> None:
         assert self._process is not None and self._process.stdout is not None
         while line := await self._process.stdout.readline():
-            self.pulse = msgspec.json.decode(line, type=Pulse)
+            said = _saying.decode(line)
+            if isinstance(said, Pulse):
+                self.pulse = said
+            else:
+                self.on_word(said)
 
 
 def _signal(number: int) -> str:

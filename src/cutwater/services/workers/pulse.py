@@ -1,7 +1,6 @@
 """Pulses: a worker's figures, written for whoever started it, when they change; and the end of one without pulse."""
 
 import asyncio
-import contextlib
 import faulthandler
 import os
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from cutwater.drivers.refusals import Refusals
 from cutwater.engine.stage.figures import StageSnapshot
 from cutwater.services.hardware import throttled
 from cutwater.services.workers.setup import PULSE, Pulse
+from cutwater.services.workers.words import say
 from cutwater.units import Seconds
 
 STANDSTILL: Seconds = 30.0
@@ -60,9 +60,7 @@ class Pulses:
         self._busy, self._at = found.busy, now
         if pulse != self._last:
             self._last = msgspec.structs.replace(pulse, memory=resident())
-            # Nobody may read for a while; the next line then says it all again.
-            with contextlib.suppress(BlockingIOError, BrokenPipeError):
-                os.write(self._descriptor, msgspec.json.encode(self._last) + b"\n")
+            say(self._descriptor, self._last)
         self.start()
 
     def _crowded(self, waited: Seconds) -> Seconds:

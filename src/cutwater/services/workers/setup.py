@@ -1,4 +1,4 @@
-"""What a worker process is told when it starts, and what it says of itself; one line of JSON each."""
+"""What a worker process is told, and what it says of itself; one line of JSON each."""
 
 import msgspec
 
@@ -6,6 +6,7 @@ from cutwater.drivers.compute import HANDOFF
 from cutwater.drivers.shared import MEMORY
 from cutwater.drivers.tls import TlsFiles
 from cutwater.engine.stage.batching import Batching
+from cutwater.engine.vocabulary import GiveBack, Go, Recall, Wait, Want
 from cutwater.frameworks.base import EngineOptions
 from cutwater.graph.graph import Tensor
 from cutwater.units import Seconds, StageId
@@ -38,6 +39,9 @@ class WorkerSetup(msgspec.Struct, frozen=True, kw_only=True):
     """Cores this worker may use; empty: all."""
     handoff: Seconds = HANDOFF
     """Batches that usually take less are computed on the event loop."""
+    turns: bool = False
+    """Whether others share its cores, so that it computes only in turn, as whoever started it says. Batches that are
+    computed on the event loop are not asked for: to ask would take as long."""
     scratch: str | None = None
     """A folder to remove when it is empty, at the end."""
 
@@ -75,6 +79,10 @@ class Pulse(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     """Reason -> how many links were turned away for it since the start; see `cutwater.drivers.refusals`."""
 
 
+Saying = Pulse | Want | GiveBack
+"""What a worker that serves says."""
+Hearing = Go | Recall | Wait
+"""What it is told."""
 PULSE: Seconds = 0.5
 HUNG = 75
 """Exit code of a worker that gave itself up because a batch hung; the reason is its last word on stderr."""

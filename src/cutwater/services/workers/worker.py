@@ -1,9 +1,10 @@
 """The stage worker process, run with ``python -m``: one stage, loaded, warm, behind its addresses.
 
 It reads a `WorkerSetup` from stdin as one line, says `Ready` or `Unable` on stdout as one line, and serves; how it is
-doing it says in further lines. Stdin stays open for as long as whoever started it lives: when it closes, for whatever
-reason, the worker ends at once, and the system sees to it that a stopped one ends too. So no worker outlives its
-parent. On SIGTERM it finishes what it has and then ends; if its event loop stands still, it ends without.
+doing, and when it wants to compute, it says in further lines, and hears in lines when it may. Stdin stays open for as
+long as whoever started it lives: when it closes, for whatever reason, the worker ends at once, and the system sees to
+it that a stopped one ends too. So no worker outlives its parent. On SIGTERM it finishes what it has and then ends; if
+its event loop stands still, it ends without.
 """
 
 import asyncio
@@ -29,6 +30,7 @@ from cutwater.frameworks.onnx import OnnxRuntime
 from cutwater.services.words import Unable
 from cutwater.services.workers.pulse import Pulses, resident
 from cutwater.services.workers.setup import HUNG, Ready, WorkerSetup
+from cutwater.services.workers.words import Ears, say
 from cutwater.units import Seconds
 from cutwater.wire.message import PROTOCOL, Hello
 
@@ -87,8 +89,13 @@ async def serve(setup: WorkerSetup, session: Session, load: Seconds, first: Seco
     """
     axes = {tensor.name: tensor.batch_axis for tensor in setup.inputs if tensor.batch_axis is not None}
     options = StageOptions(
-        batching=setup.batching, batch_axes=axes, credits=setup.credits, expected=first * setup.batching.limit
+        batching=setup.batching,
+        batch_axes=axes,
+        credits=setup.credits,
+        expected=first * setup.batching.limit,
+        in_turn=setup.handoff if setup.turns else None,
     )
+    voice = os.dup(sys.stdout.fileno())
     hello = Hello(PROTOCOL, setup.deployment, setup.stage, setup.credits, setup.max_frame)
     live = LiveStage(
         StageWorker(setup.stage, options),
@@ -96,14 +103,16 @@ async def serve(setup: WorkerSetup, session: Session, load: Seconds, first: Seco
         lambda done: ComputeThread(setup.stage, session, setup.inputs, setup.outputs, done, setup.handoff),
         tls=setup.tls,
         memory=setup.shared_memory,
+        say=lambda word: say(voice, word),
     )
+    ears = Ears(sys.stdin.fileno(), live.told, live.drained.set)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, live.drain)
-    loop.add_reader(sys.stdin.fileno(), _watch_parent, live.drained)
+    loop.add_reader(sys.stdin.fileno(), ears.read)
     try:
         addresses = tuple([await live.listen(address) for address in setup.listen])
         _say(Ready(addresses, os.getpid(), load, resident()))
-        pulses = Pulses(live.snapshot, live.refusals, os.dup(sys.stdout.fileno()))
+        pulses = Pulses(live.snapshot, live.refusals, voice)
         # Whatever a stage's ops print goes where people look for it, and cannot fill a pipe nobody reads.
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         pulses.start()
@@ -124,11 +133,6 @@ def _die_with_parent(setup: WorkerSetup) -> None:
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL if setup.scratch is None else signal.SIGCONT)
-
-
-def _watch_parent(ended: asyncio.Event) -> None:
-    if not os.read(sys.stdin.fileno(), 4096):
-        ended.set()
 
 
 def _read_setup(line: bytes) -> WorkerSetup:
