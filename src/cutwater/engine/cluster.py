@@ -233,6 +233,19 @@ class ModelRecord(msgspec.Struct, frozen=True, kw_only=True):
     """"classify", "detect" or nothing known."""
 
 
+class Scaling(msgspec.Struct, frozen=True, kw_only=True):
+    """Within which bounds a deployment follows its demand."""
+
+    least: int = 1
+    """Chains that it always has."""
+    most: int = 1
+    """Chains that it never has more of; its nodes are shared out so that there can be so many."""
+    target: float = 0.99
+    """Share of the requests that shall be answered within the deployment's timeout."""
+    idle: Seconds = 0.0
+    """Unused for so long it is parked, until somebody asks; 0: never."""
+
+
 class DeploySpec(msgspec.Struct, frozen=True, kw_only=True):
     """What a person wants of a deployment."""
 
@@ -261,6 +274,8 @@ class DeploySpec(msgspec.Struct, frozen=True, kw_only=True):
     """Most requests under way at once, per gateway."""
     timeout: Seconds = 30.0
     """A request's time, where its client does not say."""
+    scaling: Scaling | None = None
+    """Has as many chains as the demand needs, whatever ``chains`` says; None: ``chains``."""
 
 
 class StagePart(msgspec.Struct, frozen=True, kw_only=True):
@@ -351,6 +366,10 @@ class EpochRecord(msgspec.Struct, frozen=True, kw_only=True):
     blueprint: Blueprint
     why: str = ""
     """What it was made for: "deployed", "node pi-b is gone", ..."""
+    numbers: tuple[int, ...] = ()
+    """Of the blueprint's chains; empty: from 0 up."""
+    next_chain: int = 0
+    """The number of the next chain that joins; 0: the first that is free."""
 
 
 class DeploymentRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -367,6 +386,10 @@ class DeploymentRecord(msgspec.Struct, frozen=True, kw_only=True):
     renew: bool = False
     """The live epoch is not what is wanted (another spec, or a token that a revoked node knows): it is replaced by the
     next blueprint, whatever that gains."""
+    chains: int = 0
+    """How many are wanted now, where the deployment follows its demand; 0: as many as its spec says."""
+    scaled: str = ""
+    """Why so many."""
 
 
 # Gateways
@@ -379,7 +402,14 @@ class EpochTable(msgspec.Struct, frozen=True, kw_only=True):
     token: str
     routes: tuple[Route, ...]
     doors: tuple[tuple[Door, Door], ...]
-    """Entry and exit of each chain; `Route.chain` is the index."""
+    """Entry and exit of each chain."""
+    chains: tuple[int, ...] = ()
+    """The number of each, which `Route.chain` is; empty: from 0 up."""
+
+    @property
+    def numbered(self) -> dict[int, tuple[Door, Door]]:
+        """The doors by the number of their chain."""
+        return dict(zip(self.chains or range(len(self.doors)), self.doors, strict=True))
 
 
 class RouteTable(msgspec.Struct, frozen=True, kw_only=True):

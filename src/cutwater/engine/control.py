@@ -169,6 +169,8 @@ class MakePlan(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     """The node where the requests are born: the gateway's."""
     source_host: str
     live: Blueprint | None = None
+    span: int | None = None
+    """Most nodes that one chain may take, replicas and spares aside; None: as many as are best."""
 
 
 class Assign(msgspec.Struct, frozen=True, tag=True):

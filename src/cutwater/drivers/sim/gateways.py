@@ -132,7 +132,7 @@ class SimGateway:
         self._report()
 
     def _know(self, model: Frontage, table: EpochTable) -> None:
-        for chain, (entry, _) in enumerate(table.doors):
+        for chain, (entry, _) in table.numbered.items():
             model.doors[table.epoch, chain] = entering(entry)
         for route in table.routes:
             model.tokens[route.hops[0].address] = table.token
@@ -143,7 +143,7 @@ class SimGateway:
         chains: dict[int, list[Route]] = {}
         for route in table.routes:
             chains.setdefault(route.chain, []).append(route)
-        open_ = set(range(len(table.doors)))
+        open_ = set(table.numbered)
         missing = open_ - set(chains)
         if missing:
             model.probed[table.epoch] = f"no way through chain {min(missing)}"
@@ -202,6 +202,7 @@ class SimGateway:
         return ModelTally(
             model=name,
             epoch=table.live.epoch if table is not None and table.live is not None else 0,
+            mark=table.mark if table is not None else "",
             probed=dict(model.probed),
             flying=said.epochs,
             queued=said.queued,

@@ -120,7 +120,7 @@ class _QuickPlan:
         wanted = set(self.spec.nodes)
         views = [view for view in command.nodes if not wanted or view.announcement.node in wanted]
         self.views = {view.announcement.node: view for view in views}
-        self.most = self.spec.stages or stages
+        self.most = self.spec.stages or min(stages, command.span or stages)
         self.used: dict[NodeId, int] = {}
 
     def planned(self) -> Planned:

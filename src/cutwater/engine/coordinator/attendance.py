@@ -3,8 +3,8 @@
 from cutwater.engine.cluster import (
     Announcement,
     Assignment,
-    EpochPhase,
     GatewayBeat,
+    ModelTally,
     NodeBeat,
     Phase,
     RouteTable,
@@ -15,6 +15,7 @@ from cutwater.engine.coordinator.books import Books
 from cutwater.engine.coordinator.health import Work
 from cutwater.engine.coordinator.members import Entrance, Member, Standing
 from cutwater.engine.coordinator.rollout import Worker
+from cutwater.engine.coordinator.size import Size
 from cutwater.units import GatewayId, NodeId, Seconds
 
 
@@ -99,7 +100,7 @@ class Attendance:
             if name not in seen and worker.state is not None:
                 worker.state = None
                 self._books.touch(self._books.deployments[worker.spec.model])
-                if worker.epoch.phase is EpochPhase.GONE:
+                if worker.over:
                     del member.placed[name]
 
     def _worker_changed(self, worker: Worker, before: WorkerState | None, state: WorkerState, now: Seconds) -> None:
@@ -147,7 +148,7 @@ class Attendance:
         for name, worker in list(member.placed.items()):
             worker.state = None
             self._books.touch(self._books.deployments[worker.spec.model])
-            if worker.epoch.phase is EpochPhase.GONE:
+            if worker.over:
                 del member.placed[name]
 
     def _usable_changed(self, member: Member, why: str) -> None:
@@ -175,7 +176,8 @@ class Attendance:
             for served in self._books.deployments.values():
                 self._books.touch(served)
         entrance.beat = beat
-        tallies = {tally.model: tally for tally in beat.models}
+        before, tallies = entrance.tallies, {tally.model: tally for tally in beat.models}
+        entrance.tallies = tallies
         for tally in beat.models:
             deployment = self._books.deployments.get(tally.model)
             if deployment is None:
@@ -184,17 +186,26 @@ class Attendance:
                     self._books.asks.append(Direct(beat.gateway, gone))
                 continue
             deployment.used_at = max(deployment.used_at, now - tally.idle)
+            if deployment.size is not None:
+                self._count(deployment.size, before.get(tally.model), tally)
             if deployment.parked and tally.queued:
                 deployment.parked = False
                 deployment.retry_at = now
                 self._books.tell("unparked", tally.model, f"{tally.queued} requests wait for it")
                 self._books.touch(deployment)
-            elif len(deployment.epochs) > 1 or not deployment.live:
+            elif len(deployment.epochs) > 1 or (live := deployment.live) is None or live.leaving or live.lame:
                 self._books.dirty[tally.model] = None
-        entrance.tallies = tallies
         self._see_tables(entrance, now)
         if beat.suspects or entrance.suspects:
             self._see_suspects(entrance, now)
+
+    def _count(self, size: Size, before: ModelTally | None, tally: ModelTally) -> None:
+        """Requests are asked for, whether they are let in or not; of those before a gateway was known nobody knows."""
+        asked = 0
+        if before is not None:
+            asked = max(tally.accepted + tally.refused - before.accepted - before.refused, 0)
+        waiting = sum(e.tallies[tally.model].queued for e in self._books.gateways.values() if tally.model in e.tallies)
+        size.demand.count(asked, waiting)
 
     def _see_tables(self, entrance: Entrance, now: Seconds) -> None:
         """A gateway that does not show what it was told is told again."""

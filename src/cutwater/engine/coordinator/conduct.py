@@ -1,9 +1,11 @@
 """Conduct: leads each epoch through its life, from the first worker wanted to the last one gone."""
 
+import itertools
 from collections.abc import Callable, Mapping
 
 from cutwater.engine.cluster import Blueprint, DeploymentRecord, EpochPhase, EpochRecord
 from cutwater.engine.coordinator.books import Books
+from cutwater.engine.coordinator.chains import Chains
 from cutwater.engine.coordinator.deployment import Deployment
 from cutwater.engine.coordinator.members import Entrance
 from cutwater.engine.coordinator.replanning import Shortfall, Trial, lost, pause, worse
@@ -17,6 +19,7 @@ class Conduct:
     def __init__(self, books: Books) -> None:
         self._books = books
         self._options = books.options
+        self.chains = Chains(books)
 
     def advance(self, deployment: Deployment, now: Seconds) -> None:
         """Do all that is due for the deployment's epochs."""
@@ -98,7 +101,8 @@ class Conduct:
         self._books.touch(deployment)
 
     def _in_use(self, deployment: Deployment, epoch: Epoch, now: Seconds) -> None:
-        """A live epoch asks for nothing; whether it has to be replaced is asked when plans are."""
+        """A live epoch asks for nothing but that its chains come and go; whether it is replaced is asked with plans."""
+        self.chains.tend(deployment, epoch, now)
 
     def _draining(self, deployment: Deployment, epoch: Epoch, now: Seconds) -> None:
         """Until nothing is under way on it any more."""
@@ -135,9 +139,8 @@ class Conduct:
 
     def _shows(self, epoch: Epoch) -> bool:
         """Whether a node still runs some of its workers."""
-        return any(
-            name in self._books.nodes[w.node].placed for name, w in epoch.workers.items() if w.node in self._books.nodes
-        )
+        workers = itertools.chain(epoch.workers.items(), epoch.ended.items())
+        return any(name in self._books.nodes[w.node].placed for name, w in workers if w.node in self._books.nodes)
 
     def _place(self, epoch: Epoch) -> None:
         """Its workers take their memory from now on."""
@@ -183,7 +186,7 @@ class Conduct:
     def begin(self, deployment: Deployment, blueprint: Blueprint, why: str, *, voluntary: bool, now: Seconds) -> None:
         """Bring up a blueprint."""
         model, number = deployment.spec.model, deployment.next_epoch
-        lacking = Shortfall.of(blueprint, deployment.spec).said(deployment.spec)
+        lacking = Shortfall.of(blueprint, deployment.wished).said(deployment.wished)
         why = f"{why}; {lacking}" if lacking else why
         deployment.next_epoch += 1
         token = token_of(self._books.secret, model, number)
@@ -221,7 +224,7 @@ class Conduct:
 
     def restore(self, record: DeploymentRecord, now: Seconds) -> None:
         """Go on where a predecessor stopped."""
-        deployment = Deployment(record, now)
+        deployment = Deployment(record, now, self._options)
         self._books.deployments[record.spec.model] = deployment
         for epoch_record in record.epochs:
             epoch = Epoch(record.spec.model, epoch_record, now, self._options)

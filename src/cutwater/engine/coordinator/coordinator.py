@@ -1,7 +1,8 @@
 """Coordinator: decides for the cluster who runs what, which ways lead through it, and when that has to change.
 
 Each room does its part on the same books: `Attendance` hears nodes and gateways, `Conduct` leads epochs through their
-lives, `Planning` deals with the planner, `Writing` turns into commands what differs from what was written last.
+lives, `Planning` deals with the planner, `Scaler` follows demand, `Writing` turns into commands what differs from what
+was written last.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,6 +36,7 @@ from cutwater.engine.coordinator.deployment import Deployment, soonest
 from cutwater.engine.coordinator.members import Member, Standing
 from cutwater.engine.coordinator.planning import Planning
 from cutwater.engine.coordinator.replanning import differs
+from cutwater.engine.coordinator.scaling import Scaler
 from cutwater.engine.coordinator.steering import CoordinatorOptions
 from cutwater.engine.coordinator.writing import Writing
 from cutwater.engine.vocabulary import Tick
@@ -72,6 +74,8 @@ class Coordinator:
         self._attendance = Attendance(self.books)
         self._conduct = Conduct(self.books)
         self._planning = Planning(self.books, self._conduct)
+        self._scaler = Scaler(self.books, self._conduct, self._planning)
+        self._planning.make_way = self._scaler.make_room
         self._writing = Writing(self.books)
 
     def handle(self, event: CoordinatorEvent, now: Seconds) -> list[CoordinatorCommand]:
@@ -144,6 +148,7 @@ class Coordinator:
 
     def _gateway_beaten(self, event: GatewayBeaten, now: Seconds) -> None:
         self._attendance.gateway_beaten(event.beat, now)
+        self._scaler.review(now)
 
     def _drain_asked(self, event: DrainAsked, now: Seconds) -> None:
         self._attendance.drain_asked(event, now)
@@ -171,9 +176,9 @@ class Coordinator:
         deployment = books.deployments.get(model)
         if deployment is None:
             number = books.next_epochs.get(model, 1)
-            deployment = Deployment(DeploymentRecord(spec=event.spec, next_epoch=number), now)
+            deployment = Deployment(DeploymentRecord(spec=event.spec, next_epoch=number), now, self.options)
             books.deployments[model] = deployment
-        elif deployment.change(event.spec):
+        elif deployment.change(event.spec, self.options, now):
             self._conduct.renew(deployment, "the deployment was changed", now)
         deployment.parked = deployment.removed = False
         deployment.retry_at = deployment.used_at = now
@@ -242,7 +247,7 @@ class Coordinator:
             assert (node in self.books.node_leases) == (member.standing is Standing.ALIVE), node
             for name, worker in member.placed.items():
                 assert worker.node == node and worker.spec.worker == name
-                assert worker.epoch.phase is not EpochPhase.GONE or worker.state is not None
+                assert not worker.over or worker.state is not None
                 placed.add(name)
         for model, deployment in self.books.deployments.items():
             assert sum(epoch.phase is EpochPhase.LIVE for epoch in deployment.epochs) <= 1, model

@@ -2,9 +2,13 @@
 
 from collections.abc import Iterable
 
+import msgspec
+
 from cutwater.engine.cluster import DeploymentRecord, DeploySpec, EpochPhase
 from cutwater.engine.coordinator.replanning import Trial
 from cutwater.engine.coordinator.rollout import Epoch
+from cutwater.engine.coordinator.size import Size
+from cutwater.engine.coordinator.steering import CoordinatorOptions
 from cutwater.units import NodeId, Seconds
 
 ROLLING = (EpochPhase.STARTING, EpochPhase.PROBING)
@@ -15,15 +19,19 @@ PLANNED_FOR = ("objective", "stages", "nodes", "chains", "replicas", "spares")
 class Ask:
     """A plan that is being made."""
 
-    __slots__ = ("at", "nodes", "ticket", "voluntary", "why")
+    __slots__ = ("adding", "at", "nodes", "ticket", "voluntary", "why")
 
-    def __init__(self, ticket: int, why: str, voluntary: bool, nodes: frozenset[NodeId], at: Seconds) -> None:
+    def __init__(
+        self, ticket: int, why: str, voluntary: bool, nodes: frozenset[NodeId], at: Seconds, adding: int = 0
+    ) -> None:
         self.ticket = ticket
         self.why = why
         self.voluntary = voluntary
         self.nodes = nodes
         """That may be used."""
         self.at = at
+        self.adding = adding
+        """So many chains are to join the live epoch; 0: the plan is for a new one."""
 
 
 class Deployment:
@@ -31,11 +39,14 @@ class Deployment:
 
     __slots__ = (
         "asked", "avoid_until", "considered_at", "due", "ending", "epochs", "failures", "next_epoch", "parked",
-        "removed", "renew", "retry_at", "saved", "spec", "switched_at", "trial", "unfit", "used_at", "wish",
+        "removed", "renew", "retry_at", "saved", "size", "spec", "switched_at", "trial", "unfit", "used_at", "wish",
     )  # fmt: skip
 
-    def __init__(self, record: DeploymentRecord, now: Seconds) -> None:
+    def __init__(self, record: DeploymentRecord, now: Seconds, options: CoordinatorOptions) -> None:
         self.spec = record.spec
+        self.size: Size | None = None
+        """Of one that follows its demand."""
+        self._follow(record, options, now)
         self.next_epoch = record.next_epoch
         self.parked = record.parked
         self.removed = record.removed
@@ -81,10 +92,23 @@ class Deployment:
         """The epoch of this number, if it is not GONE."""
         return next((epoch for epoch in self.epochs if epoch.number == number), None)
 
-    def change(self, spec: DeploySpec) -> bool:
+    def change(self, spec: DeploySpec, options: CoordinatorOptions, now: Seconds) -> bool:
         """Want ``spec`` from now on. Whether that needs another plan."""
         before, self.spec = self.spec, spec
-        return any(getattr(spec, name) != getattr(before, name) for name in PLANNED_FOR)
+        if spec.scaling != before.scaling:
+            self._follow(self.record(), options, now)
+        spans = [each.scaling.most if each.scaling is not None else None for each in (before, spec)]
+        return spans[0] != spans[1] or any(getattr(spec, name) != getattr(before, name) for name in PLANNED_FOR)
+
+    def _follow(self, record: DeploymentRecord, options: CoordinatorOptions, now: Seconds) -> None:
+        """Follow the demand from now on, if that is wanted."""
+        scaling = self.spec.scaling
+        self.size = Size(record, scaling, options, now) if scaling is not None else None
+
+    @property
+    def wished(self) -> DeploySpec:
+        """What an epoch is planned for: with as many chains as are wanted now."""
+        return self.spec if self.size is None else msgspec.structs.replace(self.spec, chains=self.size.chains)
 
     def record(self) -> DeploymentRecord:
         """What a successor needs to know."""
@@ -95,12 +119,15 @@ class Deployment:
             parked=self.parked,
             removed=self.removed,
             renew=self.renew,
+            chains=self.size.chains if self.size is not None else 0,
+            scaled=self.size.why if self.size is not None else "",
         )
 
     def mark(self) -> tuple[object, ...]:
-        """Differs where `record` does; blueprints never change, so they need not be compared."""
-        phases = tuple((epoch.number, epoch.phase) for epoch in self.epochs)
-        return (self.spec, self.next_epoch, self.parked, self.removed, self.renew, phases)
+        """Differs where `record` does; chains never change, so they need not be compared."""
+        phases = tuple((epoch.number, epoch.phase, tuple(epoch.frontier)) for epoch in self.epochs)
+        size = (self.size.chains, self.size.why) if self.size is not None else None
+        return (self.spec, self.next_epoch, self.parked, self.removed, self.renew, phases, size)
 
 
 def soonest(times: Iterable[Seconds | None]) -> Seconds | None:

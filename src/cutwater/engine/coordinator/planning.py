@@ -1,10 +1,11 @@
 """Planning: asks for plans that are needed and for plans that might pay, and acts on the answers."""
 
+from collections.abc import Callable, Sequence
 from heapq import heappush
 
 import msgspec
 
-from cutwater.engine.cluster import Blueprint, DeploySpec, EpochPhase
+from cutwater.engine.cluster import Blueprint, Chain, DeploySpec, EpochPhase
 from cutwater.engine.control import MakePlan, NodeView, Planned
 from cutwater.engine.coordinator.books import Books
 from cutwater.engine.coordinator.conduct import Conduct
@@ -24,6 +25,8 @@ class Planning:
         self._books = books
         self._options = books.options
         self._conduct = conduct
+        self.make_way: Callable[[Deployment, int, Seconds], bool] = lambda deployment, missing, now: False
+        """Has other deployments give chains back, where they have more than they need; whether any does."""
 
     def plan(self, deployment: Deployment, now: Seconds) -> None:
         """Ask for a plan if one is needed, or queue up for one that might pay; and look again when it is time."""
@@ -89,42 +92,74 @@ class Planning:
             self._arm(deployment, now)
 
     def _ask(self, deployment: Deployment, why: str, *, voluntary: bool, now: Seconds) -> None:
-        """Show the planner the nodes as they are."""
-        self._books.tickets += 1
+        """Have an epoch planned."""
         deployment.wish = None
         deployment.considered_at = now
-        spec, model = deployment.spec, deployment.spec.model
+        views = self._views(deployment)
+        self._books.tickets += 1
+        if not views:
+            fault = Fault("NoPlan", self._nobody(deployment.spec), "coordinator")
+            planned = Planned(model=deployment.spec.model, ticket=self._books.tickets, fault=fault)
+            self._unplanned(deployment, planned, now)
+            return
+        live = deployment.live
+        nodes = frozenset(view.announcement.node for view in views)
+        deployment.asked = Ask(self._books.tickets, why, voluntary, nodes, now)
+        self._send(deployment, deployment.wished, views, None if live is None else live.blueprint)
+
+    def ask_more(self, deployment: Deployment, count: int, why: str, now: Seconds) -> None:
+        """Have so many chains planned that are to join the live epoch, on nodes that none of its chains is on."""
+        live, spec = deployment.live, msgspec.structs.replace(deployment.spec, chains=count)
+        assert live is not None
+        taken = {worker.node for worker in live.workers.values()}
+        views = [view for view in self._views(deployment, whole=True) if view.announcement.node not in taken]
+        self._books.tickets += 1
+        nodes = frozenset(view.announcement.node for view in views)
+        deployment.asked = Ask(self._books.tickets, why, True, nodes, now, count)
+        if views:
+            self._send(deployment, spec, views, None)
+        else:
+            fault = Fault("NoPlan", "each node that may run it does", "coordinator")
+            self.planned(Planned(model=spec.model, ticket=self._books.tickets, fault=fault), now)
+
+    def _views(self, deployment: Deployment, *, whole: bool = False) -> list[NodeView]:
+        """The nodes as they are; ``whole``: with the load of the deployment's own workers."""
+        spec = deployment.spec
         allowed = set(spec.nodes) or self._books.nodes.keys()
-        views = [
+        return [
             NodeView(
                 announcement=member.announcement,
                 free=member.free,
                 slowdown=self._books.paces.slowdown(node),
-                load=member.load(model),
+                load=member.load("" if whole else spec.model),
             )
             for node, member in sorted(self._books.nodes.items())
             if node in allowed and self._books.usable(node) and node not in deployment.unfit
         ]
-        if not views:
-            fault = Fault("NoPlan", self._nobody(spec), "coordinator")
-            self._unplanned(deployment, Planned(model=model, ticket=self._books.tickets, fault=fault), now)
-            return
-        nodes = frozenset(view.announcement.node for view in views)
-        deployment.asked = Ask(self._books.tickets, why, voluntary, nodes, now)
-        live = deployment.live
+
+    def _send(
+        self, deployment: Deployment, spec: DeploySpec, views: Sequence[NodeView], live: Blueprint | None
+    ) -> None:
+        """Show the planner the nodes."""
         source, host = self._source()
         self._books.asks.append(
             MakePlan(
                 ticket=self._books.tickets,
                 spec=spec,
-                record=self._books.models[model],
+                record=self._books.models[spec.model],
                 nodes=tuple(views),
                 links=tuple(self._books.links.values()),
                 source=source,
                 source_host=host,
-                live=None if live is None else live.blueprint,
+                live=live,
+                span=self._span(deployment),
             )
         )
+
+    def _span(self, deployment: Deployment) -> int | None:
+        """Nodes that one chain may take, so that as many fit beside each other as there may be."""
+        scaling = deployment.spec.scaling
+        return None if scaling is None else max(len(self._views(deployment)) // scaling.most, 1)
 
     def _nobody(self, spec: DeploySpec) -> str:
         """Why there is no node to plan with."""
@@ -149,6 +184,9 @@ class Planning:
             return
         asked, deployment.asked = deployment.asked, None
         self._books.touch(deployment)
+        if asked.adding:
+            self._added(deployment, asked, event, now)
+            return
         needed = self._needed(deployment, now)
         blueprint = event.blueprint
         if blueprint is None:
@@ -172,12 +210,39 @@ class Planning:
             if nearer > 0 or (nearer == 0 and self._pays(deployment, blueprint, event)):
                 self._conduct.begin(deployment, blueprint, asked.why, voluntary=nearer == 0, now=now)
 
+    def _added(self, deployment: Deployment, asked: Ask, event: Planned, now: Seconds) -> None:
+        """The planner has answered what may join the live epoch."""
+        live, size, blueprint = deployment.live, deployment.size, event.blueprint
+        if live is None or size is None or deployment.renew or deployment.removed or deployment.parked:
+            return
+        chains: list[Chain] = []
+        least = self._options.scale_worth * live.blueprint.throughput / len(live.blueprint.chains)
+        if blueprint is not None and asked.nodes.issuperset(nodes_of(blueprint)):
+            able = all(map(self._books.usable, nodes_of(blueprint))) and fits(blueprint, self._books.nodes)
+            wanted = max(size.chains - len(live.staying), 0)
+            chains = [c for c in blueprint.chains if able and c.plan.score.throughput >= least][:wanted]
+        if chains:
+            self._conduct.chains.join(deployment, live, chains, now)
+        if len(chains) >= asked.adding:
+            size.short_since = None
+            return
+        if size.short_since is None:
+            why = event.fault.message if event.fault is not None else "there is no room for more"
+            have = len(live.staying)
+            self._books.tell("short", deployment.spec.model, f"{have} of {size.chains} chains: {why}")
+        size.short_since = now
+        size.awaits_room = self.make_way(deployment, asked.adding - len(chains), now)
+        size.growing = size.growing if chains else None
+
     def _nearer(self, deployment: Deployment, blueprint: Blueprint) -> int:
         """1: nearer to what a person wants than what is live; -1: farther from it; 0: neither."""
         if deployment.live is None:
             return 0
-        new = Shortfall.of(blueprint, deployment.spec)
-        old = Shortfall.of(deployment.live.blueprint, deployment.spec)
+        spec = deployment.spec
+        if deployment.size is not None:  # of chains it has as many as there was room for; more may join at any time
+            spec = msgspec.structs.replace(spec, chains=min(deployment.size.chains, len(deployment.live.staying)))
+        new = Shortfall.of(blueprint, spec)
+        old = Shortfall.of(deployment.live.blueprint, spec)
         return (new < old) - (new > old)
 
     def _pays(self, deployment: Deployment, blueprint: Blueprint, event: Planned) -> bool:
@@ -208,6 +273,8 @@ class Planning:
         if deployment.ending or any(epoch.phase is EpochPhase.DRAINING for epoch in deployment.epochs):
             return True
         live = deployment.live
+        if live is None and self.make_way(deployment, deployment.wished.chains, now):
+            return True
         if live is not None and not live.serves:
             live.take(EpochStep.RETIRE, now)
             return True
@@ -230,6 +297,10 @@ class Planning:
         times.append(deployment.retry_at)
         times.append(deployment.retry_at + options.survey_patience)
         times.append(deployment.asked.at + options.plan_timeout if deployment.asked is not None else None)
+        if deployment.live is not None:
+            live = deployment.live
+            times += [since + options.start_timeout for since in live.lame.values()]
+            times += [leave.since + options.drain_timeout for leave in live.leaving.values()]
         times.append(deployment.trial.until if deployment.trial is not None else None)
         times.append(self._wish_at(deployment, now) if deployment.wish is not None else None)
         times += deployment.unfit.values()

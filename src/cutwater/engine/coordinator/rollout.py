@@ -1,9 +1,11 @@
 """Roll-out: the life of an epoch as a table, and which of its workers are wanted in each phase."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from hashlib import sha256
+
+import msgspec
 
 from cutwater.engine.cluster import Chain, EpochPhase, EpochRecord, Phase, Placement, WorkerSpec, WorkerState
 from cutwater.engine.coordinator.steering import CoordinatorOptions
@@ -38,6 +40,17 @@ EPOCH_LIFE: Mapping[EpochPhase, Mapping[EpochStep, EpochPhase]] = {
 }
 
 
+class Leave:
+    """A chain being given back."""
+
+    __slots__ = ("since", "unused")
+
+    def __init__(self, since: Seconds) -> None:
+        self.since = since
+        self.unused: Seconds | None = None
+        """Since when every gateway has shown a table without it."""
+
+
 class Worker:
     """One worker of an epoch: as it is wanted, and as its node last said it is."""
 
@@ -60,12 +73,16 @@ class Worker:
         return self.state is not None and self.state.phase is Phase.READY
 
     @property
+    def over(self) -> bool:
+        """Whether nobody needs it any more: its epoch is GONE, or its chain has left it."""
+        return self.epoch.phase is EpochPhase.GONE or self.chain not in self.epoch.frontier
+
+    @property
     def wanted(self) -> bool:
         """Whether its node shall run it now."""
-        phase = self.epoch.phase
-        if phase is EpochPhase.STARTING:
+        if self.epoch.phase is EpochPhase.STARTING:
             return self.stage >= self.epoch.frontier[self.chain]
-        return phase is not EpochPhase.GONE
+        return not self.over
 
     @property
     def coming(self) -> bool:
@@ -74,11 +91,14 @@ class Worker:
 
 
 class Epoch:
-    """One blueprint being brought up, in use, or on its way out; changed only by the `Coordinator`."""
+    """One blueprint being brought up, in use, or on its way out; changed only by the `Coordinator`.
+
+    While it is LIVE chains may join and leave it; each keeps its number, and no number is given twice.
+    """
 
     __slots__ = (
-        "blueprint", "frontier", "held", "model", "nodes", "number", "phase", "since", "token", "voluntary", "why",
-        "workers",
+        "blueprint", "ended", "frontier", "held", "lame", "leaving", "model", "next_chain", "number", "phase", "since",
+        "token", "voluntary", "why", "workers",
     )  # fmt: skip
 
     def __init__(self, model: str, record: EpochRecord, now: Seconds, options: CoordinatorOptions) -> None:
@@ -94,10 +114,20 @@ class Epoch:
         """Made for the gain alone."""
         self.held = False
         """On trial's account kept warm, though it is DRAINING."""
-        self.workers: dict[WorkerId, Worker] = {w.spec.worker: w for w in self._make_workers(options)}
-        self.nodes = frozenset(worker.node for worker in self.workers.values())
-        self.frontier = [len(chain.parts) - 1 for chain in self.blueprint.chains]
-        """The earliest stage of each chain that is wanted, while STARTING: the last one comes first."""
+        numbers = record.numbers or range(len(self.blueprint.chains))
+        self.next_chain = record.next_chain or len(self.blueprint.chains)
+        self.frontier = {c: len(chain.parts) - 1 for c, chain in zip(numbers, self.blueprint.chains, strict=True)}
+        """Number of each chain, in the order of the blueprint's -> its earliest stage that is wanted, while STARTING:
+        the last one comes first."""
+        self.leaving: dict[int, Leave] = {}
+        """Chains that are given back."""
+        self.lame: dict[int, Seconds] = {}
+        """Chains that do not serve as a whole, and since when."""
+        self.workers: dict[WorkerId, Worker] = {}
+        self.ended: dict[WorkerId, Worker] = {}
+        """Of chains that have left, as far as nodes may still run them."""
+        for c, chain in self.chains.items():
+            self._enlist(c, chain, options)
 
     def take(self, taken: EpochStep, now: Seconds) -> None:
         """Go to the phase that follows ``taken``."""
@@ -106,8 +136,73 @@ class Epoch:
 
     def record(self) -> EpochRecord:
         """What a successor needs to know."""
+        numbers = tuple(self.frontier)
+        as_planned = numbers == tuple(range(self.next_chain))
         return EpochRecord(
-            epoch=self.number, token=self.token, phase=self.phase, blueprint=self.blueprint, why=self.why
+            epoch=self.number,
+            token=self.token,
+            phase=self.phase,
+            blueprint=self.blueprint,
+            why=self.why,
+            numbers=() if as_planned else numbers,
+            next_chain=0 if as_planned else self.next_chain,
+        )
+
+    @property
+    def chains(self) -> dict[int, Chain]:
+        """All chains by number, those that are leaving included."""
+        return dict(zip(self.frontier, self.blueprint.chains, strict=True))
+
+    @property
+    def staying(self) -> dict[int, Chain]:
+        """The chains that are not leaving."""
+        return {c: chain for c, chain in self.chains.items() if c not in self.leaving}
+
+    @property
+    def nodes(self) -> frozenset[NodeId]:
+        """All nodes that run something of what stays."""
+        return frozenset(worker.node for worker in self.workers.values() if worker.chain not in self.leaving)
+
+    def of(self, number: int) -> list[Worker]:
+        """The workers of a chain."""
+        return [worker for worker in self.workers.values() if worker.chain == number]
+
+    def whole(self, number: int) -> bool:
+        """Whether all workers of a chain serve."""
+        return all(worker.ready for worker in self.of(number))
+
+    def join(self, chains: Sequence[Chain], options: CoordinatorOptions) -> list[Worker]:
+        """Further chains for a live epoch; returns their workers."""
+        joined: list[Worker] = []
+        for chain in chains:
+            c, self.next_chain = self.next_chain, self.next_chain + 1
+            self.frontier[c] = 0
+            self._enlist(c, chain, options)
+            joined += self.of(c)
+        self._have((*self.blueprint.chains, *chains))
+        return joined
+
+    def leave(self, number: int) -> list[Worker]:
+        """A chain has left the epoch; returns its workers."""
+        left = tuple(chain for c, chain in self.chains.items() if c != number)
+        gone = self.of(number)
+        del self.frontier[number]
+        self.leaving.pop(number, None)
+        self.lame.pop(number, None)
+        for worker in gone:
+            self.ended[worker.spec.worker] = self.workers.pop(worker.spec.worker)
+        self._have(left)
+        return gone
+
+    def _have(self, chains: tuple[Chain, ...]) -> None:
+        """These are its chains now; of what they could do alone they do the same share as before."""
+        alone = sum(chain.plan.score.throughput for chain in self.blueprint.chains)
+        share = self.blueprint.throughput / alone if alone else 1.0
+        self.blueprint = msgspec.structs.replace(
+            self.blueprint,
+            chains=chains,
+            throughput=share * sum(chain.plan.score.throughput for chain in chains),
+            latency=min(chain.plan.score.latency for chain in chains),
         )
 
     def adopt(self, worker: Worker) -> bool:
@@ -120,7 +215,7 @@ class Epoch:
     def advance(self) -> bool:
         """While STARTING: want the stage before, wherever all after it are ready. Whether one more is wanted."""
         moved = False
-        for chain in range(len(self.frontier)):
+        for chain in self.frontier:
             while self.frontier[chain] > 0 and self._ready(chain):
                 self.frontier[chain] -= 1
                 moved = True
@@ -135,24 +230,21 @@ class Epoch:
     def serves(self) -> bool:
         """Whether at least one chain has a worker that serves at each of its stages."""
         ready: set[tuple[int, int]] = {(w.chain, w.stage) for w in self.workers.values() if w.ready}
-        return any(
-            all((c, stage) in ready for stage in range(len(chain.parts)))
-            for c, chain in enumerate(self.blueprint.chains)
-        )
+        return any(all((c, stage) in ready for stage in range(len(chain.parts))) for c, chain in self.staying.items())
 
     def _ready(self, chain: int) -> bool:
         frontier = self.frontier[chain]
         return all(w.ready for w in self.workers.values() if w.chain == chain and w.stage >= frontier)
 
-    def _make_workers(self, options: CoordinatorOptions) -> Iterator[Worker]:
-        for c, chain in enumerate(self.blueprint.chains):
-            replicas = [0] * len(chain.parts)
-            for placement in chain.placements:
-                replica = replicas[placement.stage]
-                replicas[placement.stage] += 1
-                name = WorkerId(f"{self.model}.{self.number}.{c}.{placement.stage}.{replica}")
-                spec = self._spec(name, chain, placement, options)
-                yield Worker(self, spec, placement.node, c, placement.stage, placement.spare)
+    def _enlist(self, number: int, chain: Chain, options: CoordinatorOptions) -> None:
+        """Make the workers of a chain."""
+        replicas = [0] * len(chain.parts)
+        for placement in chain.placements:
+            replica = replicas[placement.stage]
+            replicas[placement.stage] += 1
+            name = WorkerId(f"{self.model}.{self.number}.{number}.{placement.stage}.{replica}")
+            spec = self._spec(name, chain, placement, options)
+            self.workers[name] = Worker(self, spec, placement.node, number, placement.stage, placement.spare)
 
     def _spec(self, name: WorkerId, chain: Chain, placement: Placement, options: CoordinatorOptions) -> WorkerSpec:
         part = chain.parts[placement.stage]

@@ -23,9 +23,9 @@ def epoch_table(epoch: Epoch, host: str, host_of: HostOf, most: int) -> EpochTab
         host_of: where the workers are.
         most: routes of one chain at most; those without spare workers come first.
     """
-    doors = tuple((chain.entry, chain.exit) for chain in epoch.blueprint.chains)
+    doors = tuple((chain.entry, chain.exit) for chain in epoch.staying.values())
     routes: list[Route] = []
-    for c, chain in enumerate(epoch.blueprint.chains):
+    for c, chain in epoch.staying.items():
         usable = [[w for w in stage if w.ready and host_of(w.node) is not None] for stage in _stages(epoch, c, chain)]
         normal = product(*([w for w in stage if not w.spare] for stage in usable))
         spare = (way for way in product(*usable) if any(w.spare for w in way))
@@ -34,7 +34,9 @@ def epoch_table(epoch: Epoch, host: str, host_of: HostOf, most: int) -> EpochTab
             made = (_route(epoch, c, chain, way, host, host_of) for way in ways)
             found += islice((route for route in made if route is not None), most - len(found))
         routes += found
-    return EpochTable(epoch=epoch.number, token=epoch.token, routes=tuple(routes), doors=doors)
+    numbers = tuple(epoch.staying)
+    numbers = () if numbers == tuple(range(len(numbers))) else numbers
+    return EpochTable(epoch=epoch.number, token=epoch.token, routes=tuple(routes), doors=doors, chains=numbers)
 
 
 def _stages(epoch: Epoch, c: int, chain: Chain) -> list[list[Worker]]:

@@ -84,6 +84,21 @@ class CoordinatorOptions(msgspec.Struct, frozen=True, kw_only=True):
     park_after: Seconds = 10.0
     """Only deployments that nobody has used for so long are parked to make room."""
 
+    scale_headroom: float = 0.15
+    """Of what a deployment that follows its demand can do, the share that is kept free."""
+    scale_hold: Seconds = 60.0
+    """Fewer chains must have been enough for so long before any are taken back."""
+    scale_hold_growth: float = 8.0
+    """Where more were needed again soon, it doubles; up to so many times."""
+    scale_brief: Seconds = 3.0
+    """While others have too few, they must only have been enough for so long."""
+    scale_takes: Seconds = 10.0
+    """What another chain is thought to take, until it was seen."""
+    scale_again: Seconds = 10.0
+    """Where there was no room for another chain, it is tried again after so long."""
+    scale_worth: float = 0.25
+    """A further chain that does a lesser share of what the others do on average is not worth its memory."""
+
     survey_peers: int = 16
     """Most links a joining node measures."""
     survey_timeout: Seconds = 20.0

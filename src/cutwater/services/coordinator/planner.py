@@ -3,6 +3,7 @@
 It knows no fabric and no clock but its time limit: blobs in, blobs out, through a `Library`.
 """
 
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -169,6 +170,11 @@ class _Planning:
 
     def _plan(self, problem: Problem) -> Plan:
         """The best plan of those that are as was decided. Raises NoPlan."""
+        span = self.command.span
+        if not self.cuts and self.stages is None and span is not None:
+            narrow = replace(problem, limits=Limits(max_stages=span))
+            with contextlib.suppress(NoPlan):  # where so few nodes cannot hold it, more of them are better than none
+                return make_plan(narrow, self.objective, effort=_effort())
         if not self.cuts:
             return make_plan(replace(problem, limits=self._limits(problem)), self.objective, effort=_effort())
         stages = len(self.cuts) + 1

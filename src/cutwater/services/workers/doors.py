@@ -91,7 +91,7 @@ class Doors:
 
 def doors_of(table: EpochTable) -> dict[tuple[int, int], Doors]:
     """(epoch, chain) -> its doors, for every chain of an epoch."""
-    return {(table.epoch, chain): Doors(Entry(entry), Exit(exit)) for chain, (entry, exit) in enumerate(table.doors)}
+    return {(table.epoch, chain): Doors(Entry(entry), Exit(exit)) for chain, (entry, exit) in table.numbered.items()}
 
 
 def _group(border: Sequence[str], travelling: Sequence[Tensor]) -> dict[str, list[Tensor]]:
