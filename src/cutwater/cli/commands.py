@@ -28,6 +28,7 @@ COMMANDS = {
     "workload": "cutwater.cli.workload:app",
     "load": "cutwater.cli.load:load",
     "simulate": "cutwater.cli.simulate:simulate",
+    "study": "cutwater.cli.study:study",
     "replay": "cutwater.cli.replay:replay_trace",
     "story": "cutwater.cli.story:story",
 }

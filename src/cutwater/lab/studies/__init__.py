@@ -1,0 +1,1 @@
+"""Studies: placements of many models held against each other on the same requests, simulated and live."""

@@ -1,0 +1,107 @@
+"""Conducts a study from its first point to its last, simulated or live; what is known already is not done again."""
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import groupby
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from cutwater.errors import BadSetting
+from cutwater.lab.adding import add_model
+from cutwater.lab.load.record import write_csv
+from cutwater.lab.studies.bench import Bench, bench
+from cutwater.lab.studies.cases import case_of, place
+from cutwater.lab.studies.costs import Known, known_models
+from cutwater.lab.studies.live import Attempt, wanted
+from cutwater.lab.studies.results import ENGINE, LIVE, ResultsFolder
+from cutwater.lab.studies.simulated import MOST_NODES, by_engine, row_of, simulated_rows
+from cutwater.lab.studies.study import Point, Study
+from cutwater.services.home import Home
+from cutwater.settings.settings import Settings
+
+Tell = Callable[[str, float], None]
+"""Told what is being done, and the share that is done."""
+
+
+def conduct_simulated(folder: ResultsFolder, cache: Path, tell: Tell) -> None:
+    """All of a study in predicted time. Raises CutwaterError; whatever was found until then is kept."""
+    study = folder.results.study
+    todo = list(_todo(folder, ENGINE))
+    known = known_models(study, _most_nodes(study), cache, lambda what, share: tell(f"measuring {what}", 0.0))
+    for number, (point, placement) in enumerate(todo):
+        tick = _ticking(tell, f"{point.sweep}: {placement}", number / len(todo))
+        folder.add(simulated_rows(study, known, point, placement, tick))
+
+
+async def conduct_live(folder: ResultsFolder, cache: Path, home: Home, settings: Settings, tell: Tell) -> None:
+    """All of a study on a cluster of its own, and each run again in virtual time with the costs that were seen.
+
+    Raises:
+        BadSetting: There is nothing to run live.
+        CutwaterError: Something does not come up; whatever was found until then is kept.
+    """
+    study = folder.results.study
+    for name, model in study.models.items():
+        if not model.source:
+            raise BadSetting(
+                f"models.{name}: figures cannot be run live; give 'source', a file or a model of the zoo, or under "
+                "'live' a source for all of them"
+            )
+    todo = list(_todo(folder, LIVE))
+    done = 0
+    for count, runs in groupby(sorted(todo, key=lambda what: what[0].nodes), key=lambda what: what[0].nodes):
+        known = known_models(study, count, cache, lambda what, share: tell(f"measuring {what}", 0.0))
+        say = _saying(tell, done / len(todo))
+        async with bench(home, settings, count, study.nodes.share, say) as made:
+            for each in known.values():
+                assert each.added is not None
+                say(f"adding {each.name}")
+                await add_model(made.fabric, each.added)
+            for point, placement in runs:
+                tell(f"{point.sweep}: {point.workload}, {placement}", done / len(todo))
+                await _attempt(folder, made, known, point, placement)
+                done += 1
+
+
+async def _attempt(
+    folder: ResultsFolder, made: Bench, known: Mapping[str, Known], point: Point, placement: str
+) -> None:
+    study = folder.results.study
+    way = study.placements[placement]
+    case = case_of(study, known, point)
+    placed = place(study, known, case, way)
+    await made.become(wanted(case, placed, known, way.spares))
+    failure = study.failure if point.failing else None
+    attempt = Attempt(made, case, placed, failure)
+    measured = await attempt.run()
+    if failure is not None and attempt.back is not None:
+        failure = replace(failure, back=max(attempt.back, 1e-3))
+    taken = by_engine(measured, placed, spares=way.spares, failure=failure)
+    simulated = row_of(point, placement, ENGINE, measured, placed, taken)
+    number = sum(row.how == LIVE for row in folder.results.rows) + 1
+    requests = folder.folder / "requests"
+    requests.mkdir(exist_ok=True)
+    write_csv(attempt.log, requests / f"{number:03d}-{placement}.csv")
+    folder.add([simulated, attempt.row(point, placement)])
+
+
+def _todo(folder: ResultsFolder, how: str) -> Iterator[tuple[Point, str]]:
+    """What is not known yet; placements of one point one after the other, so that they meet the same machine."""
+    study = folder.results.study
+    for point in study.points():
+        for placement in study.placements:
+            if folder.results.of(point, placement, how) is None:
+                yield point, placement
+
+
+def _most_nodes(study: Study) -> int:
+    searched = any(sweep.find == "nodes" for sweep in study.sweeps.values())
+    return MOST_NODES if searched else max(point.nodes for point in study.points())
+
+
+def _ticking(tell: Tell, what: str, share: float) -> Callable[[], None]:
+    return lambda: tell(what, share)
+
+
+def _saying(tell: Tell, share: float) -> Callable[[str], None]:
+    return lambda what: tell(what, share)

@@ -1,0 +1,308 @@
+"""Live: a placement on real nodes under a case's requests, and what was seen of it; and the same in virtual time.
+
+The simulator is given what was measured just before, on the same workers: what stages compute under such a load, what a
+node spends on a request besides, and what a request waits on its way. None of that is taken from the run it is held
+against, and nothing is fitted to it.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+
+from cutwater.client.transport import Prepared
+from cutwater.drivers.live import clock
+from cutwater.engine.cluster import DeploySpec, Phase, WorkerState
+from cutwater.errors import NoPlan
+from cutwater.lab.drills.watch import model_of
+from cutwater.lab.load.doubt import mean, share
+from cutwater.lab.load.log import Log
+from cutwater.lab.load.payloads import PayloadOptions
+from cutwater.lab.load.sender import Sender, SendOptions
+from cutwater.lab.load.target import Endpoint, Target
+from cutwater.lab.studies.bench import Bench, Wanted
+from cutwater.lab.studies.cases import Case, shape_of
+from cutwater.lab.studies.costs import Known
+from cutwater.lab.studies.results import LIVE, Row
+from cutwater.lab.studies.study import PATIENT, Failure, Point
+from cutwater.plan.many.served import Candidate, Group, Placement, Replica, Served
+from cutwater.plan.many.tracks import coupled, models_of
+from cutwater.units import NodeId, Seconds
+from cutwater.workload.schedule import Schedule
+from cutwater.workload.workload import make
+
+LONGEST: Seconds = 60.0
+"""A request without an SLO may take."""
+LATE: Seconds = 1.0
+"""After its SLO an answer is still waited for so long."""
+ALONE = (3, 12)
+"""Requests, one at a time: first those that are not counted."""
+FULL: Seconds = 5.0
+"""So long all nodes are kept busy, to see what they can do."""
+WARM: Seconds = 8.0
+"""So long requests come as they will, before those that count."""
+OTHER_SEED = 1_000_003
+"""Further on: the warm-up is not to be the beginning of what is measured."""
+Spent = dict[tuple[str, int], tuple[float, int]]
+"""(Model, stage) -> seconds computed, and requests, of all workers."""
+
+
+def wanted(case: Case, placed: Placement, known: Mapping[str, Known], spares: int) -> dict[str, Wanted]:
+    """The deployments that make a placement. Raises NoPlan for one that no deployment says."""
+    names = [node.name for node in case.fleet.nodes]
+    found: dict[str, Wanted] = {}
+    for position, model in enumerate(case.served):
+        at = [(group, replica) for group in placed.groups for replica in group.replicas if replica.model == position]
+        if not at:
+            continue
+        cuts = {known[model.name].cuts[replica.candidate] for _, replica in at}
+        ways = frozenset(tuple(names[node] for node in group.nodes) for group, _ in at)
+        if len(cuts) > 1:
+            raise NoPlan(f"{model.name} is cut in several ways, which one deployment does not do")
+        (where,) = cuts
+        spec = DeploySpec(
+            model=model.name, stages=len(where) + 1, cuts=where, spares=spares, fallback=False, timeout=LONGEST
+        )
+        if len(ways) == 1:
+            spec = msgspec.structs.replace(spec, places=next(iter(ways)))
+        elif where:
+            nodes = tuple(sorted({node for way in ways for node in way}))
+            spec = msgspec.structs.replace(spec, nodes=nodes, chains=len(ways))
+        else:
+            spec = msgspec.structs.replace(spec, nodes=tuple(sorted(way[0] for way in ways)), replicas=len(ways))
+        found[model.name] = Wanted(spec, ways)
+    return found
+
+
+class Attempt:
+    """One placement at one point, live."""
+
+    def __init__(self, bench: Bench, case: Case, placed: Placement, failure: Failure | None) -> None:
+        self._bench, self._case, self._placed = bench, case, placed
+        self._failure = failure
+        self._models = [case.served[k].name for k in sorted(models_of(placed.groups))]
+        self._slos = {model.name: model.slo for model in case.served}
+        self.log: Log
+        self.back: Seconds | None = None
+        """How long the killed workers were away; None: nobody was killed."""
+
+    async def run(self) -> Case:
+        """Measure, then send; the case with the costs that were measured, for the simulator.
+
+        Raises:
+            CutwaterError: A model does not answer at all.
+            asyncio.CancelledError: It was interrupted.
+        """
+        async with Target(Endpoint(self._bench.url)) as target:
+            patient = await target.prepared(self._models, PayloadOptions(), LONGEST)
+            await target.check(patient, LONGEST)
+            found = await self._measure(patient)
+            prepared: dict[str, Sequence[Prepared]] = {}
+            for model in self._models:
+                limit = min(self._slos[model], LONGEST)
+                prepared |= await target.prepared([model], PayloadOptions(), limit)
+            served, under_load = await self._warm(prepared, found)
+            self.log = Log(_only(self._case.schedule, self._models), slos=self._limits())
+            async with asyncio.TaskGroup() as group:
+                sending = group.create_task(Sender(self.log, prepared, self._sending()).run())
+                if self._failure is not None:
+                    group.create_task(self._fail(self._failure))
+            if sending.result().interrupted:
+                raise asyncio.CancelledError
+        self.stage_seconds = under_load
+        return replace(self._case, served=served)
+
+    def row(self, point: Point, placement: str) -> Row:
+        """What was seen."""
+        log, case = self.log, self._case
+        good = log.in_time
+        latencies = (log.ended - log.due[: log.fired])[good]
+        asked = case.schedule.requests
+        in_time = np.concatenate([good, np.zeros(asked - len(good), bool)])  # models that are nowhere are not asked
+        attained = share(in_time)
+        average = mean(latencies) if len(latencies) else None
+        p50, p99 = np.quantile(latencies, (0.5, 0.99)).tolist() if len(latencies) else (None, None)
+        late = (log.sent - log.due[: log.fired])[~np.isnan(log.sent)]
+        facts = {
+            "offered": asked / case.schedule.duration,
+            "late p99": float(np.quantile(late, 0.99)) if len(late) else 0.0,
+            **{f"{model} stage {k + 1}": each for (model, k), each in sorted(self.stage_seconds.items())},
+        }
+        if self.back is not None:
+            facts["back"] = self.back
+        return Row(
+            point=point,
+            placement=placement,
+            how=LIVE,
+            shape=shape_of(self._placed, case.served),
+            requests=asked,
+            attainment=attained.value,
+            attainment_margin=(attained.high - attained.low) / 2,
+            mean=average.value if average else None,
+            mean_margin=(average.high - average.low) / 2 if average else 0.0,
+            p50=p50,
+            p99=p99,
+            facts=facts,
+        )
+
+    def _limits(self) -> dict[str, Seconds]:
+        return {model: self._slos[model] for model in self._models if self._slos[model] < PATIENT}
+
+    def _sending(self) -> SendOptions:
+        return SendOptions(timeout=min(max(self._slos[model] for model in self._models), LONGEST) + LATE)
+
+    # Measuring
+
+    async def _measure(self, patient: Mapping[str, Sequence[Prepared]]) -> "_Found":
+        alone: dict[str, Seconds] = {}
+        before = await self._spent()
+        for model in self._models:
+            taken = [await _timed(patient[model][0]) for _ in range(sum(ALONE))]
+            alone[model] = float(np.mean(taken[ALONE[0] :]))
+        between = await self._spent()
+        answered = await self._keep_busy(patient)
+        after = await self._spent()
+        return _Found(alone, _per_request(before, between), answered, _per_request(between, after))
+
+    async def _keep_busy(self, patient: Mapping[str, Sequence[Prepared]]) -> dict[str, float]:
+        """Answers per second to each model while its nodes always have something to do."""
+        until = clock() + FULL
+        counts = dict.fromkeys(self._models, 0)
+
+        async def client(model: str) -> None:
+            while clock() < until:
+                await patient[model][0]()
+                counts[model] += 1
+
+        stages = max(len(group.nodes) for group in self._placed.groups)
+        began = clock()
+        await asyncio.gather(*(client(model) for model in self._models for _ in range(stages + 1)))
+        return {model: count / (clock() - began) for model, count in counts.items()}
+
+    async def _warm(
+        self, prepared: Mapping[str, Sequence[Prepared]], found: "_Found"
+    ) -> tuple[tuple[Served, ...], dict[tuple[str, int], Seconds]]:
+        """Let requests come as they will; the models with what they were seen to cost."""
+        workload = self._case.workload
+        other = msgspec.structs.replace(workload, seed=workload.seed + OTHER_SEED, duration=WARM)
+        before = await self._spent()
+        schedule = _only(make(other), self._models)
+        if schedule.requests:
+            log = await Sender(Log(schedule, slos=self._limits()), prepared, self._sending()).run()
+            if log.interrupted:
+                raise asyncio.CancelledError
+        seconds = found.computing | _per_request(before, await self._spent())
+        served = list(self._case.served)
+        for groups in coupled(self._placed):
+            overhead = self._overhead(groups, found)
+            for group in groups:
+                for replica in group.replicas:
+                    model = served[replica.model]
+                    candidate = self._candidate(model, replica, seconds, overhead, found)
+                    candidates = list(model.candidates)
+                    candidates[replica.candidate] = candidate
+                    served[replica.model] = replace(model, candidates=tuple(candidates))
+        return tuple(served), seconds
+
+    def _overhead(self, groups: Sequence[Group], found: "_Found") -> Seconds:
+        """What the busiest node of some groups spends on a request besides computing its stage."""
+        ways = {model: sum(model in group.models for group in groups) for model in models_of(groups)}
+        names = {model: self._case.served[model].name for model in ways}
+        busiest, requests = 0.0, 0.0
+        for group in groups:
+            rates = {model: found.answered[names[model]] / ways[model] for model in group.models}
+            for stage in range(len(group.nodes)):
+                busy = sum(rate * found.busy[names[model], stage] for model, rate in rates.items())
+                if busy > busiest:
+                    busiest, requests = busy, sum(rates.values())
+        return max(1.0 - busiest, 0.0) / requests if requests else 0.0
+
+    def _candidate(
+        self,
+        model: Served,
+        replica: Replica,
+        seconds: Mapping[tuple[str, int], Seconds],
+        overhead: Seconds,
+        found: "_Found",
+    ) -> Candidate:
+        candidate = model.candidates[replica.candidate]
+        stages = range(candidate.stages)
+        speed = self._case.fleet.nodes[0].speed
+        alone = sum(found.computing[model.name, k] + overhead for k in stages)
+        hop = max(found.alone[model.name] - alone, 0.0) / (candidate.stages + 1)
+        return replace(
+            candidate,
+            seconds=tuple((seconds[model.name, k] + overhead) * speed for k in stages),
+            hops=(hop,) * (candidate.stages + 1),
+        )
+
+    async def _spent(self) -> Spent:
+        found: Spent = {}
+        for worker in (await self._bench.workers()).values():
+            model, stage = model_of(worker.worker), int(worker.worker.rsplit(".", 2)[1])
+            spent, served = found.get((model, stage), (0.0, 0))
+            found[model, stage] = spent + worker.spent, served + worker.served
+        return found
+
+    # Failing
+
+    async def _fail(self, failure: Failure) -> None:
+        """Kill all workers of a node, and see how long it takes until others serve in their place."""
+        await asyncio.sleep(failure.at)
+        node, watch = NodeId(f"node-{failure.node}"), self._bench.watch
+        victims = {
+            each.worker: each.pid for each in watch.nodes[node].workers if each.phase is Phase.READY and each.pid
+        }
+        if not victims:
+            raise NoPlan(f"{node} runs nothing that could be killed; let another node fail")
+        at = clock()
+        for pid in victims.values():
+            os.kill(pid, signal.SIGKILL)
+
+        def back() -> str:
+            now = {each.worker: each for each in watch.nodes[node].workers}
+            return "back" if all(_again(now.get(worker), pid) for worker, pid in victims.items()) else ""
+
+        seen = await watch.until(back, LONGEST)
+        self.back = (seen[0] if seen else clock()) - at
+
+
+class _Found(msgspec.Struct, frozen=True):
+    """What was measured of a placement."""
+
+    alone: dict[str, Seconds]
+    """Model -> latency of a request that is alone."""
+    computing: dict[tuple[str, int], Seconds]
+    """(Model, stage) -> computing one request meanwhile."""
+    answered: dict[str, float]
+    """Model -> answers per second while all nodes were busy."""
+    busy: dict[tuple[str, int], Seconds]
+    """(Model, stage) -> computing one request meanwhile."""
+
+
+def _again(worker: WorkerState | None, pid: int) -> bool:
+    return worker is not None and worker.phase is Phase.READY and worker.pid != pid
+
+
+def _per_request(before: Spent, after: Spent) -> dict[tuple[str, int], Seconds]:
+    found = {}
+    for stage, (spent, served) in after.items():
+        spent_before, served_before = before.get(stage, (0.0, 0))
+        if served > served_before:
+            found[stage] = (spent - spent_before) / (served - served_before)
+    return found
+
+
+def _only(schedule: Schedule, models: Sequence[str]) -> Schedule:
+    times = {model: each for model, each in schedule.times.items() if model in models and len(each)}
+    return msgspec.structs.replace(schedule, times=times)
+
+
+async def _timed(request: Prepared) -> Seconds:
+    began = clock()
+    await request()
+    return clock() - began

@@ -1,0 +1,115 @@
+"""Results: what a study has found so far, in a folder; a study that was interrupted goes on where it stopped."""
+
+from collections.abc import Iterable
+from hashlib import sha256
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from cutwater.errors import BadFile
+from cutwater.lab.studies.study import Point, Study
+from cutwater.services.speed import conditions
+from cutwater.units import Seconds
+from cutwater.zoo.packages import write_atomically
+
+QUEUES, ENGINE, LIVE = "queues", "engine", "live"
+"""How figures come about: reckoned by fast queues; by the real engine in virtual time; measured."""
+FILE = "results.json"
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of one placement at one point."""
+
+    point: Point
+    placement: str
+    how: str
+    shape: str
+    """Who runs what, nodes counted from 1; live: as it was asked for."""
+    requests: int
+    attainment: float
+    """Answers in time over all requests."""
+    attainment_margin: float = 0.0
+    """Half of the 95 % interval, where it was measured."""
+    mean: Seconds | None
+    """Of the latency of the answers in time; live and of the engine beside it, of all answers; None: there is none."""
+    mean_margin: Seconds = 0.0
+    p50: Seconds | None = None
+    p99: Seconds | None = None
+    found: float | None = None
+    """What was looked for: requests per second, a coefficient of variation, or a number of nodes."""
+    facts: dict[str, float] = {}
+    """What else was seen, in seconds or requests per second."""
+
+
+class Results(msgspec.Struct, kw_only=True):
+    """Everything found so far."""
+
+    study: Study
+    mark: str
+    """Hash of the study as it is run, and of how."""
+    live: bool
+    conditions: str
+    rows: list[Row] = []
+
+    def of(self, point: Point, placement: str, how: str) -> Row | None:
+        """What is known of it."""
+        return next((r for r in self.rows if (r.point, r.placement, r.how) == (point, placement, how)), None)
+
+    def hows(self) -> list[str]:
+        """The ways in which figures came about, as far as there are any."""
+        return [how for how in (QUEUES, ENGINE, LIVE) if any(row.how == how for row in self.rows)]
+
+
+class ResultsFolder:
+    """Results on disk, written after each row."""
+
+    def __init__(self, folder: Path, results: Results) -> None:
+        self.folder = folder
+        self.results = results
+
+    @classmethod
+    def open(cls, folder: Path, study: Study, live: bool) -> Self:
+        """A new folder, or one in which this study was begun.
+
+        Raises:
+            BadFile: The folder holds another study's results, or cannot be written.
+        """
+        mark = sha256(msgspec.json.encode((study, live), enc_hook=_plain)).hexdigest()[:16]
+        path = folder / FILE
+        if path.exists():
+            try:
+                results = msgspec.json.decode(path.read_bytes(), type=_Kept)
+            except (OSError, msgspec.MsgspecError) as error:
+                raise BadFile(f"{path}: is no study's results ({error}); name another folder") from error
+            if results.mark != mark:
+                raise BadFile(f"{path}: holds another study, or one with other values; name another folder")
+            rows = results.rows
+        else:
+            rows = []
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadFile(f"{folder}: cannot be made: {error.strerror}") from error
+        return cls(folder, Results(study=study, mark=mark, live=live, conditions=conditions(), rows=rows))
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Keep them."""
+        self.results.rows.extend(rows)
+        write_atomically(self.folder / FILE, msgspec.json.format(self.encoded(), indent=1))
+
+    def encoded(self) -> bytes:
+        """As JSON; recordings that workloads replay are named, not repeated."""
+        return msgspec.json.encode(self.results, enc_hook=_plain)
+
+
+class _Kept(msgspec.Struct):
+    """What of a results' file is read again."""
+
+    mark: str
+    rows: list[Row]
+
+
+def _plain(recorded: object) -> object:
+    """Of a recording's times, which are an array, their hash."""
+    return sha256(bytes(memoryview(recorded))).hexdigest()  # type: ignore[arg-type]
