@@ -5,7 +5,6 @@ from itertools import count
 
 import msgspec
 
-from cutwater.drivers.compute import HANDOFF
 from cutwater.drivers.faults import Fault
 from cutwater.drivers.sim.coordinators import SimCoordinator
 from cutwater.drivers.sim.entrance import Entrance
@@ -23,6 +22,7 @@ from cutwater.engine.control import CoordinatorEvent, DeployAsked, ModelAdded
 from cutwater.engine.coordinator.steering import CoordinatorOptions
 from cutwater.engine.stage.stage import StageOptions, StageWorker
 from cutwater.engine.trace import Trace
+from cutwater.engine.turns import LEAST
 from cutwater.engine.vocabulary import StandIn
 from cutwater.graph.graph import Tensor
 from cutwater.profile.profile import FrameCost
@@ -179,7 +179,7 @@ class SimCluster:
 
     def _spawn(self, spec: WorkerSpec, parent: Process) -> SimWorker:
         process = self._process(parent.node, f"{spec.worker}.{next(self._pids)}")
-        options = StageOptions(credits=spec.credits, in_turn=HANDOFF)
+        options = StageOptions(credits=spec.credits, in_turn=LEAST)
         return self._worker(process, spec.stage, spec.blob, spec.outputs, spec.token, options)
 
     def _worker(

@@ -40,8 +40,7 @@ class WorkerSetup(msgspec.Struct, frozen=True, kw_only=True):
     handoff: Seconds = HANDOFF
     """Batches that usually take less are computed on the event loop."""
     turns: bool = False
-    """Whether others share its cores, so that it computes only in turn, as whoever started it says. Batches that are
-    computed on the event loop are not asked for: to ask would take as long."""
+    """Whether others share its cores, so that it computes only in turn, when whoever started it says so."""
     scratch: str | None = None
     """A folder to remove when it is empty, at the end."""
 

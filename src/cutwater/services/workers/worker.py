@@ -24,6 +24,7 @@ from cutwater.drivers.live import clock
 from cutwater.drivers.loop import run
 from cutwater.drivers.stage import LiveStage
 from cutwater.engine.stage.stage import StageOptions, StageWorker
+from cutwater.engine.turns import LEAST
 from cutwater.errors import BadFile, CutwaterError
 from cutwater.frameworks.base import Session
 from cutwater.frameworks.onnx import OnnxRuntime
@@ -93,7 +94,7 @@ async def serve(setup: WorkerSetup, session: Session, load: Seconds, first: Seco
         batch_axes=axes,
         credits=setup.credits,
         expected=first * setup.batching.limit,
-        in_turn=setup.handoff if setup.turns else None,
+        in_turn=LEAST if setup.turns else None,
     )
     voice = os.dup(sys.stdout.fileno())
     hello = Hello(PROTOCOL, setup.deployment, setup.stage, setup.credits, setup.max_frame)
