@@ -16,7 +16,6 @@ import argparse
 import asyncio
 import ctypes
 import json
-import os
 import signal
 import socket
 import statistics
@@ -33,6 +32,7 @@ import grpc
 import msgspec
 import numpy as np
 import onnx
+from cluster import Served, cluster
 from interleave import Candidate, Rounds, Turn, conditions, cpu_seconds, interleave
 from onnx import TensorProto, helper
 
@@ -63,24 +63,10 @@ def save_model(folder: Path, name: str, elements: int) -> Path:
     return file
 
 
-@contextmanager
-def cluster(folder: Path) -> Iterator[dict[str, Any]]:
-    """One node and a gateway with a model for each size; what `cutwater up` says of its processes."""
-    environment = {**os.environ, "CUTWATER_HOME": str(folder / "home")}
-
-    def cutwater(*words: str) -> str:
-        command = [sys.executable, "-m", "cutwater", *words]
-        return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
-
-    try:
-        told = json.loads(cutwater("up", "--nodes", "1", "--json"))
-        for elements in SIZES.values():
-            name = f"twice-{elements}"
-            cutwater("model", "add", str(save_model(folder, name, elements)), "--name", name)
-            cutwater("deploy", name, "--stages", "1")
-        yield told["processes"]
-    finally:
-        cutwater("down")
+def models(folder: Path) -> list[Served]:
+    """One for each size, as files."""
+    names = {f"twice-{elements}": elements for elements in SIZES.values()}
+    return [Served(str(save_model(folder, name, elements)), name) for name, elements in names.items()]
 
 
 @contextmanager
@@ -215,7 +201,7 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     here = Path(__file__).parent / "peers"
     async with AsyncExitStack() as stack:
-        processes = stack.enter_context(cluster(folder))
+        processes = stack.enter_context(cluster(folder, *models(folder)))
         own = (processes["gateway"]["pid"], processes["node-1"]["pid"])
         peers: dict[str, tuple[int, int]] = {}
         if options.peers_python:

@@ -42,6 +42,7 @@ code a command ends (``exit_code``). ``kind`` is its stable name on the wire and
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import TypeVar
 
 
 class CutwaterError(Exception):
@@ -233,6 +234,18 @@ class Quarantined(RunError):
     """A request that took down or hung its workers every time it was tried; it is not tried again."""
 
     status = 422
+
+
+E = TypeVar("E", bound=BaseException)
+
+
+def forgetful(error: E) -> E:
+    """The error as a value, without the frames it came through: their variables are often requests of megabytes.
+
+    Where one of them is the error itself, all would stay until the garbage collector comes by, which is rarely.
+    """
+    error.__context__ = None
+    return error.with_traceback(None)
 
 
 _LONGEST = 100

@@ -17,7 +17,7 @@ from cutwater.api.porch import Porch
 from cutwater.api.requests import ORDINARY, Contracts, check_version, is_trace, terms
 from cutwater.api.room import Room
 from cutwater.api.tasks import picture_feeds
-from cutwater.errors import CutwaterError, DeadlineExceeded, Refused
+from cutwater.errors import CutwaterError, DeadlineExceeded, Refused, forgetful
 from cutwater.units import Seconds
 
 STRICT = "triton_grpc_error"
@@ -96,7 +96,7 @@ class Inference:
             finally:
                 self._room.held -= len(message)
         except CutwaterError as error:
-            return error if strict else write_error(request, message_of(error))
+            return forgetful(error) if strict else write_error(request, message_of(forgetful(error)))
         return join_stream(parts)
 
     async def _answer(

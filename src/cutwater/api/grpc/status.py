@@ -4,7 +4,7 @@ from typing import Any, NoReturn, TypeAlias
 
 import grpc
 
-from cutwater.errors import CutwaterError, Refused
+from cutwater.errors import CutwaterError, Refused, forgetful
 from cutwater.units import Seconds
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -49,6 +49,7 @@ def hints(error: CutwaterError) -> tuple[tuple[str, str], ...]:
 
 async def abort(context: Context, error: CutwaterError) -> NoReturn:
     """End a call with it."""
+    forgetful(error)
     await context.abort(code_of(error), message_of(error), hints(error))
 
 

@@ -23,7 +23,7 @@ from cutwater.api.http.options import HttpOptions
 from cutwater.api.http.page import docs_page
 from cutwater.api.http.table import protocol_routes
 from cutwater.api.porch import Porch
-from cutwater.errors import CutwaterError, StageFailed
+from cutwater.errors import CutwaterError, StageFailed, forgetful
 
 TASK = "cutwater.task"
 """Where the scope of a request has its task: whoever notices that the client has hung up cancels it."""
@@ -72,7 +72,7 @@ class App:
             self._guard.check(scope, dict(scope["headers"]))
             await self._app(scope)(scope, receive, send)
         except CutwaterError as error:
-            await send_error(send, error)
+            await send_error(send, forgetful(error))
         except (Gone, asyncio.CancelledError):
             return
         except Exception:  # noqa: BLE001 - the edge: the log has the reason
@@ -112,7 +112,7 @@ def _description_routes(routes: Sequence[BaseRoute]) -> list[BaseRoute]:
 
 async def _on_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, CutwaterError)
-    return error_response(error)
+    return error_response(forgetful(error))
 
 
 async def _on_broken(request: Request, error: Exception) -> Response:

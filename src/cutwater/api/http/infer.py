@@ -14,7 +14,7 @@ from cutwater.api.outputs import told_of
 from cutwater.api.porch import Coming, Porch
 from cutwater.api.requests import Contract, Contracts, check_version, is_trace, terms
 from cutwater.api.room import Room
-from cutwater.errors import CutwaterError, NotFound
+from cutwater.errors import CutwaterError, NotFound, forgetful
 
 
 class Infer:
@@ -43,7 +43,7 @@ class Infer:
                 body.hold_answer(sum(map(len, parts)))
                 await _send(scope, send, head, parts)
         except CutwaterError as error:
-            await send_error(send, error)
+            await send_error(send, forgetful(error))
         except Gone:
             return
 

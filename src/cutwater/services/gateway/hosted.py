@@ -20,7 +20,7 @@ from cutwater.engine.cluster import EpochTable, ModelTally, RouteTable, WholeMod
 from cutwater.engine.gateway.admission import Admission
 from cutwater.engine.gateway.gateway import Gateway, GatewayOptions
 from cutwater.engine.trace import Trace
-from cutwater.errors import CutwaterError
+from cutwater.errors import CutwaterError, forgetful
 from cutwater.services.cache import BlobCache
 from cutwater.services.errands import Errands
 from cutwater.services.front.host import Reply
@@ -147,7 +147,7 @@ class HostedModel:
             reply = Reply(request, found.outputs, found.trail, degraded=found.degraded)
             self._lately.add(now := clock(), now - began)
         except CutwaterError as error:
-            reply = Reply(request, {}, (), error)
+            reply = Reply(request, {}, (), forgetful(error))
         except asyncio.CancelledError:
             self._tell(ask, Reply(request, {}, ()), began, WITHDRAWN)
             raise

@@ -20,7 +20,7 @@ from cutwater.drivers.refusals import Refusals
 from cutwater.drivers.shared import MEMORY
 from cutwater.drivers.tls import TlsFiles
 from cutwater.engine.vocabulary import LinkId
-from cutwater.errors import CutwaterError, FrameError, NotFound, Refused, StageFailed, did_you_mean
+from cutwater.errors import CutwaterError, FrameError, NotFound, Refused, StageFailed, did_you_mean, forgetful
 from cutwater.services.front.host import Host, Reply
 from cutwater.services.gateway.greeting import gateway_mark, parse_greeting
 from cutwater.units import RequestId, Seconds
@@ -195,9 +195,8 @@ class Reception:
                 Ask(guest.model, feeds, infer.budget, client=guest.name, door="native", came=came)
             )
         except CutwaterError as error:
-            reply = Reply(RequestId(0), {}, (), error)
+            reply = Reply(RequestId(0), {}, (), forgetful(error))
         self._answer(guest.link, infer, reply, asked, came)
-        del reply  # its error's traceback may keep this frame, and so the feeds
 
     def _served(self, guest: _Guest, infer: Infer, task: "asyncio.Task[None]") -> None:
         del guest.open[infer.request]
