@@ -10,9 +10,10 @@ from rich.markup import escape
 
 from cutwater.cli.console import messages, print_json, progress, results
 from cutwater.cli.flags import with_settings
+from cutwater.cli.load_flags import parse_share
 from cutwater.cli.options import Cuts, Json, parse_timeout, refuse_given
 from cutwater.drivers.loop import run
-from cutwater.engine.cluster import DeploySpec, EpochPhase, Phase
+from cutwater.engine.cluster import DeploySpec, EpochPhase, Phase, Scaling
 from cutwater.errors import BadSetting, NoPlan
 from cutwater.plan.many.files import ManyPlan, load_many
 from cutwater.plan.objective import parse_objective
@@ -63,6 +64,16 @@ def deploy(
     ] = [],  # noqa: B006
     replicas: Annotated[int, typer.Option(min=1, help="Workers of the busiest stage.")] = 1,
     chains: Annotated[int, typer.Option(min=1, help="Independent ways through, on nodes of their own.")] = 1,
+    scale: Annotated[
+        str,
+        typer.Option(help="As many chains as the demand needs, such as 1..4; instead of --chains.", metavar="A..B"),
+    ] = "",
+    target: Annotated[
+        str, typer.Option(help="With --scale: the share of the requests to be answered within --timeout.")
+    ] = "99 %",
+    idle: Annotated[
+        str, typer.Option(help="With --scale: unused for so long it is taken down until somebody asks; 0 s: never.")
+    ] = "0 s",
     spares: Annotated[int, typer.Option(min=0, help="Warm workers of each stage, used when no other is left.")] = 0,
     window: Annotated[int, typer.Option(min=1, help="Most requests under way at once, per gateway.")] = 64,
     timeout: Annotated[str, typer.Option(help="A request's time, where its client does not say.")] = "30 s",
@@ -91,6 +102,7 @@ def deploy(
         cuts=tuple(cut),
         places=tuple(NodeId("" if name == "-" else name) for name in on) if cut else (),
         chains=chains,
+        scaling=_scaling(scale, target, idle, chains),
         replicas=replicas,
         spares=spares,
         fallback=fallback,
@@ -107,7 +119,21 @@ def deploy(
 
 
 OF_ONE = {"model", "objective", "budget", "stages", "cut", "on", "replicas", "chains", "spares", "window", "timeout"}
-OF_ONE |= {"fallback"}
+OF_ONE |= {"fallback", "scale", "target", "idle"}
+
+
+def _scaling(scale: str, target: str, idle: str, chains: int) -> Scaling | None:
+    """``1..4``, or ``4`` for the same. Raises BadSetting, BadQuantity."""
+    if not scale:
+        return None
+    if chains > 1:
+        raise BadSetting("--scale says how many chains there may be; leave --chains out")
+    least, dots, most = scale.partition("..")
+    try:
+        bounds = (int(least), int(most)) if dots else (1, int(least))
+    except ValueError:
+        raise BadSetting(f"--scale {scale}: write the fewest and the most chains, such as 1..4") from None
+    return Scaling(least=bounds[0], most=bounds[1], target=parse_share(target, "--target"), idle=parse_seconds(idle))
 
 
 def _deploy_many(resolved: Resolved, many: ManyPlan, limit: Seconds, json: bool) -> None:

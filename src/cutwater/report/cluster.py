@@ -49,6 +49,7 @@ def overview_parts(seen: Overview) -> Iterator[RenderableType]:
     yield ""
     if seen.cluster.deployments:
         yield deployments_table(seen.cluster.deployments)
+        yield from _sizes(seen.cluster.deployments)
         yield from _problems(seen.cluster.deployments)
         for deployment in seen.cluster.deployments:
             for epoch in deployment.epochs:
@@ -123,6 +124,18 @@ def deployments_table(deployments: tuple[DeploymentStatus, ...]) -> Table:
             _measured(each.p99),
         )
     return made
+
+
+def _sizes(deployments: tuple[DeploymentStatus, ...]) -> Iterator[Text]:
+    """How many chains those have that follow their demand, and why."""
+    for each in deployments:
+        scaling = each.spec.scaling
+        if scaling is not None:
+            bounds = f"{scaling.least} to {scaling.most}"
+            why = f": {each.scaled}" if each.scaled else ""
+            yield Text(
+                f"{each.spec.model}: {each.chains} of {each.wanted} chains that are wanted, {bounds} allowed{why}"
+            )
 
 
 def _problems(deployments: tuple[DeploymentStatus, ...]) -> Iterator[Text]:

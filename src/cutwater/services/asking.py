@@ -139,6 +139,12 @@ class DeploymentStatus(msgspec.Struct, frozen=True, kw_only=True):
     p99: Seconds
     problem: str
     """Why the last plan or roll-out came to nothing; empty if it did not."""
+    chains: int = 0
+    """Of the live epoch, those that serve as a whole."""
+    wanted: int = 0
+    """Chains there should be."""
+    scaled: str = ""
+    """Why so many, where the deployment follows its demand."""
 
 
 class ClusterStatus(msgspec.Struct, frozen=True, tag=True, kw_only=True):

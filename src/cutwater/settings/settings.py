@@ -71,6 +71,10 @@ class CoordinatorSettings(msgspec.Struct, frozen=True, kw_only=True):
     """By how much a new plan must be better than the one that runs before it replaces it."""
     interval: Duration = 60.0
     """Least time between two changes of a plan whose nodes are all alive."""
+    scale_headroom: Share = 0.15
+    """Of what a deployment that follows its demand can do, the share that is kept free."""
+    scale_hold: Duration = 60.0
+    """For so long fewer chains must have been enough before any are taken back."""
     trace: File | None = None
     """Folder in which what the coordinator is told and decides is recorded; none: nothing is."""
 

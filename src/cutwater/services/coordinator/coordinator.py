@@ -99,7 +99,12 @@ class CoordinatorProcess:
 
 def options_of(settings: CoordinatorSettings) -> CoordinatorOptions:
     """How the machine steers under these settings."""
-    return CoordinatorOptions(gain=1.0 + settings.gain, interval=settings.interval)
+    return CoordinatorOptions(
+        gain=1.0 + settings.gain,
+        interval=settings.interval,
+        scale_headroom=settings.scale_headroom,
+        scale_hold=settings.scale_hold,
+    )
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from cutwater.drivers.live import clock
-from cutwater.engine.cluster import DeploySpec, ModelRecord, Note
+from cutwater.engine.cluster import DeploySpec, ModelRecord, Note, Scaling
 from cutwater.engine.control import (
     CoordinatorEvent,
     DeployAsked,
@@ -125,6 +125,8 @@ class Desk:
         check_decided(spec)
         if min(spec.chains, spec.replicas, spec.window) < 1 or spec.spares < 0 or (spec.stages or 1) < 1:
             raise InputError("stages, chains, replicas and the window are counted from 1, spares from 0")
+        if spec.scaling is not None:
+            check_scaling(spec, spec.scaling)
         _log.info("%s is to be deployed", spec.model)
         self.problems.pop(spec.model, None)
         self._tell(DeployAsked(spec))
@@ -177,6 +179,16 @@ def check_decided(spec: DeploySpec) -> None:
         raise InputError("places are those of one chain; leave them out, or ask for one chain")
     if spec.nodes and (strangers := set(named) - set(spec.nodes)):
         raise InputError(f"{min(strangers)!r} shall run a stage, but is not among the nodes the model may run on")
+
+
+def check_scaling(spec: DeploySpec, scaling: Scaling) -> None:
+    """Whether a deployment can follow its demand like this. Raises InputError."""
+    if not 1 <= scaling.least <= scaling.most:
+        raise InputError(f"{scaling.least}..{scaling.most} chains cannot be; write it like 1..4")
+    if not 0.0 < scaling.target < 1.0 or scaling.idle < 0.0:
+        raise InputError("the target is a share between 0 % and 100 %, and idle is no less than 0 s")
+    if any(spec.places):
+        raise InputError("places are those of one chain; leave them out, or let the deployment have one chain")
 
 
 def now_text() -> str:

@@ -8,10 +8,12 @@ from cutwater.engine.cluster import (
     Announcement,
     Chain,
     DeploymentRecord,
+    EpochPhase,
     EpochRecord,
     GatewayBeat,
     ModelTally,
     NodeBeat,
+    Phase,
     WorkerState,
 )
 from cutwater.services.asking import (
@@ -87,15 +89,20 @@ class Sightings:
         self, record: DeploymentRecord, states: Mapping[WorkerId, WorkerState], problem: str, now: Seconds
     ) -> DeploymentStatus:
         tallies = self._tallies(record.spec.model, now)
+        epochs = tuple(_epoch(record.spec.model, epoch, states) for epoch in record.epochs)
+        live = next((epoch for epoch in epochs if epoch.phase is EpochPhase.LIVE), None)
         return DeploymentStatus(
             spec=record.spec,
             parked=record.parked,
             removed=record.removed,
-            epochs=tuple(_epoch(record.spec.model, epoch, states) for epoch in record.epochs),
+            epochs=epochs,
             rate=sum(tally.rate for tally in tallies),
             p50=max((tally.p50 for tally in tallies), default=0.0),
             p99=max((tally.p99 for tally in tallies), default=0.0),
             problem=problem,
+            chains=_serving(live) if live is not None else 0,
+            wanted=record.chains or record.spec.chains,
+            scaled=record.scaled,
         )
 
     def _tallies(self, model: str, now: Seconds) -> list[ModelTally]:
@@ -104,8 +111,11 @@ class Sightings:
 
 
 def _epoch(model: str, record: EpochRecord, states: Mapping[WorkerId, WorkerState]) -> EpochStatus:
-    chains = enumerate(record.blueprint.chains)
-    workers = itertools.chain.from_iterable(_workers(model, record.epoch, c, chain, states) for c, chain in chains)
+    numbers = record.numbers or range(len(record.blueprint.chains))
+    chains = enumerate(zip(numbers, record.blueprint.chains, strict=True))
+    workers = itertools.chain.from_iterable(
+        _workers(f"{model}.{record.epoch}.{number}", c, chain, states) for c, (number, chain) in chains
+    )
     return EpochStatus(
         epoch=record.epoch,
         phase=record.phase,
@@ -117,13 +127,17 @@ def _epoch(model: str, record: EpochRecord, states: Mapping[WorkerId, WorkerStat
     )
 
 
-def _workers(
-    model: str, epoch: int, c: int, chain: Chain, states: Mapping[WorkerId, WorkerState]
-) -> Iterable[WorkerStatus]:
+def _serving(epoch: EpochStatus) -> int:
+    """Chains all of whose workers are ready."""
+    lame = {w.chain for w in epoch.workers if not w.spare and (w.state is None or w.state.phase is not Phase.READY)}
+    return len({worker.chain for worker in epoch.workers} - lame)
+
+
+def _workers(called: str, c: int, chain: Chain, states: Mapping[WorkerId, WorkerState]) -> Iterable[WorkerStatus]:
     counts = [itertools.count() for _ in chain.parts]
     for placement in chain.placements:
         stage = chain.plan.stages[placement.stage]
-        worker = WorkerId(f"{model}.{epoch}.{c}.{placement.stage}.{next(counts[placement.stage])}")
+        worker = WorkerId(f"{called}.{placement.stage}.{next(counts[placement.stage])}")
         yield WorkerStatus(
             worker=worker,
             chain=c,

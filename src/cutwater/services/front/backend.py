@@ -179,7 +179,7 @@ class GatewayBackend:
         if deployed is None or deployed.removed:
             return Standing.UNAVAILABLE, "it is not deployed"
         if deployed.parked:
-            return Standing.UNAVAILABLE, "it was taken down to make room, and comes back when it is asked for"
+            return Standing.UNAVAILABLE, "it was taken down while nobody used it, and comes back when it is asked for"
         return Standing.LOADING, deployed.problem or "it is being brought up"
 
 

@@ -52,7 +52,9 @@ _GAUGES: Mapping[str, tuple[tuple[str, ...], str]] = {
     "cutwater_hop_predicted_seconds": (_HOP, "Propagation and transfer of one request, as planned."),
     "cutwater_deployment_live": (_MODEL, "1 if an epoch of it is live."),
     "cutwater_deployment_epoch": (_MODEL, "The live epoch."),
-    "cutwater_deployment_parked": (_MODEL, "1 if it was taken down to make room."),
+    "cutwater_deployment_parked": (_MODEL, "1 if it was taken down until somebody asks for it."),
+    "cutwater_deployment_chains": (_MODEL, "Chains that serve."),
+    "cutwater_deployment_chains_wanted": (_MODEL, "Chains there should be: as asked for, or as the demand needs."),
     "cutwater_deployment_problem": (_MODEL, "1 if its last plan or roll-out came to nothing."),
     "cutwater_deployment_predicted_seconds": (_MODEL, "Latency of one request alone, as planned."),
     "cutwater_deployment_measured_seconds": (("model", "percentile"), "Latency of late, at the slowest gateway."),
@@ -77,7 +79,7 @@ _COUNTERS: Mapping[str, tuple[tuple[str, ...], str]] = {
 }
 KINDS = (
     "joined", "lost", "drained", "slow", "well", "failing", "rolling-out", "rolled-out", "rolled-back", "replanned",
-    "unproven", "unplanned", "parked", "unparked", "refused",
+    "unproven", "unplanned", "parked", "unparked", "refused", "scaled-up", "scaled-down", "shared", "short", "mended",
 )  # fmt: skip
 """Of events that are said to have happened 0 times, so that the first one is seen as one more."""
 MOST_KINDS = 64
@@ -196,6 +198,8 @@ def _tell_deployment(sheet: _Sheet, deployment: DeploymentStatus) -> None:
     live = next((epoch for epoch in reversed(deployment.epochs) if epoch.phase is EpochPhase.LIVE), None)
     sheet.add("cutwater_deployment_live", model, live is not None)
     sheet.add("cutwater_deployment_parked", model, deployment.parked)
+    sheet.add("cutwater_deployment_chains", model, deployment.chains)
+    sheet.add("cutwater_deployment_chains_wanted", model, deployment.wanted)
     sheet.add("cutwater_deployment_problem", model, deployment.problem != "")
     sheet.add("cutwater_deployment_measured_requests_per_second", model, deployment.rate)
     for percentile, seconds in (("50", deployment.p50), ("99", deployment.p99)):

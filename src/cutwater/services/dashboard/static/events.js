@@ -12,6 +12,7 @@ const LOOKS = {
   lost: ["bad", "bad"], failing: ["bad", "bad"], unplanned: ["bad", "bad"], refused: ["bad", "bad"],
   replanned: ["swap", "good"], "rolling-out": ["swap", ""], "rolled-back": ["swap", "warn"],
   slow: ["warn", "warn"], unproven: ["warn", "warn"], drained: ["down", ""], parked: ["down", ""],
+  "scaled-up": ["good", "good"], "scaled-down": ["down", ""], shared: ["swap", ""], short: ["warn", "warn"], mended: ["warn", "warn"],
 };
 
 export function view() {
