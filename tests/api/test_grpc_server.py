@@ -118,6 +118,34 @@ def test_more_calls_than_agreed_are_refused_and_so_are_more_bytes() -> None:
         bed.run(story(bed))
 
 
+def test_answers_that_nobody_takes_are_held_in_bounds_until_their_client_goes() -> None:
+    request = pb.ModelInferRequest(model_name="two_large", raw_input_contents=[bytes(4 * 3 * 100 * 100)])
+    request.inputs.add(name="x", datatype="FP32", shape=[3, 100, 100])
+    message = request.SerializeToString()
+
+    async def story(bed: Bed) -> None:
+        async with bed.channel() as channel:
+
+            async def code() -> grpc.StatusCode:
+                return await channel.unary_unary(INFER)(message).code()
+
+            assert await code() is grpc.StatusCode.OK
+            idle = channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")()
+            for _ in range(40):
+                await idle.write(message)
+            while await code() is grpc.StatusCode.OK:
+                pass
+            assert await code() is grpc.StatusCode.UNAVAILABLE
+            idle.cancel()
+            while await code() is not grpc.StatusCode.OK:
+                pass
+            for _ in range(40):  # each gives its room back
+                assert await code() is grpc.StatusCode.OK
+
+    with serving(GrpcOptions(max_held=700_000)) as bed:
+        bed.run(story(bed))
+
+
 def test_a_port_that_is_taken_is_said_or_passed_over(bed: Bed) -> None:
     async def story() -> None:
         port = int(bed.url.rpartition(":")[2])

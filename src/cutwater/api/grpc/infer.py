@@ -1,7 +1,9 @@
 """ModelInfer and ModelStreamInfer. A call that is cancelled, or whose connection is lost, withdraws its requests."""
 
 import asyncio
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from cutwater.api.backend import Answered, Ask, Backend
@@ -45,6 +47,17 @@ class Inference:
         finally:
             self._room.held -= len(message)
         context.set_trailing_metadata(told_of(answered))
+        return self._held_until_taken(parts, context)
+
+    def _held_until_taken(self, parts: Sequence[Buffer], context: Context) -> bytes:
+        """One answer, which takes room until the client has it or has gone. Raises Refused where there is none."""
+        nbytes = sum(map(len, parts))
+        self._room.take(nbytes)
+
+        def give_back(_: Any) -> None:
+            self._room.held -= nbytes
+
+        context.add_done_callback(give_back)  # type: ignore[arg-type]  # the stubs say that it is given nothing
         return b"".join(parts)
 
     async def stream(self, context: Context) -> None:
@@ -54,8 +67,8 @@ class Inference:
         """
         strict = any(key == STRICT and value == "true" for key, value in context.invocation_metadata() or ())
         window = asyncio.Semaphore(self._window)
-        waiting: asyncio.Queue[asyncio.Task[bytes | CutwaterError] | None] = asyncio.Queue()
-        tasks: set[asyncio.Task[bytes | CutwaterError]] = set()
+        waiting: asyncio.Queue[asyncio.Task[_Message | CutwaterError] | None] = asyncio.Queue()
+        tasks: set[asyncio.Task[_Message | CutwaterError]] = set()
 
         async def read() -> None:
             await window.acquire()
@@ -72,10 +85,11 @@ class Inference:
         try:
             while (task := await waiting.get()) is not None:
                 found = await task
-                tasks.discard(task)
                 if isinstance(found, CutwaterError):
                     raise found
-                await context.write(found)
+                await context.write(found.content)
+                tasks.discard(task)
+                self._room.held -= found.held
                 window.release()
             if reader.cancelled():
                 raise Refused("the gateway drains; ask another one, or again later")
@@ -83,9 +97,16 @@ class Inference:
         finally:
             for each in (reader, draining, *tasks):
                 each.cancel()
+            for each in tasks:
+                each.add_done_callback(self._give_back)  # not after the wait, which may be cancelled again
             await asyncio.wait((reader, draining, *tasks))
 
-    async def _one(self, message: bytes, context: Context, strict: bool) -> bytes | CutwaterError:
+    def _give_back(self, task: "asyncio.Task[_Message | CutwaterError]") -> None:
+        """The room of an answer that nobody takes any more."""
+        if not task.cancelled() and isinstance(found := task.result(), _Message):
+            self._room.held -= found.held
+
+    async def _one(self, message: bytes, context: Context, strict: bool) -> "_Message | CutwaterError":
         """The answer to one request of a stream; the error only if that ends the stream."""
         request = pb.ModelInferRequest()
         try:
@@ -95,9 +116,11 @@ class Inference:
                 _, parts = await self._answer(request, raw, len(message), context, final=True)
             finally:
                 self._room.held -= len(message)
+            nbytes = sum(map(len, parts))
+            self._room.take(nbytes)
         except CutwaterError as error:
-            return forgetful(error) if strict else write_error(request, message_of(forgetful(error)))
-        return join_stream(parts)
+            return forgetful(error) if strict else _Message(write_error(request, message_of(forgetful(error))), 0)
+        return _Message(join_stream(parts), nbytes)
 
     async def _answer(
         self,
@@ -126,6 +149,14 @@ class Inference:
         )
         answered = await self._backend.infer(ask)
         return answered, write_answer(contract, request.id, wanted, answered, final=final)
+
+
+class _Message(NamedTuple):
+    """One of a stream's answers, which waits for its turn."""
+
+    content: bytes
+    held: int
+    """Bytes of room that it takes."""
 
 
 @lru_cache(maxsize=4096)

@@ -21,7 +21,7 @@ class GrpcOptions:
     max_request: int = 256 * 2**20
     """Bytes of one message."""
     max_held: int = 2**30
-    """Bytes of all requests together, from the last byte of each to its answer; who comes beyond is refused."""
+    """Bytes of all requests and answers together, until each answer is taken; who comes beyond is refused."""
     window: int = 64
     """Requests of one stream that are computed at once; the stream is read no further while so many are open."""
     calls: int = 4096
