@@ -47,6 +47,7 @@ def test_both_clients_answer_like_the_uncut_model_and_link_again(
                         client.infer(MODEL, {"image": np.zeros(3, np.float32)})
                     with pytest.raises(NotFound, match="no output 'logit'"):
                         client.infer(MODEL, bed.feeds(0), outputs=["logit"])
+                    assert client.infer(MODEL, bed.feeds(0), priority=5).request
                     with pytest.raises(Unsupported, match="by HTTP or gRPC"):
                         client.infer(MODEL, next(iter(bed.feeds(0).values())))
 

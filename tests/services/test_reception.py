@@ -35,6 +35,7 @@ class Doubler:
 
     def __init__(self) -> None:
         self.asked = 0
+        self.priorities: list[int] = []
         self.open = 0
         self.most = 0
         self.refused: list[str] = []
@@ -47,6 +48,7 @@ class Doubler:
     async def ask(self, ask: Ask) -> Reply:
         feeds = ask.feeds
         self.asked += 1
+        self.priorities.append(ask.priority)
         request = RequestId((7 << 32) + self.asked)
         if feeds.keys() != {"x"}:
             raise BadTensor("the input is 'x'")
@@ -99,10 +101,12 @@ def x(*values: float) -> dict[str, np.ndarray]:
 
 def test_a_client_gets_the_outputs_and_the_gateways_name_for_its_request(tmp_path: Path) -> None:
     async def story() -> None:
-        async with gateway(tmp_path) as (_, _, address), NativeClient(address, "double") as asking:
+        async with gateway(tmp_path) as (_, host, address), NativeClient(address, "double") as asking:
             outcome = await asking.infer(x(1, 2.5))
             np.testing.assert_array_equal(outcome.outputs["y"], np.array([2, 5], np.float32))
             assert (outcome.request, outcome.trail, outcome.degraded) == ("00000007-1", (), False)
+            await asking.infer(x(1), priority=-3)
+            assert host.priorities == [0, -3]
 
     in_loop(story)
 

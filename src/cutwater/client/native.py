@@ -18,7 +18,7 @@ _ONLY = f"a native link carries requests only; {_INSTEAD}"
 class NativeTransport:
     """See `Transport`. A link is dialled when its model is first asked, and again after it was lost.
 
-    It carries arrays: no encoded pictures, no priority, no id, and nothing about models.
+    It carries arrays: no encoded pictures, no id, and nothing about models.
     """
 
     def __init__(self, address: Address, access: Access) -> None:
@@ -28,12 +28,10 @@ class NativeTransport:
 
     async def infer(self, call: Call) -> Reply:
         """See `Transport.infer`. Raises Unsupported for what such a link cannot carry."""
-        if call.priority:
-            raise Unsupported(f"a native link carries no priority; {_INSTEAD}")
         for name, array in call.feeds.items():
             if array.dtype == object:
                 raise Unsupported(f"input {name!r}: a native link carries no text and no encoded pictures; {_INSTEAD}")
-        outcome = await (await self._link(call.model)).infer(call.feeds, call.timeout)
+        outcome = await (await self._link(call.model)).infer(call.feeds, call.timeout, call.priority)
         outputs = outcome.outputs
         if call.outputs:
             outputs = {name: _output(outputs, name) for name in call.outputs}

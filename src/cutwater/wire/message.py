@@ -6,7 +6,7 @@ import msgspec
 
 from cutwater.units import RequestId, Seconds, StageId
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Version of frames and messages; both ends must agree."""
 
 Address = str
@@ -95,6 +95,8 @@ class Infer(msgspec.Struct, frozen=True, tag=True, array_like=True, forbid_unkno
     packing: str
     tensors: tuple[TensorSpec, ...]
     trail: tuple[Mark, ...] = ()
+    priority: Annotated[int, msgspec.Meta(ge=-(2**31), lt=2**31)] = 0
+    """A client's wish, to its gateway: higher is sooner. Stages serve in the order of coming."""
 
 
 class Answer(msgspec.Struct, frozen=True, tag=True, array_like=True, forbid_unknown_fields=True, gc=False):

@@ -104,12 +104,13 @@ class NativeClient:
         """See `close`."""
         self.close()
 
-    async def infer(self, feeds: Feeds, timeout: Seconds | None = None) -> Outcome:  # noqa: ASYNC109
+    async def infer(self, feeds: Feeds, timeout: Seconds | None = None, priority: int = 0) -> Outcome:  # noqa: ASYNC109
         """The model's outputs for one request.
 
         Args:
             feeds: input name -> array, as the whole model takes it.
             timeout: seconds until the caller no longer wants the answer.
+            priority: higher is sooner; the ordinary one is 0.
 
         Raises:
             BadTensor: the feeds do not fit the model.
@@ -121,7 +122,7 @@ class NativeClient:
         began = clock()
         try:
             async with asyncio.timeout(budget + GRACE):
-                answer, buffers = await self._ask(feeds, began + budget)
+                answer, buffers = await self._ask(feeds, began + budget, priority)
         except TimeoutError as error:
             raise DeadlineExceeded(f"the gateway said nothing within {budget:g} s") from error
         outputs = dict(zip((spec.name for spec in answer.tensors), tensors(answer, buffers), strict=True))
@@ -149,7 +150,7 @@ class NativeClient:
         assert self._link is not None and self._link.peer is not None, "use `async with`"
         return self._link.peer.credits
 
-    async def _ask(self, feeds: Feeds, deadline: Seconds) -> Reply:
+    async def _ask(self, feeds: Feeds, deadline: Seconds, priority: int) -> Reply:
         specs, buffers = pack(((name, array.dtype.name, array) for name, array in feeds.items()), PLAIN)
         assert self._link is not None, "use `async with`"
         await self._flows.wait()
@@ -161,7 +162,8 @@ class NativeClient:
         reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._open[request] = reply
         try:
-            self._link.send(Infer(request, 1, deadline - clock(), (), PLAIN, PLAIN, specs), buffers)
+            infer = Infer(request, 1, deadline - clock(), (), PLAIN, PLAIN, specs, (), priority)
+            self._link.send(infer, buffers)
             return await reply
         except FrameError:
             self._room.release()

@@ -192,7 +192,7 @@ class Reception:
             feeds = {spec.name: array for spec, array in zip(infer.tensors, arrays, strict=True)}
             guest.host = self._hosts.get(guest.model, guest.host)
             reply = await guest.host.ask(
-                Ask(guest.model, feeds, infer.budget, client=guest.name, door="native", came=came)
+                Ask(guest.model, feeds, infer.budget, infer.priority, guest.name, door="native", came=came)
             )
         except CutwaterError as error:
             reply = Reply(RequestId(0), {}, (), forgetful(error))
