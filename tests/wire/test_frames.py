@@ -178,7 +178,7 @@ def test_a_stream_that_ends_within_a_frame_is_an_error(kept: int) -> None:
 
 
 def test_a_peer_of_another_version_is_told_so() -> None:
-    assert "protocol 2, this end 1" in refused(sealed(b"", version=2))
+    assert f"protocol 1, this end {PROTOCOL}" in refused(sealed(b"", version=1))
 
 
 def test_a_damaged_head_is_noticed() -> None:

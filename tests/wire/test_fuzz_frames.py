@@ -98,7 +98,7 @@ def bits_flipped(chance: Chance) -> Stream:
 
 def other_version(chance: Chance) -> Stream:
     frame, head = chance.choice(CORPUS)
-    return seal(frame[PREFIX:head], frame[head:], version=chance.choice([0, 2, 0xFFFF]))
+    return seal(frame[PREFIX:head], frame[head:], version=chance.choice([0, PROTOCOL - 1, PROTOCOL + 1, 0xFFFF]))
 
 
 BOMBS = {name: bytes(PACKINGS[name].pack(memoryview(bytes(2 << 20)), 1)) for name in ("lz4", "zstd")}
