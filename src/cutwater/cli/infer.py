@@ -25,37 +25,41 @@ from cutwater.services.workers.outcome import Outcome
 from cutwater.settings.resolve import Resolved
 from cutwater.units import Seconds, format_seconds, parse_seconds
 
+Name = Annotated[str, typer.Argument(help="Its name in the cluster.", show_default=False)]
+Inputs = Annotated[
+    list[str], typer.Argument(help='Pictures, folders, videos, .npy, .npz; or "synthetic:N".', show_default=False)
+]
+Repeat = Annotated[int | None, typer.Option(min=1, help="How many times to go through all inputs.")]
+For = Annotated[str, typer.Option("--for", help="Go through them for so long.", metavar="TIME")]
+Rate = Annotated[float | None, typer.Option(min=0.001, help="Requests per second; default: as fast as can be.")]
+Timeout = Annotated[str, typer.Option(help="How long one request may take.")]
+Top = Annotated[int, typer.Option(min=1, help="How many classes to name.")]
+Threshold = Annotated[float, typer.Option(min=0.0, max=1.0, help="Smallest score of a detection.")]
+Annotate = Annotated[
+    Path | None,
+    typer.Option(help="Draw what a detector sees: a folder, or for one video an .mp4, .mov or .mkv.", metavar="PATH"),
+]
+GatewayAddress = Annotated[str, typer.Option(help="Address of the gateway to ask; default: one of the cluster.")]
+Jsonl = Annotated[
+    str,
+    typer.Option(help="Write one JSON object per line and answer into a file; - is standard output.", metavar="FILE"),
+]
+
 
 @with_settings("", "fabric")
 def infer(
     resolved: Resolved,
-    model: Annotated[str, typer.Argument(help="Its name in the cluster.", show_default=False)],
-    inputs: Annotated[
-        list[str], typer.Argument(help='Pictures, folders, videos, .npy, .npz; or "synthetic:N".', show_default=False)
-    ],
-    repeat: Annotated[int | None, typer.Option(min=1, help="How many times to go through all inputs.")] = None,
-    for_: Annotated[str, typer.Option("--for", help="Go through them for so long.", metavar="TIME")] = "",
-    rate: Annotated[
-        float | None, typer.Option(min=0.001, help="Requests per second; default: as fast as can be.")
-    ] = None,
-    timeout: Annotated[str, typer.Option(help="How long one request may take.")] = "30 s",
-    top: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 3,
-    threshold: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Smallest score of a detection.")
-    ] = DEFAULT_THRESHOLD,
-    annotate: Annotated[
-        Path | None,
-        typer.Option(
-            help="Draw what a detector sees: a folder, or for one video an .mp4, .mov or .mkv.", metavar="PATH"
-        ),
-    ] = None,
-    gateway: Annotated[str, typer.Option(help="Address of the gateway to ask; default: one of the cluster.")] = "",
-    jsonl: Annotated[
-        str,
-        typer.Option(
-            help="Write one JSON object per line and answer into a file; - is standard output.", metavar="FILE"
-        ),
-    ] = "",
+    model: Name,
+    inputs: Inputs,
+    repeat: Repeat = None,
+    for_: For = "",
+    rate: Rate = None,
+    timeout: Timeout = "30 s",
+    top: Top = 3,
+    threshold: Threshold = DEFAULT_THRESHOLD,
+    annotate: Annotate = None,
+    gateway: GatewayAddress = "",
+    jsonl: Jsonl = "",
     json: Json = False,
 ) -> None:
     """Ask a deployed model and print its answers, in the order of the inputs; ends with 1 if any has none.

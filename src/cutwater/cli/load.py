@@ -9,13 +9,12 @@ import typer
 
 from cutwater.cli.console import messages, print_json, results, write_file
 from cutwater.cli.load_flags import (
-    USUAL,
-    check_slos,
     only_model,
     own_value,
     parse_inputs,
+    parse_mlperf,
+    parse_search,
     parse_shapes,
-    parse_share,
     parse_slos,
     parse_warmup,
     parse_work,
@@ -34,7 +33,7 @@ from cutwater.lab.load.record import write_csv, write_trace
 from cutwater.lab.load.search import SearchOptions, Try
 from cutwater.lab.load.sender import SendOptions
 from cutwater.lab.load.target import Endpoint
-from cutwater.lab.load.work import CV, MOST_CV, RATE, Work, longest, places_of, slos_of
+from cutwater.lab.load.work import Work, places_of, slos_of
 from cutwater.report.load import (
     doubt_line,
     load_facts,
@@ -46,7 +45,7 @@ from cutwater.report.load import (
     try_line,
 )
 from cutwater.report.load_picture import draw_load
-from cutwater.units import Seconds, parse_rate, parse_seconds
+from cutwater.units import Seconds
 
 SPARE_FILES = 64
 """That are open besides connections."""
@@ -122,19 +121,12 @@ def load(
     payloads = PayloadOptions(parse_inputs(input), parse_shapes(shape), seed or 0)
     endpoint = Endpoint(to, Access(token=token, connections=connections))
     _allow_files(connections)
+    files = (csv, trace, svg)
     if mlperf is not None:
-        if workload is not None or find_rate or find_cv or csv or trace or svg:
+        if workload is not None or find_rate or find_cv or any(files):
             raise BadSetting("--mlperf: LoadGen makes its own load; a workload, searches and files do not go with it")
-        wanted = MlperfOptions(
-            scenario=mlperf,
-            duration=longest(parse_seconds(for_), f"--for {for_}") if for_ else USUAL,
-            rate=parse_rate(rate) if rate else 0.0,
-            slo=given.get("", 0.0),
-            seed=seed or 0,
-            timeout=wait,
-        )
         options = LoadOptions(endpoint=endpoint, payloads=payloads, sending=SendOptions(timeout=wait))
-        _drive(only_model(model), options, wanted, json)
+        _drive(only_model(model), options, parse_mlperf(mlperf, for_, rate, given, seed, wait), json)
         return
     work = parse_work(workload, rate, model, cv, for_, seed)
     slos = slos_of(work, given)
@@ -148,26 +140,15 @@ def load(
     )
     skipped = parse_warmup(warmup, work.duration)
     if find_rate or find_cv:
-        if (find_rate and find_cv) or csv or trace or svg:
+        if (find_rate and find_cv) or any(files):
             raise BadSetting("a search is for the rate or the CV, and of its many loads none is written to a file")
-        flag = "--find-rate" if find_rate else "--find-cv"
-        check_slos(work, slos, flag)
-        what = RATE if find_rate else CV
-        wanted_share = parse_share(find_rate or find_cv, flag)
-        most = MOST_CV / own_value(work, CV) if find_cv else float("inf")
-        limits = SearchOptions(
-            target=wanted_share, width=parse_share(width, "--width"), repeats=repeats, warmup=skipped, most=most
-        )
+        what, limits = parse_search(work, slos, find_rate, find_cv, width, repeats, skipped)
         _find(work, what, options, limits, json)
         return
     with LoadView() as view:
         log = run(load_once(work, options, view.begin))
     _tell(log, skipped, json)
-    if log.most_open > connections and not to.startswith(ONE_LINK):
-        messages.print(
-            f"up to {log.most_open:,} requests were open, over {connections:,} connections: some waited for one; "
-            "see --connections"
-        )
+    _tell_of_waiting(log, connections, to)
     _write(log, skipped, csv, trace, svg)
 
 
@@ -191,6 +172,14 @@ def _tell(log: Log, skipped: Seconds, json: bool) -> None:
         results.print()
     results.print(punctuality_line(report))
     results.print(doubt_line(), style="dim")
+
+
+def _tell_of_waiting(log: Log, connections: int, to: str) -> None:
+    if log.most_open > connections and not to.startswith(ONE_LINK):
+        messages.print(
+            f"up to {log.most_open:,} requests were open, over {connections:,} connections: some waited for one; "
+            "see --connections"
+        )
 
 
 def _write(log: Log, skipped: Seconds, csv: Path | None, trace: Path | None, svg: Path | None) -> None:

@@ -1,10 +1,12 @@
 """What the flags of `cutwater load` mean: texts into the options of a load."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cutwater.errors import BadQuantity, BadSetting, BadShape
-from cutwater.lab.load.work import CV, RATE, Work, at_rate, from_file, longest, models_of
+from cutwater.lab.load.mlperf import MlperfOptions, Scenario
+from cutwater.lab.load.search import SearchOptions
+from cutwater.lab.load.work import CV, MOST_CV, RATE, Work, at_rate, from_file, longest, models_of
 from cutwater.units import Seconds, format_seconds, parse_rate, parse_seconds
 from cutwater.workload.arrivals import Gamma
 from cutwater.workload.curve import mean_rate
@@ -79,6 +81,41 @@ def parse_share(text: str, flag: str) -> float:
     if not 0 < value < 1:
         raise BadQuantity(f"{flag} {text}: give a share between 0 and 100 %, such as 99%")
     return value
+
+
+def parse_mlperf(
+    scenario: Scenario, duration: str, rate: str, slos: Mapping[str, Seconds], seed: int | None, timeout: Seconds
+) -> MlperfOptions:
+    """What LoadGen shall do. Raises BadQuantity."""
+    return MlperfOptions(
+        scenario=scenario,
+        duration=longest(parse_seconds(duration), f"--for {duration}") if duration else USUAL,
+        rate=parse_rate(rate) if rate else 0.0,
+        slo=slos.get("", 0.0),
+        seed=seed or 0,
+        timeout=timeout,
+    )
+
+
+def parse_search(
+    work: Work, slos: dict[str, Seconds], rate: str, cv: str, width: str, repeats: int, warmup: Seconds
+) -> tuple[str, SearchOptions]:
+    """What is searched for, the highest ``rate`` or ``cv`` with so many in time, and how.
+
+    Raises:
+        BadSetting: No SLO is known for some model.
+        BadQuantity: A number that makes no sense.
+    """
+    flag = "--find-rate" if rate else "--find-cv"
+    check_slos(work, slos, flag)
+    options = SearchOptions(
+        target=parse_share(rate or cv, flag),
+        width=parse_share(width, "--width"),
+        repeats=repeats,
+        warmup=warmup,
+        most=MOST_CV / own_value(work, CV) if cv else float("inf"),
+    )
+    return RATE if rate else CV, options
 
 
 def own_value(work: Work, what: str) -> float:

@@ -46,25 +46,34 @@ from cutwater.services.workers.stages import plan_stages
 from cutwater.units import parse_seconds
 from cutwater.zoo.packages import default_cache
 
+Stages = Annotated[int | None, typer.Option(min=1, help="Number of stages; default: one per core.")]
+Given = Annotated[Path | None, typer.Option(help="Run this plan instead of making one.")]
+Repeat = Annotated[int, typer.Option(min=1, help="How many times to go through all inputs.")]
+Fit = Annotated[str, typer.Option(help="How pictures are fitted: crop, letterbox or stretch.")]
+Patience = Annotated[str, typer.Option(help="How long a request waits for company in a batch.")]
+Timeout = Annotated[str, typer.Option(help="How long one request may take.")]
+Tcp = Annotated[bool, typer.Option("--tcp", help="Loopback TCP instead of Unix sockets.")]
+Page = Annotated[Path | None, typer.Option(help="Write an HTML page with the cut model and the timeline.")]
+
 
 def run(
     model: Model,
     inputs: InputSpecs = ["synthetic"],  # noqa: B006
-    stages: Annotated[int | None, typer.Option(min=1, help="Number of stages; default: one per core.")] = None,
-    plan: Annotated[Path | None, typer.Option(help="Run this plan instead of making one.")] = None,
+    stages: Stages = None,
+    plan: Given = None,
     cut: Cuts = [],  # noqa: B006
     objective: ObjectiveText = "throughput",
-    repeat: Annotated[int, typer.Option(min=1, help="How many times to go through all inputs.")] = 10,
+    repeat: Repeat = 10,
     size: Sizes = [],  # noqa: B006
     mean: PixelMean = "0",
     std: PixelStd = "255",
-    fit: Annotated[str, typer.Option(help="How pictures are fitted: crop, letterbox or stretch.")] = "crop",
+    fit: Fit = "crop",
     threads: Threads = 1,
     batch: Batch = 1,
-    patience: Annotated[str, typer.Option(help="How long a request waits for company in a batch.")] = "0 ms",
-    timeout: Annotated[str, typer.Option(help="How long one request may take.")] = "60 s",
-    tcp: Annotated[bool, typer.Option("--tcp", help="Loopback TCP instead of Unix sockets.")] = False,
-    page: Annotated[Path | None, typer.Option(help="Write an HTML page with the cut model and the timeline.")] = None,
+    patience: Patience = "0 ms",
+    timeout: Timeout = "60 s",
+    tcp: Tcp = False,
+    page: Page = None,
     json: Json = False,
 ) -> None:
     """Run a model in stages on this machine, and compare what was predicted with what was measured.
@@ -89,21 +98,11 @@ def run(
         inputs, [graph.tensors[name] for name in graph.inputs], InputOptions(preparation=preparation, repeat=repeat)
     )
     if plan is not None:
-        chosen = load_plan(plan)
-        if chosen.source != LOCAL_SOURCE:
-            messages.print("predicted for the plan's own nodes; measured here with one worker of this machine for each")
+        chosen = _loaded(plan)
     else:
+        cuts = tuple(find_cut(lattice, text) for text in cut)
         measure = MeasureOptions(threads=threads)
-        task = LocalTask(
-            lattice,
-            good_feeds(items, 3),
-            stages,
-            tuple(find_cut(lattice, text) for text in cut),
-            aim,
-            measure,
-        )
-        with progress("planning") as report:
-            chosen, _ = plan_locally(task, default_cache() / "profiles", report)
+        chosen = _planned(LocalTask(lattice, good_feeds(items, 3), stages, cuts, aim, measure))
     if not json:
         results.print(plan_summary(chosen))
     trial = _stream(lattice, chosen, items, options)
@@ -113,6 +112,18 @@ def run(
     _tell(trial, json)
     if trial.failures:
         raise typer.Exit(1)
+
+
+def _loaded(path: Path) -> Plan:
+    plan = load_plan(path)
+    if plan.source != LOCAL_SOURCE:
+        messages.print("predicted for the plan's own nodes; measured here with one worker of this machine for each")
+    return plan
+
+
+def _planned(task: LocalTask) -> Plan:
+    with progress("planning") as report:
+        return plan_locally(task, default_cache() / "profiles", report)[0]
 
 
 def _stream(lattice: Lattice, plan: Plan, items: Inputs, options: LocalOptions) -> Trial:
