@@ -47,45 +47,59 @@ def build_problem(
                 f"the profile of {measured.model!r} was measured on another model than {lattice.graph.name!r}; "
                 "measure it again"
             )
-    names = ("raw", *(name for name in dict.fromkeys(codecs or _measured(profile)) if name != "raw"))
-    cuts = tuple(CutRef(before=f"{cut.before:x}", label=cut.label) for cut in lattice.cuts)
-    border = np.array([float(cut.border_bytes) for cut in lattice.cuts])
-    tables = {id(p): _codec_table(p, names, cuts, border) for p in (profile, *own)}
     speed = np.array([node.speed for node in fleet.nodes])
-    prefixes = {id(p): np.asarray(prefix_seconds(p, lattice.graph, lattice.cuts), float) for p in own}
-    position = {node.name: k for k, node in enumerate(fleet.nodes)}
-    source = position[fleet.source]
+    names = ("raw", *(name for name in dict.fromkeys(codecs or _measured(profile)) if name != "raw"))
+    tables = {id(p): _codec_table(p, names, lattice) for p in (profile, *own)}
     common = tables[id(profile)]
     return Problem(
-        model=lattice.graph.name,
-        model_hash=lattice.graph.hash,
-        nodes=tuple(node.name for node in fleet.nodes),
+        **_cuts(lattice),
+        **_nodes(lattice, fleet, own, speed),
+        **_links(fleet, own, speed),
+        **_shared(fleet),
         codecs=names,
-        cuts=cuts,
-        covers=lattice.covers,
-        masks=pack_masks([cut.before for cut in lattice.cuts]),
-        complete=lattice.complete,
-        prefix=np.stack([prefixes[id(p)] for p in own]) / speed[:, None],
-        overhead=np.array([p.stage_overhead for p in own]) / speed,
-        contention=np.array([max(p.contention, 1.0) for p in own]),
-        threads=np.array([node.threads for node in fleet.nodes]),
-        runs=np.array([node.stages for node in fleet.nodes]),
-        flops=np.array([float(cut.flops_before) for cut in lattice.cuts]),
-        weight=np.array([float(cut.weight_bytes_before) for cut in lattice.cuts]),
-        border=border,
-        depth=depth,
-        base_memory=np.array([float(p.base_memory) for p in own]),
-        memory=np.array([np.inf if node.memory is None else float(node.memory) for node in fleet.nodes]),
         size=common.size,
         encode=np.stack([tables[id(p)].encode for p in own]) / speed[:, None, None],
         decode=np.stack([tables[id(p)].decode for p in own]) / speed[:, None, None],
         allowed=_lossless(names)[:, None] | (common.error <= budget),
-        source=source,
-        sink=source if fleet.sink is None else position[fleet.sink],
+        depth=depth,
         limits=limits or Limits(),
-        **_links(fleet, own, speed),
-        **_shared(fleet),
     )
+
+
+def _cuts(lattice: Lattice) -> dict[str, Any]:
+    return {
+        "model": lattice.graph.name,
+        "model_hash": lattice.graph.hash,
+        "cuts": tuple(CutRef(before=f"{cut.before:x}", label=cut.label) for cut in lattice.cuts),
+        "covers": lattice.covers,
+        "masks": pack_masks([cut.before for cut in lattice.cuts]),
+        "complete": lattice.complete,
+        "flops": np.array([float(cut.flops_before) for cut in lattice.cuts]),
+        "weight": np.array([float(cut.weight_bytes_before) for cut in lattice.cuts]),
+        "border": _borders(lattice),
+    }
+
+
+def _borders(lattice: Lattice) -> Floats:
+    return np.array([float(cut.border_bytes) for cut in lattice.cuts])
+
+
+def _nodes(lattice: Lattice, fleet: Fleet, own: Sequence[Profile], speed: Floats) -> dict[str, Any]:
+    """What each node costs, by its ``own`` profile, and which of them are the ends."""
+    prefixes = {id(p): np.asarray(prefix_seconds(p, lattice.graph, lattice.cuts), float) for p in own}
+    position = {node.name: k for k, node in enumerate(fleet.nodes)}
+    return {
+        "nodes": tuple(node.name for node in fleet.nodes),
+        "prefix": np.stack([prefixes[id(p)] for p in own]) / speed[:, None],
+        "overhead": np.array([p.stage_overhead for p in own]) / speed,
+        "contention": np.array([max(p.contention, 1.0) for p in own]),
+        "threads": np.array([node.threads for node in fleet.nodes]),
+        "runs": np.array([node.stages for node in fleet.nodes]),
+        "base_memory": np.array([float(p.base_memory) for p in own]),
+        "memory": np.array([np.inf if node.memory is None else float(node.memory) for node in fleet.nodes]),
+        "source": position[fleet.source],
+        "sink": position[fleet.source if fleet.sink is None else fleet.sink],
+    }
 
 
 def _profile_of(node: Node, profile: Profile, profiles: Mapping[str, Profile]) -> Profile:
@@ -114,10 +128,10 @@ class _CodecTable:
     error: Floats
 
 
-def _codec_table(profile: Profile, codecs: Sequence[str], cuts: Sequence[CutRef], border: Floats) -> _CodecTable:
+def _codec_table(profile: Profile, codecs: Sequence[str], lattice: Lattice) -> _CodecTable:
     """Measured costs where there are any; elsewhere the codec's mean ratio and cost per byte, and its worst error."""
-    at = {cut.before: c for c, cut in enumerate(cuts)}
-    shape = (len(codecs), len(cuts))
+    at = {f"{cut.before:x}": c for c, cut in enumerate(lattice.cuts)}
+    border, shape = _borders(lattice), (len(codecs), len(lattice.cuts))
     table = _CodecTable(np.tile(border, (len(codecs), 1)), np.zeros(shape), np.zeros(shape), np.zeros(shape))
     for k, codec in enumerate(codecs):
         samples = [sample for sample in profile.borders if sample.codec == codec]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from cutwater.plan.plan import CutRef
-from cutwater.plan.problem import Ints, Limits, Problem, pack_masks
+from cutwater.plan.problem import Floats, Ints, Limits, Problem, pack_masks
 from cutwater.units import NodeId
 
 
@@ -71,7 +71,7 @@ def random_problem(
     border = member @ rng.uniform(-1, 1, ops) * 2e5
     border = np.abs(border) + rng.uniform(1e4, 3e5, count)
     border[-1] = 4e3
-    ratio = np.concatenate([[1.0], rng.uniform(0.1, 0.8, codecs - 1)])
+    ratio = np.concatenate([[1.0], rng.uniform(0.1, 0.8, codecs - 1)])[:, None]
     ways = _ways(rng, kind, shared)
     hosts = shared and nodes > 2
     source = int(rng.integers(nodes))
@@ -81,32 +81,54 @@ def random_problem(
         model="random",
         model_hash="0" * 64,
         nodes=tuple(NodeId(f"n{k}") for k in range(nodes)),
-        codecs=("raw", *(f"codec-{k}" for k in range(1, codecs))),
         cuts=tuple(CutRef(before=f"{mask:x}", label=f"cut {k}") for k, mask in enumerate(masks)),
         covers=covers_of(masks),
         masks=pack_masks(masks),
         prefix=(member @ (work * taste / speeds[:, None]).T).T,
-        overhead=2e-4 / speeds,
-        contention=np.full(nodes, 1.2) if hosts else np.ones(nodes),
-        threads=np.ones(nodes, np.int64),
-        runs=np.ones(nodes, bool),
         flops=member @ work * 1e11,
         weight=weights,
         border=border,
-        base_memory=np.full(nodes, 1e6),
         memory=limit if memory else np.full(nodes, np.inf),
-        size=border * ratio[:, None] * rng.uniform(0.9, 1.0, (codecs, count)),
-        encode=border * (ratio[:, None] < 1) * 2e-9 / speeds[:, None, None],
-        decode=border * (ratio[:, None] < 1) * 1e-9 / speeds[:, None, None],
-        allowed=(rng.random((codecs, count)) < 0.8) | (np.arange(codecs) == 0)[:, None],
         source=source,
         sink=(source + 1) % nodes if sink else source,
-        hosts=("box",) if hosts else (),
-        host=np.where(kind <= kind[nodes // 2], 0, -1) if hosts else np.full(nodes, -1),
-        host_cores=np.array([2]) if hosts else np.zeros(0, np.int64),
         limits=limits or Limits(max_replicas=None),
         **ways,
+        **_codecs(rng, border, ratio, speeds),
+        **_workers(speeds, shared=hosts),
+        **_hosts(kind, shared=hosts),
     )
+
+
+def _codecs(rng: np.random.Generator, border: Floats, ratio: Floats, speeds: Floats) -> dict[str, Any]:
+    """Codecs that shrink borders by about ``ratio`` [K, 1]; the first is raw, and any but that may be forbidden."""
+    shape = len(ratio), len(border)
+    return {
+        "codecs": ("raw", *(f"codec-{k}" for k in range(1, len(ratio)))),
+        "size": border * ratio * rng.uniform(0.9, 1.0, shape),
+        "encode": border * (ratio < 1) * 2e-9 / speeds[:, None, None],
+        "decode": border * (ratio < 1) * 1e-9 / speeds[:, None, None],
+        "allowed": (rng.random(shape) < 0.8) | (np.arange(len(ratio)) == 0)[:, None],
+    }
+
+
+def _workers(speeds: Floats, *, shared: bool) -> dict[str, Any]:
+    nodes = len(speeds)
+    return {
+        "overhead": 2e-4 / speeds,
+        "contention": np.full(nodes, 1.2) if shared else np.ones(nodes),
+        "threads": np.ones(nodes, np.int64),
+        "runs": np.ones(nodes, bool),
+        "base_memory": np.full(nodes, 1e6),
+    }
+
+
+def _hosts(kind: Ints, *, shared: bool) -> dict[str, Any]:
+    """One machine with two cores under the first half of the nodes, where hosts are ``shared``; else none."""
+    return {
+        "hosts": ("box",) if shared else (),
+        "host": np.where(kind <= kind[len(kind) // 2], 0, -1) if shared else np.full(len(kind), -1),
+        "host_cores": np.array([2]) if shared else np.zeros(0, np.int64),
+    }
 
 
 def _ways(rng: np.random.Generator, kind: Ints, shared: bool) -> dict[str, Any]:
