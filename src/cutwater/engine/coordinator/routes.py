@@ -68,6 +68,7 @@ def _route(epoch: Epoch, c: int, chain: Chain, way: Sequence[Worker], host: str,
         seconds=tuple(worker.spec.seconds for worker in way),
         latency=chain.plan.score.latency,
         spare=any(worker.spare for worker in way),
+        nodes=tuple(worker.node for worker in way),
     )
 
 

@@ -58,19 +58,24 @@ class Scaler:
         up = _bounded(size.need, scaling)
         down = _bounded(size.highest, scaling)
         if up > size.chains:
-            if size.shrunk_at is not None:
-                soon = now < size.shrunk_at + 2.0 * size.hold
-                longest = self._options.scale_hold * self._options.scale_hold_growth
-                size.hold = min(2.0 * size.hold, longest) if soon else max(size.hold / 2.0, self._options.scale_hold)
-            size.shrunk_at = None
+            self._learn(size, up, now)
             self._want(deployment, size, up, "scaled-up", now)
         elif down >= size.chains or now < size.changed_at + max(size.hold, 2.0 * size.takes):
             size.low_since = None
         elif size.low_since is None:
             size.low_since = now
         elif now >= size.low_since + size.brief:
-            size.shrunk_at, size.low_since = now, None
+            size.shrunk_at, size.shrunk_from, size.low_since = now, size.chains, None
             self._want(deployment, size, down, "scaled-down", now)
+
+    def _learn(self, size: Size, up: int, now: Seconds) -> None:
+        """Hold on for longer where what is needed now was given back too early."""
+        if size.shrunk_at is None:
+            return
+        regretted = now < size.shrunk_at + 2.0 * size.hold and up <= size.shrunk_from
+        longest = self._options.scale_hold * self._options.scale_hold_growth
+        size.hold = min(2.0 * size.hold, longest) if regretted else max(size.hold / 2.0, self._options.scale_hold)
+        size.shrunk_at = None
 
     def _need(self, deployment: Deployment, scaling: Scaling, size: Size, live: Epoch) -> float:
         """Chains that would do, now and for as long as another takes to be brought up."""

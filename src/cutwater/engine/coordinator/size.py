@@ -13,7 +13,7 @@ class Size:
 
     __slots__ = (
         "_needs", "awaits_room", "brief", "chains", "changed_at", "demand", "each", "growing", "hold", "low_since",
-        "need", "provided", "short_since", "shrunk_at", "takes", "why",
+        "need", "provided", "short_since", "shrunk_at", "shrunk_from", "takes", "why",
     )  # fmt: skip
 
     def __init__(self, record: DeploymentRecord, scaling: Scaling, options: CoordinatorOptions, now: Seconds) -> None:
@@ -37,6 +37,8 @@ class Size:
         """Since when fewer have been due: a fall is over before it is followed."""
         self.shrunk_at: Seconds | None = None
         """When it last wanted fewer, unless it has wanted more since."""
+        self.shrunk_from = 0
+        """And how many it had had."""
         self.growing: Seconds | None = None
         """Since when it has been getting more."""
         self.short_since: Seconds | None = None
