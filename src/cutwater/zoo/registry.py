@@ -17,7 +17,7 @@ from cutwater.zoo.mobilenet_v2 import build_mobilenet_v2, build_mobilenet_v2_tru
 from cutwater.zoo.packages import write_atomically
 from cutwater.zoo.rapidocr import build_detector, build_orientation, build_recogniser
 from cutwater.zoo.resnet50 import build_resnet50
-from cutwater.zoo.vit import BASE, TINY, build_vit
+from cutwater.zoo.vit import BASE, TI16, TINY, build_vit
 from cutwater.zoo.yolov8 import build_yolov8n
 
 
@@ -65,6 +65,7 @@ MODELS: Mapping[str, Entry] = {
     "mobilenet-v2": Entry("MobileNetV2, 3.5 M parameters", lambda _: build_mobilenet_v2()),
     "yolov8n": Entry("YOLOv8n-like detector at 640, 3.2 M parameters", lambda _: build_yolov8n()),
     "vit-b16": Entry("ViT-B/16, 86 M parameters", lambda _: build_vit(BASE)),
+    "vit-ti16": Entry("ViT-Ti/16, 5.7 M parameters", lambda _: build_vit(TI16)),
     "vit-tiny": Entry("a vision transformer of 0.15 M parameters", lambda _: build_vit(TINY)),
     "lstm": Entry("a two-layer LSTM", lambda _: build_lstm()),
     "control-flow": Entry("a Loop and an If that capture outer tensors", lambda _: build_control_flow()),

@@ -1,6 +1,7 @@
-"""Vision transformers with seeded weights: ViT-B/16 (86 million parameters) and a tiny one.
+"""Vision transformers with seeded weights: ViT-B/16 (86 million parameters), ViT-Ti/16 (6 million) and a tiny one.
 
-Architecture: Dosovitskiy et al., "An Image is Worth 16x16 Words" (ICLR 2021), table 1.
+Architecture: Dosovitskiy et al., "An Image is Worth 16x16 Words" (ICLR 2021), table 1; ViT-Ti/16 is the smallest of
+Touvron et al., "Training data-efficient image transformers" (ICML 2021), table 1.
 """
 
 import math
@@ -32,6 +33,7 @@ class VitSize:
 
 
 BASE = VitSize(picture=224, patch=16, width=768, depth=12, heads=12, hidden=3072, classes=1000)
+TI16 = VitSize(picture=224, patch=16, width=192, depth=12, heads=3, hidden=768, classes=1000)
 TINY = VitSize(picture=64, patch=16, width=64, depth=3, heads=4, hidden=128, classes=10)
 
 

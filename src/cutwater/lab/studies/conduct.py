@@ -4,15 +4,15 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 
 from cutwater.errors import BadSetting
 from cutwater.lab.adding import add_model
 from cutwater.lab.load.record import write_csv
 from cutwater.lab.studies.bench import Bench, bench
-from cutwater.lab.studies.cases import case_of, place
+from cutwater.lab.studies.cases import case_of, fleet_of, place
 from cutwater.lab.studies.costs import Known, known_models
-from cutwater.lab.studies.live import Attempt, wanted
+from cutwater.lab.studies.live import Attempt, seen, wanted
 from cutwater.lab.studies.results import ENGINE, LIVE, ResultsFolder
 from cutwater.lab.studies.simulated import MOST_NODES, by_engine, row_of, simulated_rows
 from cutwater.lab.studies.study import Point, Study
@@ -57,10 +57,27 @@ async def conduct_live(folder: ResultsFolder, cache: Path, home: Home, settings:
                 assert each.added is not None
                 say(f"adding {each.name}")
                 await add_model(made.fabric, each.added)
+            known = await _as_seen(folder, made, known, count, say)
             for point, placement in runs:
                 tell(f"{point.sweep}: {point.workload}, {placement}", done / len(todo))
                 await _attempt(folder, made, known, point, placement)
                 done += 1
+
+
+async def _as_seen(
+    folder: ResultsFolder, made: Bench, known: Mapping[str, Known], count: int, say: Callable[[str], None]
+) -> dict[str, Known]:
+    """The models with what they take on these nodes; those with one source are measured once."""
+    study = folder.results.study
+    nodes = [node.name for node in fleet_of(study, count).nodes]
+    for name, model in study.models.items():
+        alike = [other for other in folder.results.seen if study.models[other].source == model.source]
+        if name not in folder.results.seen:
+            say(f"measuring what {name} takes")
+            found = folder.results.seen[alike[0]] if alike else await seen(made, name, nodes, study.nodes.share)
+            folder.results.seen[name] = found
+    folder.write()
+    return {name: each.as_seen(*astuple(folder.results.seen[name])) for name, each in known.items()}
 
 
 async def _attempt(
@@ -70,7 +87,7 @@ async def _attempt(
     way = study.placements[placement]
     case = case_of(study, known, point)
     placed = place(study, known, case, way)
-    await made.become(wanted(case, placed, known, way.spares))
+    await made.become(wanted(case, placed, way.spares))
     failure = study.failure if point.failing else None
     attempt = Attempt(made, case, placed, failure)
     measured = await attempt.run()

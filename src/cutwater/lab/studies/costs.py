@@ -16,10 +16,7 @@ from cutwater.lab.studies.study import Study, StudyModel
 from cutwater.plan.build import build_problem
 from cutwater.plan.many.candidates import candidates_of
 from cutwater.plan.many.served import Candidate
-from cutwater.plan.objective import Objective
 from cutwater.plan.problem import Problem
-from cutwater.plan.solvers.base import Effort, Solution
-from cutwater.plan.solvers.exact import exact
 from cutwater.profile.files import load_profile
 from cutwater.profile.profile import Profile
 from cutwater.units import Seconds
@@ -39,8 +36,6 @@ class Known:
     name: str
     candidates: tuple[Candidate, ...]
     """On nodes that have a whole core; the fewest stages first, and the first of them is the whole model."""
-    cuts: tuple[tuple[str, ...], ...]
-    """Per candidate where it is cut, for a deployment; empty for models of figures."""
     added: Added | None = None
     """The model itself; None: there are only figures."""
 
@@ -53,6 +48,23 @@ class Known:
     def alone(self) -> Seconds:
         """What a request to the whole model takes alone."""
         return self.candidates[0].latency
+
+    def as_seen(self, seconds: Seconds, alone: Seconds) -> "Known":
+        """The same with what the whole model was seen to work, and a lone request to take; the rest in proportion."""
+        factor = seconds / self.seconds
+        whole = self.candidates[0]
+        beside = max(alone - seconds - sum(whole.hops), 0.0)
+        return replace(
+            self,
+            candidates=tuple(
+                replace(
+                    each,
+                    seconds=tuple(stage * factor for stage in each.seconds),
+                    hops=(each.hops[0] + beside / 2, *each.hops[1:-1], each.hops[-1] + beside / 2),
+                )
+                for each in self.candidates
+            ),
+        )
 
     def of(self, stages: int) -> int:
         """The candidate with so many stages whose slowest is the fastest. Raises NoPlan."""
@@ -105,7 +117,7 @@ def _of_figures(name: str, model: StudyModel, nodes: int) -> Known:
                 memory=(0.0,) * stages,
             )
         )
-    return Known(name=name, candidates=tuple(candidates), cuts=((),) * len(candidates))
+    return Known(name=name, candidates=tuple(candidates))
 
 
 def _measured(source: str, name: str, nodes: int, cache: Path) -> Known:
@@ -116,30 +128,11 @@ def _measured(source: str, name: str, nodes: int, cache: Path) -> Known:
     lattice, profile = build_lattice(graph), load_profile(added.profile)
     most = min(nodes, MEASURED_MOST)
     problem = _problem(lattice, profile, most)
-    candidates: list[Candidate] = []
-    cuts: list[tuple[str, ...]] = []
-    for stages in _lengths(most):
-        solver = _Remembering()
-        # Nodes have a core each; what they take from each other while all are busy is measured as contention.
-        made = candidates_of(problem, (stages,), speed=profile.contention if most > 1 else 1.0, solver=solver)
-        for candidate, where in zip(made, solver.cuts, strict=False):
-            candidates.append(replace(candidate, memory=(0.0,) * stages))
-            cuts.append(tuple(str(cut) for cut in where))
-    return Known(name=name, candidates=tuple(candidates), cuts=tuple(cuts), added=added)
-
-
-class _Remembering:
-    """The exact solver, and where it has cut; each place once, in the order in which it was found."""
-
-    def __init__(self) -> None:
-        self.cuts: list[tuple[int, ...]] = []
-
-    def __call__(self, problem: Problem, objective: Objective, effort: Effort) -> Solution:
-        """See `Solver`."""
-        solution = exact(problem, objective, effort)
-        if solution.choice is not None and (where := solution.choice.cuts[1:-1]) not in self.cuts:
-            self.cuts.append(where)
-        return solution
+    # Nodes have a core each; what they take from each other while all are busy is measured as contention.
+    slowed = max(profile.contention, 1.0) if most > 1 else 1.0
+    found = candidates_of(problem, _lengths(most), speed=slowed)
+    apart = tuple(replace(each, memory=(0.0,) * each.stages) for each in found)
+    return Known(name=name, candidates=apart, added=added)
 
 
 def _problem(lattice: Lattice, profile: Profile, nodes: int) -> Problem:

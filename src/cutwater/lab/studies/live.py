@@ -26,8 +26,7 @@ from cutwater.lab.load.sender import Sender, SendOptions
 from cutwater.lab.load.target import Endpoint, Target
 from cutwater.lab.studies.bench import Bench, Wanted
 from cutwater.lab.studies.cases import Case, shape_of
-from cutwater.lab.studies.costs import Known
-from cutwater.lab.studies.results import LIVE, Row
+from cutwater.lab.studies.results import LIVE, Row, Seen
 from cutwater.lab.studies.study import PATIENT, Failure, Point
 from cutwater.plan.many.served import Candidate, Group, Placement, Replica, Served
 from cutwater.plan.many.tracks import coupled, models_of
@@ -51,7 +50,7 @@ Spent = dict[tuple[str, int], tuple[float, int]]
 """(Model, stage) -> seconds computed, and requests, of all workers."""
 
 
-def wanted(case: Case, placed: Placement, known: Mapping[str, Known], spares: int) -> dict[str, Wanted]:
+def wanted(case: Case, placed: Placement, spares: int) -> dict[str, Wanted]:
     """The deployments that make a placement. Raises NoPlan for one that no deployment says."""
     names = [node.name for node in case.fleet.nodes]
     found: dict[str, Wanted] = {}
@@ -59,23 +58,65 @@ def wanted(case: Case, placed: Placement, known: Mapping[str, Known], spares: in
         at = [(group, replica) for group in placed.groups for replica in group.replicas if replica.model == position]
         if not at:
             continue
-        cuts = {known[model.name].cuts[replica.candidate] for _, replica in at}
+        cuts = {model.candidates[replica.candidate].cuts for _, replica in at}
         ways = frozenset(tuple(names[node] for node in group.nodes) for group, _ in at)
         if len(cuts) > 1:
             raise NoPlan(f"{model.name} is cut in several ways, which one deployment does not do")
         (where,) = cuts
         spec = DeploySpec(
-            model=model.name, stages=len(where) + 1, cuts=where, spares=spares, fallback=False, timeout=LONGEST
+            model=model.name,
+            stages=len(where) + 1,
+            cuts=where,
+            places=next(iter(ways)) if len(ways) == 1 else (),
+            nodes=() if len(ways) == 1 else tuple(sorted(node for way in ways for node in way)),
+            chains=len(ways),
+            spares=spares,
+            fallback=False,
+            timeout=LONGEST,
         )
-        if len(ways) == 1:
-            spec = msgspec.structs.replace(spec, places=next(iter(ways)))
-        elif where:
-            nodes = tuple(sorted({node for way in ways for node in way}))
-            spec = msgspec.structs.replace(spec, nodes=nodes, chains=len(ways))
-        else:
-            spec = msgspec.structs.replace(spec, nodes=tuple(sorted(way[0] for way in ways)), replicas=len(ways))
         found[model.name] = Wanted(spec, ways)
     return found
+
+
+async def seen(bench: Bench, model: str, nodes: Sequence[NodeId], share_of_core: float) -> Seen:
+    """What a whole model takes on these nodes, all of them busy with it.
+
+    Raises:
+        CutwaterError: It is not deployed, or does not answer.
+    """
+    spec = DeploySpec(model=model, stages=1, nodes=tuple(nodes), chains=len(nodes), fallback=False, timeout=LONGEST)
+    await bench.become({model: Wanted(spec, frozenset((node,) for node in nodes))})
+    async with Target(Endpoint(bench.url)) as target:
+        prepared = await target.prepared([model], PayloadOptions(), LONGEST)
+        alone = await alone_seconds(prepared[model][0])
+        rates = await kept_busy(prepared, 3 * len(nodes))
+    return Seen(len(nodes) / rates[model] * share_of_core, alone)
+
+
+async def alone_seconds(request: Prepared) -> Seconds:
+    """What a request takes on average while there is no other."""
+    taken = []
+    for _ in range(sum(ALONE)):
+        began = clock()
+        await request()
+        taken.append(clock() - began)
+    return float(np.mean(taken[ALONE[0] :]))
+
+
+async def kept_busy(prepared: Mapping[str, Sequence[Prepared]], at_once: int) -> dict[str, float]:
+    """Answers per second to each model while there are always so many requests to each."""
+    counts = dict.fromkeys(prepared, 0)
+
+    async def client(model: str, until: Seconds) -> None:
+        while clock() < until:
+            await prepared[model][0]()
+            counts[model] += 1
+
+    for seconds in (FULL / 5, FULL):  # what is gathered first is how they get going
+        counts = dict.fromkeys(prepared, 0)
+        began = clock()
+        await asyncio.gather(*(client(model, began + seconds) for model in prepared for _ in range(at_once)))
+    return {model: count / (clock() - began) for model, count in counts.items()}
 
 
 class Attempt:
@@ -158,30 +199,13 @@ class Attempt:
     # Measuring
 
     async def _measure(self, patient: Mapping[str, Sequence[Prepared]]) -> "_Found":
-        alone: dict[str, Seconds] = {}
         before = await self._spent()
-        for model in self._models:
-            taken = [await _timed(patient[model][0]) for _ in range(sum(ALONE))]
-            alone[model] = float(np.mean(taken[ALONE[0] :]))
+        alone = {model: await alone_seconds(patient[model][0]) for model in self._models}
         between = await self._spent()
-        answered = await self._keep_busy(patient)
+        stages = max(len(group.nodes) for group in self._placed.groups)
+        answered = await kept_busy(patient, stages + 1)
         after = await self._spent()
         return _Found(alone, _per_request(before, between), answered, _per_request(between, after))
-
-    async def _keep_busy(self, patient: Mapping[str, Sequence[Prepared]]) -> dict[str, float]:
-        """Answers per second to each model while its nodes always have something to do."""
-        until = clock() + FULL
-        counts = dict.fromkeys(self._models, 0)
-
-        async def client(model: str) -> None:
-            while clock() < until:
-                await patient[model][0]()
-                counts[model] += 1
-
-        stages = max(len(group.nodes) for group in self._placed.groups)
-        began = clock()
-        await asyncio.gather(*(client(model) for model in self._models for _ in range(stages + 1)))
-        return {model: count / (clock() - began) for model, count in counts.items()}
 
     async def _warm(
         self, prepared: Mapping[str, Sequence[Prepared]], found: "_Found"
@@ -300,9 +324,3 @@ def _per_request(before: Spent, after: Spent) -> dict[tuple[str, int], Seconds]:
 def _only(schedule: Schedule, models: Sequence[str]) -> Schedule:
     times = {model: each for model, each in schedule.times.items() if model in models and len(each)}
     return msgspec.structs.replace(schedule, times=times)
-
-
-async def _timed(request: Prepared) -> Seconds:
-    began = clock()
-    await request()
-    return clock() - began

@@ -42,6 +42,15 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """What else was seen, in seconds or requests per second."""
 
 
+class Seen(msgspec.Struct, frozen=True):
+    """What a whole model took on this study's nodes before its first run; loads and SLOs are in terms of that."""
+
+    seconds: Seconds
+    """A node works for one request, everything included; in terms of a whole core."""
+    alone: Seconds
+    """A request takes that is alone."""
+
+
 class Results(msgspec.Struct, kw_only=True):
     """Everything found so far."""
 
@@ -51,6 +60,8 @@ class Results(msgspec.Struct, kw_only=True):
     live: bool
     conditions: str
     rows: list[Row] = []
+    seen: dict[str, Seen] = {}
+    """Model -> what was measured live."""
 
     def of(self, point: Point, placement: str, how: str) -> Row | None:
         """What is known of it."""
@@ -84,18 +95,22 @@ class ResultsFolder:
                 raise BadFile(f"{path}: is no study's results ({error}); name another folder") from error
             if results.mark != mark:
                 raise BadFile(f"{path}: holds another study, or one with other values; name another folder")
-            rows = results.rows
+            rows, seen = results.rows, results.seen
         else:
-            rows = []
+            rows, seen = [], {}
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise BadFile(f"{folder}: cannot be made: {error.strerror}") from error
-        return cls(folder, Results(study=study, mark=mark, live=live, conditions=conditions(), rows=rows))
+        return cls(folder, Results(study=study, mark=mark, live=live, conditions=conditions(), rows=rows, seen=seen))
 
     def add(self, rows: Iterable[Row]) -> None:
         """Keep them."""
         self.results.rows.extend(rows)
+        self.write()
+
+    def write(self) -> None:
+        """Keep everything."""
         write_atomically(self.folder / FILE, msgspec.json.format(self.encoded(), indent=1))
 
     def encoded(self) -> bytes:
@@ -108,6 +123,7 @@ class _Kept(msgspec.Struct):
 
     mark: str
     rows: list[Row]
+    seen: dict[str, Seen] = {}
 
 
 def _plain(recorded: object) -> object:
