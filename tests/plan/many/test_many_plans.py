@@ -1,5 +1,6 @@
 """Placements: what fits, what the methods choose, and that the search beats every baseline."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -8,8 +9,12 @@ import pytest
 from cutwater.errors import InputError
 from cutwater.plan.fleet import Fleet, Node
 from cutwater.plan.instances import chain_masks, random_problem
+from cutwater.plan.many.baselines import BASELINES
+from cutwater.plan.many.buckets import buckets, divided, shared_out
 from cutwater.plan.many.candidates import candidates_of
 from cutwater.plan.many.choose import METHODS, plan_many, sampled
+from cutwater.plan.many.door import ENGINE
+from cutwater.plan.many.judge import Judge
 from cutwater.plan.many.served import Candidate, Group, Placement, Replica, Served, covered, fits, held
 from cutwater.plan.many.stream import merged
 from cutwater.plan.objective import Objective
@@ -100,6 +105,34 @@ def test_the_search_is_never_worse_than_any_baseline(seed):
     placed = plan_many(served, nodes, coming, effort=effort(150), sample=1500)
     assert set(placed.baselines) == set(METHODS) - {"anytime"}
     assert placed.attainment >= max(each.attainment for each in placed.baselines.values())
+
+
+def scaled(candidate: Candidate, factor: float) -> Candidate:
+    return replace(candidate, seconds=tuple(factor * each for each in candidate.seconds))
+
+
+def unlike(factors: list[float], rates: list[float], nodes: int) -> Judge:
+    """Models that take so many times 50 ms, whole or in two."""
+    ways = [tuple(scaled(cut(stages), factor) for stages in (1, 2)) for factor in factors]
+    served = [Served(name=f"m{k}", slo=5 * way[0].latency, candidates=way) for k, way in enumerate(ways)]
+    return Judge(served, fleet(nodes, memory=250).nodes, merged(arrivals(rates, 3.0, 60.0)), ENGINE)
+
+
+def test_quick_and_slow_models_get_nodes_of_their_own():
+    judge = unlike([0.2, 4.0, 0.2, 4.0], [60.0, 6.0, 60.0, 6.0], 6)
+    assert divided(judge, 2) == [[0, 2], [1, 3]]
+    quick, slow = shared_out(judge, [[0, 2], [1, 3]])
+    assert (len(quick), len(slow)) == (2, 4)  # 1.2 and 2.4 seconds of work come in a second
+    for placement in buckets(judge, lambda: True):
+        assert all(group.models <= {0, 2} or group.models <= {1, 3} for group in placement.groups)
+
+
+@pytest.mark.slow
+def test_where_models_differ_much_buckets_are_better_than_groups_of_one_size():
+    factors = np.geomspace(0.2, 4.0, 16).tolist()
+    judge = unlike(factors, [10.0 / factor for factor in factors], 16)
+    best = max(judge.worth(placement) for placement in buckets(judge, lambda: True))
+    assert best > judge.worth(BASELINES["greedy"](judge, lambda: True))
 
 
 def test_the_same_seed_finds_the_same_and_time_that_is_up_ends_it():

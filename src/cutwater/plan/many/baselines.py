@@ -1,6 +1,6 @@
 """Baselines: ways to place models that people use, by name; every search is to beat them all."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
@@ -12,9 +12,12 @@ Baseline = Callable[[Judge, Callable[[], bool]], Placement]
 """A judge, and a callable that says whether there is time left; empty groups are allowed in what comes out."""
 
 
-def partition(judge: Judge, size: int) -> Placement:
-    """Empty groups of so many nodes, the fastest together; what is left over makes a smaller one, if any model can."""
-    order = [at for at, node in enumerate(judge.nodes) if node.stages]
+def partition(judge: Judge, size: int, nodes: Iterable[int] | None = None) -> Placement:
+    """Empty groups of so many nodes, the fastest together; what is left over makes a smaller one, if any model can.
+
+    ``nodes``: only these; None: all.
+    """
+    order = [at for at in (range(len(judge.nodes)) if nodes is None else nodes) if judge.nodes[at].stages]
     order.sort(key=lambda at: -judge.nodes[at].speed)
     chunks = [tuple(order[at : at + size]) for at in range(0, len(order), size)]
     left = chunks.pop() if chunks and len(chunks[-1]) < size else ()

@@ -8,6 +8,7 @@ import numpy as np
 from cutwater.errors import InputError, did_you_mean
 from cutwater.plan.fleet import Fleet
 from cutwater.plan.many.baselines import BASELINES
+from cutwater.plan.many.buckets import buckets
 from cutwater.plan.many.door import ENGINE, Door
 from cutwater.plan.many.forecast import Forecast, forecast
 from cutwater.plan.many.judge import Judge
@@ -19,6 +20,8 @@ from cutwater.plan.solvers.base import Effort
 
 ANYTIME = "anytime"
 METHODS = (*BASELINES, ANYTIME)
+SAMPLE, EACH = 20_000, 400
+"""Requests that a search looks at, where nobody says: so many, but for each model at least so many on average."""
 WINDOWS = 4
 """A search looks at so many runs of requests, far from each other: single requests would not be bursts."""
 STARTED, SEARCHED = 0.2, 0.9
@@ -70,7 +73,7 @@ def plan_many(
     method: str = ANYTIME,
     effort: Effort | None = None,
     door: Door = ENGINE,
-    sample: int = 20_000,
+    sample: int | None = None,
     trial: Trial = lambda placement: None,
     told: Told = lambda what, share: None,
 ) -> Placed:
@@ -86,7 +89,7 @@ def plan_many(
         method: One of `METHODS`.
         effort: Chance, the number of steps, and whether there is time left, asked between steps.
         door: How it is decided who comes in.
-        sample: Requests that a search looks at; the last few placements are judged on all.
+        sample: Requests that a search looks at; the last few placements are judged on all. None: `SAMPLE`, `EACH`.
         trial: A closer look, such as the engine itself in virtual time.
         told: Hears how far it is.
 
@@ -99,6 +102,7 @@ def plan_many(
         raise InputError(f"{len(served)} models are served, but arrivals are given for {len(arrivals)}")
     effort = effort or Effort(rng=np.random.default_rng(0))
     stream = merged(arrivals)
+    sample = max(SAMPLE, EACH * len(served)) if sample is None else sample
     judge = Judge(served, fleet.nodes, sampled(stream, sample), door)
 
     def placed(name: str, placement: Placement) -> Placed:
@@ -114,7 +118,12 @@ def plan_many(
             told(name, STARTED * k / len(BASELINES))
             baselines[name] = placed(name, make(judge, effort.go_on))
         starts = [each.placement for each in baselines.values()]
-        found = search(judge, starts, effort, lambda s: told("searching", STARTED + s * (SEARCHED - STARTED)))
+        found = search(
+            judge,
+            [*starts, *buckets(judge, effort.go_on)],
+            effort,
+            lambda s: told("searching", STARTED + s * (SEARCHED - STARTED)),
+        )
         news = [placed(ANYTIME, each) for each in found if each not in starts]
         few = _not_worse(news, max(baselines.values(), key=_worth))
     few, finalists = _tried(few, trial, told)

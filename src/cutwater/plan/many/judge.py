@@ -4,7 +4,7 @@ Groups that share no model do not matter to each other, so a placement is judged
 one lot pays for that lot alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,9 +32,18 @@ class Judge:
 
     def __init__(self, served: Sequence[Served], nodes: Sequence[Node], stream: Stream, door: Door) -> None:
         self.served, self.nodes, self.stream, self.door = served, nodes, stream, door
-        self.lots = 0
-        """How many have been judged that were not remembered."""
         self._known: dict[tuple[Kind, ...], tuple[Floats, float]] = {}
+
+    @property
+    def lots(self) -> int:
+        """How many have been judged."""
+        return len(self._known)
+
+    def part(self, models: Iterable[int]) -> "Judge":
+        """Of placements of some of the models, as if nobody asked for the others; what is known is known to both."""
+        judge = Judge(self.served, self.nodes, self.stream.only(self.stream.of(models)), self.door)
+        judge._known = self._known
+        return judge
 
     def worth(self, placement: Placement) -> Worth:
         """What all lots come to."""
@@ -57,7 +66,6 @@ class Judge:
         key = tuple(sorted(kind(group, self.nodes) for group in groups))
         found = self._known.get(key)
         if found is None:
-            self.lots += 1
             which = self.stream.only(self.stream.of(models_of(groups)))
             taken = lot_latencies(groups, self.served, self.nodes, which, self.door)
             made = np.isfinite(taken)
