@@ -34,57 +34,39 @@ class Int8:
 
     @property
     def name(self) -> str:
-        """ "int8", "int8+lz4" or "int8+zstd"."""
-        return codec_name(self.form, self.packing)
-
-    def convert(self, tensor: Array) -> Sequence[Array]:
-        """Codes, scale, zero point. Raises CodecError where the range is not finite."""
-        if tensor.dtype != np.float32:
-            return (tensor,)
-        return _quantise(tensor.astype(np.float32, copy=False), None)
-
-    def restore(self, parts: Sequence[Array], dtype: str = "float32") -> Array:
-        """(code - zero) * scale. Raises CodecError unless the three parts fit together."""
-        return _dequantise(parts) if dtype == "float32" else only_part(parts)
-
-    def bound(self, tensor: Array) -> Floats:
-        """One step, (max - min) / 255."""
-        return _bound(tensor, None)
-
-
-@dataclass(frozen=True, slots=True)
-class Int8Channel:
-    """uint8 codes, and a float32 scale and uint8 zero point of shape (C,), C being the length of axis 1.
-
-    A tensor of fewer than two dimensions has no axis 1 and is treated as `Int8` would.
-    """
-
-    packing: Packing
-    form: ClassVar[Form] = Form.INT8_CHANNEL
-
-    @property
-    def name(self) -> str:
-        """ "int8-channel", "int8-channel+lz4" or "int8-channel+zstd"."""
+        """The form's, and the packing's: "int8", "int8-channel+lz4"."""
         return codec_name(self.form, self.packing)
 
     def convert(self, tensor: Array) -> Sequence[Array]:
         """Codes, scales, zero points. Raises CodecError where a range is not finite."""
         if tensor.dtype != np.float32:
             return (tensor,)
-        return _quantise(tensor.astype(np.float32, copy=False), _other_axes(tensor))
+        return _quantise(tensor.astype(np.float32, copy=False), self._axes(tensor))
 
     def restore(self, parts: Sequence[Array], dtype: str = "float32") -> Array:
         """(code - zero) * scale. Raises CodecError unless the three parts fit together."""
         return _dequantise(parts) if dtype == "float32" else only_part(parts)
 
     def bound(self, tensor: Array) -> Floats:
-        """One step, (max - min) / 255, of the element's channel."""
-        return _bound(tensor, _other_axes(tensor))
+        """One step, (max - min) / 255, of what shares the element's scale."""
+        return _bound(tensor, self._axes(tensor))
+
+    def _axes(self, tensor: Array) -> tuple[int, ...] | None:
+        """Those along which one scale serves; None: all."""
+        return None
 
 
-def _other_axes(tensor: Array) -> tuple[int, ...] | None:
-    """All axes but 1; None where there is no axis 1."""
-    return (0, *range(2, tensor.ndim)) if tensor.ndim >= 2 else None
+@dataclass(frozen=True, slots=True)
+class Int8Channel(Int8):
+    """uint8 codes, and a float32 scale and uint8 zero point of shape (C,), C being the length of axis 1.
+
+    A tensor of fewer than two dimensions has no axis 1 and is treated as `Int8` would.
+    """
+
+    form: ClassVar[Form] = Form.INT8_CHANNEL
+
+    def _axes(self, tensor: Array) -> tuple[int, ...] | None:
+        return (0, *range(2, tensor.ndim)) if tensor.ndim >= 2 else None
 
 
 def _range(tensor: Floats, axes: tuple[int, ...] | None) -> tuple[Floats, Floats]:
