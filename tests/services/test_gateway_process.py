@@ -1,10 +1,11 @@
 """A gateway on a real fabric with real workers answers like the uncut model, whatever happens on the way."""
 
 import asyncio
+import functools
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,21 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server.wait()
 
 
+def story(test: Callable[[Bed], Awaitable[None]]) -> Callable[..., None]:
+    """A test that is given a gateway with nothing deployed yet, and never hangs."""
+
+    @functools.wraps(test)
+    def told(tmp_path: Path, vit_lattice: Lattice, url: str) -> None:
+        async def tell() -> None:
+            async with with_gateway(tmp_path, vit_lattice, url) as made:
+                await test(made)
+
+        in_loop(tell)
+
+    del told.__wrapped__  # type: ignore[attr-defined] # pytest shall see the fixtures this one asks for
+    return told
+
+
 def check(bed: Bed, number: int, outcome: Outcome | CutwaterError, tolerance: float = 1e-5) -> None:
     assert isinstance(outcome, Outcome), outcome
     wanted = bed.uncut(number)
@@ -40,59 +56,53 @@ def check(bed: Bed, number: int, outcome: Outcome | CutwaterError, tolerance: fl
     np.testing.assert_allclose(found, wanted, rtol=0, atol=tolerance * float(np.abs(wanted).max()))
 
 
-def test_answers_are_those_of_the_uncut_model(tmp_path: Path, vit_lattice: Lattice, url: str) -> None:
-    async def story() -> None:
-        async with with_gateway(tmp_path, vit_lattice, url) as bed:
-            await bed.go_live(await bed.deploy(1, [0.5], RAW, [1, 1]))
-            async with bed.client() as client:
-                feeds = [bed.feeds(k) for k in range(8)]
-                outcomes = [outcome async for outcome in client.stream(feeds)]
-            for k, outcome in enumerate(outcomes):
-                check(bed, k, outcome)
-                assert isinstance(outcome, Outcome) and not outcome.degraded
-                assert [mark.stage for mark in outcome.trail] == ["worker-1", "worker-2"]
-            names = [outcome.request for outcome in outcomes if isinstance(outcome, Outcome)]
-            assert len(set(names)) == 8
-            tally = await bed.until(lambda tally: tally.answered == 8)
-            assert (tally.accepted, tally.failed, tally.refused, tally.retried) == (8, 0, 0, 0)
-            assert 0 < tally.p50 <= tally.p99 < 5 and tally.rate > 0
-
-    in_loop(story)
+@story
+async def test_answers_are_those_of_the_uncut_model(bed: Bed) -> None:
+    await bed.go_live(await bed.deploy(1, [0.5], RAW, [1, 1]))
+    async with bed.client() as client:
+        feeds = [bed.feeds(k) for k in range(8)]
+        outcomes = [outcome async for outcome in client.stream(feeds)]
+    for k, outcome in enumerate(outcomes):
+        check(bed, k, outcome)
+        assert isinstance(outcome, Outcome) and not outcome.degraded
+        assert [mark.stage for mark in outcome.trail] == ["worker-1", "worker-2"]
+    names = [outcome.request for outcome in outcomes if isinstance(outcome, Outcome)]
+    assert len(set(names)) == 8
+    tally = await bed.until(lambda tally: tally.answered == 8)
+    assert (tally.accepted, tally.failed, tally.refused, tally.retried) == (8, 0, 0, 0)
+    assert 0 < tally.p50 <= tally.p99 < 5 and tally.rate > 0
 
 
-def test_a_stream_goes_on_while_another_cut_takes_over(tmp_path: Path, vit_lattice: Lattice, url: str) -> None:
-    async def story() -> None:
-        async with with_gateway(tmp_path, vit_lattice, url) as bed:
-            first = await bed.deploy(1, [0.5], RAW, [1, 1])
-            await bed.go_live(first)
-            second = await bed.deploy(2, [0.3, 0.7], ("raw", "float16", "raw", "raw"), [1, 1, 1])
-            answered = 0
-            async with bed.client() as client:
+@story
+async def test_a_stream_goes_on_while_another_cut_takes_over(bed: Bed) -> None:
+    first = await bed.deploy(1, [0.5], RAW, [1, 1])
+    await bed.go_live(first)
+    second = await bed.deploy(2, [0.3, 0.7], ("raw", "float16", "raw", "raw"), [1, 1, 1])
+    answered = 0
+    async with bed.client() as client:
 
-                async def stream() -> None:
-                    nonlocal answered
-                    feeds = (bed.feeds(k % 8) for k in range(10**6))
-                    async for outcome in client.stream(feeds, in_flight=8):
-                        check(bed, answered % 8, outcome, 1e-2)
-                        answered += 1
+        async def stream() -> None:
+            nonlocal answered
+            feeds = (bed.feeds(k % 8) for k in range(10**6))
+            async for outcome in client.stream(feeds, in_flight=8):
+                check(bed, answered % 8, outcome, 1e-2)
+                answered += 1
 
-                streaming = asyncio.create_task(stream())
-                await bed.until(lambda tally: tally.answered > 20)
-                table = RouteTable(model=MODEL, term=0, live=first.table(), candidate=second.table())
-                await bed.direct(table)
-                tally = await bed.until(lambda tally: tally.probed == {2: ""})
-                assert tally.epoch == 1
-                await bed.go_live(second)
-                await bed.until(lambda tally: set(tally.flying) == {2})
-                seen = answered
-                await bed.until(lambda tally: tally.answered > seen + 20)
-                assert not streaming.done()
-                streaming.cancel()
-                await asyncio.gather(streaming, return_exceptions=True)
-            tally = await bed.until(lambda tally: tally.flying == {})
-            assert (tally.failed, tally.retried, tally.refused) == (0, 0, 0)
-
-    in_loop(story)
+        streaming = asyncio.create_task(stream())
+        await bed.until(lambda tally: tally.answered > 20)
+        table = RouteTable(model=MODEL, term=0, live=first.table(), candidate=second.table())
+        await bed.direct(table)
+        tally = await bed.until(lambda tally: tally.probed == {2: ""})
+        assert tally.epoch == 1
+        await bed.go_live(second)
+        await bed.until(lambda tally: set(tally.flying) == {2})
+        seen = answered
+        await bed.until(lambda tally: tally.answered > seen + 20)
+        assert not streaming.done()
+        streaming.cancel()
+        await asyncio.gather(streaming, return_exceptions=True)
+    tally = await bed.until(lambda tally: tally.flying == {})
+    assert (tally.failed, tally.retried, tally.refused) == (0, 0, 0)
 
 
 def test_a_candidate_that_does_not_answer_is_reported_and_nothing_else_changes(
@@ -115,156 +125,129 @@ def test_a_candidate_that_does_not_answer_is_reported_and_nothing_else_changes(
     in_loop(story)
 
 
-def test_killing_one_of_two_replicas_loses_nothing(tmp_path: Path, vit_lattice: Lattice, url: str) -> None:
-    async def story() -> None:
-        async with with_gateway(tmp_path, vit_lattice, url) as bed:
-            deployed = await bed.deploy(1, [0.5], RAW, [1, 2])
-            await bed.go_live(deployed)
-            async with bed.client() as client:
-                numbers = iter(range(10**6))
-                outcomes: list[Outcome | CutwaterError] = []
+@story
+async def test_killing_one_of_two_replicas_loses_nothing(bed: Bed) -> None:
+    deployed = await bed.deploy(1, [0.5], RAW, [1, 2])
+    await bed.go_live(deployed)
+    async with bed.client() as client:
+        numbers = iter(range(10**6))
+        outcomes: list[Outcome | CutwaterError] = []
 
-                async def stream() -> None:
-                    feeds = (bed.feeds(next(numbers) % 8) for _ in range(400))
-                    async for outcome in client.stream(feeds, in_flight=8):
-                        outcomes.append(outcome)
-                        if len(outcomes) == 100:
-                            os.kill(deployed.workers[1][0].pid, signal.SIGKILL)
+        async def stream() -> None:
+            feeds = (bed.feeds(next(numbers) % 8) for _ in range(400))
+            async for outcome in client.stream(feeds, in_flight=8):
+                outcomes.append(outcome)
+                if len(outcomes) == 100:
+                    os.kill(deployed.workers[1][0].pid, signal.SIGKILL)
 
-                await stream()
-            for k, outcome in enumerate(outcomes):
-                check(bed, k % 8, outcome)
-            tally = await bed.until(lambda tally: tally.answered >= 400)
-            assert (len(outcomes), tally.answered, tally.failed) == (400, 400, 0)
-            address = deployed.workers[1][0].setup.listen[0]
-            assert (await bed.until_beat(lambda beat: bool(beat.suspects))).suspects == (address,)
-
-    in_loop(story)
+        await stream()
+    for k, outcome in enumerate(outcomes):
+        check(bed, k % 8, outcome)
+    tally = await bed.until(lambda tally: tally.answered >= 400)
+    assert (len(outcomes), tally.answered, tally.failed) == (400, 400, 0)
+    address = deployed.workers[1][0].setup.listen[0]
+    assert (await bed.until_beat(lambda beat: bool(beat.suspects))).suspects == (address,)
 
 
-def test_a_warm_spare_takes_over_at_once(tmp_path: Path, vit_lattice: Lattice, url: str) -> None:
-    async def story() -> None:
-        async with with_gateway(tmp_path, vit_lattice, url) as bed:
-            deployed = await bed.deploy(1, [0.5], RAW, [1, 1], spares=1)
-            await bed.go_live(deployed)
-            async with bed.client() as client:
-                for k in range(20):
-                    outcome = await client.infer(bed.feeds(k))
-                    assert [mark.stage for mark in outcome.trail] == ["worker-1", "worker-2"]
-                os.kill(deployed.workers[1][0].pid, signal.SIGKILL)
-                began = clock()
-                outcome = await client.infer(bed.feeds(1))
-                took = clock() - began
-                check(bed, 1, outcome)
-                assert [mark.stage for mark in outcome.trail] == ["worker-1", "worker-3"]
-                assert took < 1.0  # the figure itself is measured where nothing else runs
-
-    in_loop(story)
+@story
+async def test_a_warm_spare_takes_over_at_once(bed: Bed) -> None:
+    deployed = await bed.deploy(1, [0.5], RAW, [1, 1], spares=1)
+    await bed.go_live(deployed)
+    async with bed.client() as client:
+        for k in range(20):
+            outcome = await client.infer(bed.feeds(k))
+            assert [mark.stage for mark in outcome.trail] == ["worker-1", "worker-2"]
+        os.kill(deployed.workers[1][0].pid, signal.SIGKILL)
+        began = clock()
+        outcome = await client.infer(bed.feeds(1))
+        took = clock() - began
+        check(bed, 1, outcome)
+        assert [mark.stage for mark in outcome.trail] == ["worker-1", "worker-3"]
+        assert took < 1.0  # the figure itself is measured where nothing else runs
 
 
-def test_when_all_is_gone_the_gateway_answers_by_itself_and_says_so(
-    tmp_path: Path, vit_lattice: Lattice, url: str
-) -> None:
-    async def story() -> None:
-        async with with_gateway(tmp_path, vit_lattice, url) as bed:
-            deployed, whole = await bed.deploy(1, [0.5], RAW, [1, 1]), await bed.whole()
-            await bed.go_live(deployed, whole)
-            async with bed.client() as client:
-                assert not (await client.infer(bed.feeds(1))).degraded
-                os.kill(deployed.workers[0][0].pid, signal.SIGKILL)
-                outcome = await client.infer(bed.feeds(2))
-                check(bed, 2, outcome)
-                assert outcome.degraded and [mark.stage for mark in outcome.trail] == ["whole"]
-                await bed.until(lambda tally: tally.degraded == 1 and tally.failed == 0)
-                assert bed.gateway is not None
-                whole_worker = bed.gateway.hosts[MODEL].whole
-                assert whole_worker is not None
-                stand_in = whole_worker.process
-                assert stand_in is not None
+@story
+async def test_when_all_is_gone_the_gateway_answers_by_itself_and_says_so(bed: Bed) -> None:
+    deployed, whole = await bed.deploy(1, [0.5], RAW, [1, 1]), await bed.whole()
+    await bed.go_live(deployed, whole)
+    async with bed.client() as client:
+        assert not (await client.infer(bed.feeds(1))).degraded
+        os.kill(deployed.workers[0][0].pid, signal.SIGKILL)
+        outcome = await client.infer(bed.feeds(2))
+        check(bed, 2, outcome)
+        assert outcome.degraded and [mark.stage for mark in outcome.trail] == ["whole"]
+        await bed.until(lambda tally: tally.degraded == 1 and tally.failed == 0)
+        assert bed.gateway is not None
+        whole_worker = bed.gateway.hosts[MODEL].whole
+        assert whole_worker is not None
+        stand_in = whole_worker.process
+        assert stand_in is not None
 
-                back = await bed.deploy(2, [0.5], RAW, [1, 1])
-                await bed.go_live(back, whole)
-                while (await client.infer(bed.feeds(3))).degraded:
-                    """The link to the new worker is still being dialled."""
-                assert (await stand_in.ended()).kind == "WorkerLost"
-
-    in_loop(story)
+        back = await bed.deploy(2, [0.5], RAW, [1, 1])
+        await bed.go_live(back, whole)
+        while (await client.infer(bed.feeds(3))).degraded:
+            """The link to the new worker is still being dialled."""
+        assert (await stand_in.ended()).kind == "WorkerLost"
 
 
-def test_requests_for_a_parked_model_wait_until_it_is_back(tmp_path: Path, vit_lattice: Lattice, url: str) -> None:
-    async def story() -> None:
-        async with with_gateway(tmp_path, vit_lattice, url) as bed:
-            await bed.direct(RouteTable(model=MODEL, term=0))
-            await bed.until(lambda tally: tally.epoch == 0)
-            async with bed.client() as client:
-                waiting = asyncio.create_task(client.infer(bed.feeds(1)))
-                await bed.until(lambda tally: tally.queued == 1)
-                await bed.go_live(await bed.deploy(1, [0.5], RAW, [1, 1]))
-                check(bed, 1, await waiting)
-
-    in_loop(story)
+@story
+async def test_requests_for_a_parked_model_wait_until_it_is_back(bed: Bed) -> None:
+    await bed.direct(RouteTable(model=MODEL, term=0))
+    await bed.until(lambda tally: tally.epoch == 0)
+    async with bed.client() as client:
+        waiting = asyncio.create_task(client.infer(bed.feeds(1)))
+        await bed.until(lambda tally: tally.queued == 1)
+        await bed.go_live(await bed.deploy(1, [0.5], RAW, [1, 1]))
+        check(bed, 1, await waiting)
 
 
-def test_a_model_that_was_undeployed_is_unknown_and_what_is_open_ends(
-    tmp_path: Path, vit_lattice: Lattice, url: str
-) -> None:
-    async def story() -> None:
-        async with with_gateway(tmp_path, vit_lattice, url) as bed:
-            deployed = await bed.deploy(1, [0.5], RAW, [1, 1])
-            await bed.go_live(deployed)
-            async with bed.client() as client:
-                check(bed, 1, await client.infer(bed.feeds(1)))
-                await bed.direct(RouteTable(model=MODEL, term=0, live=deployed.table(), removed=True))
-                await bed.until(lambda tally: tally.epoch == 0 and tally.flying == {})
-                with pytest.raises(Refused, match="drain"):
-                    await client.infer(bed.feeds(1))
-            with pytest.raises(NotFound, match=f"cutwater deploy {MODEL}"):
-                async with bed.client():
-                    pass
-
-    in_loop(story)
+@story
+async def test_a_model_that_was_undeployed_is_unknown_and_what_is_open_ends(bed: Bed) -> None:
+    deployed = await bed.deploy(1, [0.5], RAW, [1, 1])
+    await bed.go_live(deployed)
+    async with bed.client() as client:
+        check(bed, 1, await client.infer(bed.feeds(1)))
+        await bed.direct(RouteTable(model=MODEL, term=0, live=deployed.table(), removed=True))
+        await bed.until(lambda tally: tally.epoch == 0 and tally.flying == {})
+        with pytest.raises(Refused, match="drain"):
+            await client.infer(bed.feeds(1))
+    with pytest.raises(NotFound, match=f"cutwater deploy {MODEL}"):
+        async with bed.client():
+            pass
 
 
-def test_a_table_of_a_coordinator_that_leads_no_more_is_ignored(tmp_path: Path, vit_lattice: Lattice, url: str) -> None:
-    async def story() -> None:
-        async with with_gateway(tmp_path, vit_lattice, url) as bed:
-            deployed = await bed.deploy(1, [0.5], RAW, [1, 1])
-            await bed.go_live(deployed)
-            await bed.write(RouteTable(model=MODEL, term=0))
-            await bed.write(RouteTable(model="other", term=99))
-            await bed.until_beat(lambda beat: len(beat.models) == 2)
-            async with bed.client() as client:
-                check(bed, 1, await client.infer(bed.feeds(1)))
-
-    in_loop(story)
+@story
+async def test_a_table_of_a_coordinator_that_leads_no_more_is_ignored(bed: Bed) -> None:
+    deployed = await bed.deploy(1, [0.5], RAW, [1, 1])
+    await bed.go_live(deployed)
+    await bed.write(RouteTable(model=MODEL, term=0))
+    await bed.write(RouteTable(model="other", term=99))
+    await bed.until_beat(lambda beat: len(beat.models) == 2)
+    async with bed.client() as client:
+        check(bed, 1, await client.infer(bed.feeds(1)))
 
 
-def test_who_sends_too_much_is_counted_and_who_goes_takes_its_requests_along(
-    tmp_path: Path, vit_lattice: Lattice, url: str
-) -> None:
-    async def story() -> None:
-        async with with_gateway(tmp_path, vit_lattice, url) as bed:
-            deployed = await bed.deploy(1, [0.5], RAW, [1, 1])
-            await bed.go_live(deployed)
-            async with bed.client() as other:
-                async with bed.client() as rude:
-                    assert rude._link is not None
-                    rude._link.peer = rude._hello  # believes that the gateway takes what it takes itself
-                    with pytest.raises(FrameError, match="this end accepts 1048576"):
-                        await rude.infer({"pictures": np.zeros(2**20, np.float32)})
-                await bed.until(lambda tally: tally.refused == 1)
-                async with bed.client() as leaving:
-                    os.kill(deployed.workers[1][0].pid, signal.SIGSTOP)
-                    left = [asyncio.create_task(leaving.infer(bed.feeds(k))) for k in range(8)]
-                    await bed.until(lambda tally: tally.flying == {1: 8})
-                outcomes = await asyncio.gather(*left, return_exceptions=True)
-                assert [type(outcome) for outcome in outcomes] == [LinkLost] * 8
-                tally = await bed.until(lambda tally: tally.flying == {} and tally.queued == 0)
-                os.kill(deployed.workers[1][0].pid, signal.SIGCONT)
-                assert (tally.accepted, tally.answered, tally.failed) == (8, 0, 0)
-                check(bed, 1, await other.infer(bed.feeds(1)))
-
-    in_loop(story)
+@story
+async def test_who_sends_too_much_is_counted_and_who_goes_takes_its_requests_along(bed: Bed) -> None:
+    deployed = await bed.deploy(1, [0.5], RAW, [1, 1])
+    await bed.go_live(deployed)
+    async with bed.client() as other:
+        async with bed.client() as rude:
+            assert rude._link is not None
+            rude._link.peer = rude._hello  # believes that the gateway takes what it takes itself
+            with pytest.raises(FrameError, match="this end accepts 1048576"):
+                await rude.infer({"pictures": np.zeros(2**20, np.float32)})
+        await bed.until(lambda tally: tally.refused == 1)
+        async with bed.client() as leaving:
+            os.kill(deployed.workers[1][0].pid, signal.SIGSTOP)
+            left = [asyncio.create_task(leaving.infer(bed.feeds(k))) for k in range(8)]
+            await bed.until(lambda tally: tally.flying == {1: 8})
+        outcomes = await asyncio.gather(*left, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [LinkLost] * 8
+        tally = await bed.until(lambda tally: tally.flying == {} and tally.queued == 0)
+        os.kill(deployed.workers[1][0].pid, signal.SIGCONT)
+        assert (tally.accepted, tally.answered, tally.failed) == (8, 0, 0)
+        check(bed, 1, await other.infer(bed.feeds(1)))
 
 
 def test_streams_go_on_while_the_fabric_is_away_and_tables_are_obeyed_when_it_is_back(

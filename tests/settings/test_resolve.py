@@ -49,6 +49,16 @@ def test_without_a_word_everything_is_as_declared(tmp_path: Path) -> None:
     assert default_home().parts[-2:] == ("cutwater", "default")
 
 
+def complaint(file: Path, text: str) -> str:
+    """What is said of a file of settings with this text, after the file's own name."""
+    file.write_text(text)
+    with pytest.raises(BadSetting) as caught:
+        resolve(config=file, environment={})
+    said = str(caught.value)
+    assert said.startswith(str(file))
+    return said.removeprefix(str(file))
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -68,12 +78,7 @@ def test_without_a_word_everything_is_as_declared(tmp_path: Path) -> None:
     ],
 )
 def test_a_mistake_in_yaml_is_reported_with_its_line(tmp_path: Path, text: str, says: str) -> None:
-    file = tmp_path / "wrong.yaml"
-    file.write_text(text)
-    with pytest.raises(BadSetting) as caught:
-        resolve(config=file, environment={})
-    assert str(caught.value).startswith(str(file))
-    assert says in str(caught.value)
+    assert says in complaint(tmp_path / "wrong.yaml", text)
 
 
 @pytest.mark.parametrize(
@@ -87,12 +92,7 @@ def test_a_mistake_in_yaml_is_reported_with_its_line(tmp_path: Path, text: str, 
     ],
 )
 def test_a_mistake_in_toml_is_reported_with_its_line(tmp_path: Path, text: str, says: str) -> None:
-    file = tmp_path / "wrong.toml"
-    file.write_text(text)
-    with pytest.raises(BadSetting) as caught:
-        resolve(config=file, environment={})
-    assert str(caught.value).startswith(str(file))
-    assert says in str(caught.value)
+    assert says in complaint(tmp_path / "wrong.toml", text)
 
 
 @pytest.mark.parametrize(
