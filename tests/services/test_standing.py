@@ -64,7 +64,9 @@ def test_where_json_is_wanted_every_line_is_an_object(tmp_path: Path) -> None:
     assert "what libraries print on stdout" in line["message"]
 
 
-def test_a_mistake_in_its_code_stands_in_its_log(tmp_path: Path, settings: Path) -> None:
+def test_a_mistake_in_its_code_stands_in_its_log_even_if_that_is_full(tmp_path: Path) -> None:
+    settings = tmp_path / "it.settings"
+    write_handover(settings, Settings(home=tmp_path, cluster=ClusterSettings(log_limit=1)))
     with pytest.raises(ProcessLost, match=r"exit code 1 before it served(.|\n)*ZeroDivisionError"):
         start_it(tmp_path, FAULTY, settings)
 

@@ -90,11 +90,11 @@ class BoundedLog(logging.Handler):
         self._limit = limit
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one line."""
+        """Write one line, which stays in the file that is looked at first, however long it is."""
         descriptor = sys.stderr.fileno()
-        os.write(descriptor, (self.format(record) + "\n").encode())
         if os.fstat(descriptor).st_size > self._limit:
             self._begin_anew(descriptor)
+        os.write(descriptor, (self.format(record) + "\n").encode())
 
     def _begin_anew(self, descriptor: int) -> None:
         self._path.replace(self._path.with_name(self._path.name + ".1"))
