@@ -47,13 +47,20 @@ def test_a_worker_is_killed(home: Home, child: "subprocess.Popen[bytes]") -> Non
     assert child.wait(5.0) == -9
 
 
+def changed(pid: int, how: int) -> None:
+    """Wait until the signal that it was sent has had its effect."""
+    os.waitpid(pid, how)
+
+
 def test_a_worker_that_was_stopped_goes_on(home: Home, child: "subprocess.Popen[bytes]") -> None:
     async def story() -> None:
         drills, process = Drills(home, allowed=True), psutil.Process(child.pid)
         drills.run("hang", WORKER, status(child.pid))
+        changed(child.pid, os.WUNTRACED)
         drills.run("hang", WORKER, status(child.pid))
         assert process.status() == psutil.STATUS_STOPPED
         drills.close()
+        changed(child.pid, os.WCONTINUED)
         assert process.status() != psutil.STATUS_STOPPED
 
     asyncio.run(story())
