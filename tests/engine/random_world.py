@@ -16,6 +16,7 @@ from cutwater.engine.cluster import (
     NodeBeat,
     Phase,
     RouteTable,
+    Scaling,
 )
 from cutwater.engine.control import (
     Announced,
@@ -248,7 +249,7 @@ class World:
                 worker = WorkerId(hop.address.replace("/", ":").split(":")[-1])
                 if not any(agent.up and agent.processes.get(worker) == table.token for agent in self.agents):
                     return f"{hop.address} does not answer"
-        return "" if {route.chain for route in table.routes} == set(range(len(table.doors))) else "no way through"
+        return "" if {route.chain for route in table.routes} == set(table.numbered) else "no way through"
 
     # What goes wrong, and what people want
 
@@ -276,7 +277,11 @@ class World:
             case 7:
                 if self.chance(0.7):
                     self.deployed.add(name)
-                    self.tell(DeployAsked(DeploySpec(model=name, stages=self.random.choice((None, 2)))))
+                    stages, scaling = (
+                        self.random.choice((None, 2)),
+                        self.random.choice((None, Scaling(least=2, most=3))),
+                    )
+                    self.tell(DeployAsked(DeploySpec(model=name, stages=stages, scaling=scaling)))
                 else:
                     self.deployed.discard(name)
                     self.tell(UndeployAsked(name))
@@ -303,7 +308,9 @@ class World:
         for name, record in self.records.items():
             (epoch,) = record.epochs
             assert epoch.phase is EpochPhase.LIVE and not record.parked and not record.renew
-            for c, chain in enumerate(epoch.blueprint.chains):
+            chains = epoch.numbers or tuple(range(len(epoch.blueprint.chains)))
+            assert len(chains) == (1 if record.spec.scaling is None else 2)
+            for c, chain in zip(chains, epoch.blueprint.chains, strict=True):
                 replicas: dict[int, int] = {}
                 for placement in chain.placements:
                     replica = replicas.get(placement.stage, 0)
@@ -311,7 +318,7 @@ class World:
                     wanted[placement.node].add(WorkerId(f"{name}.{epoch.epoch}.{c}.{placement.stage}.{replica}"))
             table = self.tables[name]
             assert table.live is not None and table.live.epoch == epoch.epoch and table.candidate is None
-            assert len(table.live.routes) == 1 and self.probe(table.live) == ""
+            assert len(table.live.routes) == len(chains) and self.probe(table.live) == ""
         for agent in self.agents:
             states = agent.keeper.snapshot().workers
             assert {state.worker for state in states} == wanted[agent.name] == agent.processes.keys()

@@ -21,6 +21,8 @@ from cutwater.units import Seconds
 
 LEAST_PATIENCE: Seconds = 0.05
 """What a request may wait, where its timeout is hardly more than it takes."""
+KNOWN: Seconds = 10.0
+"""A demand that has been followed for less is not known well enough to take anything away."""
 
 
 class Scaler:
@@ -104,6 +106,8 @@ class Scaler:
 
     def _act(self, deployment: Deployment, size: Size, live: Epoch, now: Seconds) -> None:
         """Come nearer to the number of chains that is wanted."""
+        if self._books.settling:
+            return
         have = len(live.staying)
         if have > size.chains:
             self._give(deployment, live, have - size.chains, now)
@@ -172,8 +176,10 @@ def _claim_of(deployment: Deployment, now: Seconds) -> Claim | None:
     scaling, size, live = deployment.spec.scaling, deployment.size, deployment.live
     if scaling is None or size is None or live is None or deployment.removed or deployment.parked:
         return None
-    need = min(max(size.lately(now), float(scaling.least)), float(scaling.most))
-    return Claim(deployment.spec.model, len(live.staying), scaling.least, need)
+    have = len(live.staying)
+    known = now >= size.began + KNOWN
+    need = min(max(size.lately(now) if known else float(have), float(scaling.least)), float(scaling.most))
+    return Claim(deployment.spec.model, have, scaling.least, need)
 
 
 def _each(live: Epoch) -> float:

@@ -12,12 +12,13 @@ class Size:
     """Changed only by the `Scaler`, and by `Planning` where there is no room."""
 
     __slots__ = (
-        "_needs", "awaits_room", "brief", "chains", "changed_at", "demand", "each", "growing", "hold", "low_since",
-        "need", "provided", "short_since", "shrunk_at", "shrunk_from", "takes", "why",
+        "_needs", "awaits_room", "began", "brief", "chains", "changed_at", "demand", "each", "growing", "hold",
+        "low_since", "need", "provided", "short_since", "shrunk_at", "shrunk_from", "takes", "why",
     )  # fmt: skip
 
     def __init__(self, record: DeploymentRecord, scaling: Scaling, options: CoordinatorOptions, now: Seconds) -> None:
         self.demand = Demand(now)
+        self.began = now
         self.chains = min(max(record.chains, scaling.least), scaling.most)
         """Wanted now."""
         self.why = record.scaled
