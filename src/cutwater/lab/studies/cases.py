@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from msgspec.structs import replace
@@ -135,13 +136,16 @@ def shape_of(placement: Placement, served: tuple[Served, ...]) -> str:
 
 
 def spare_groups(placement: Placement, count: int, nodes: int) -> list[Group]:
-    """For each group the ways that are left where a node is lost: all of its stages on others, ``count`` such ways."""
+    """The further ways through groups with ``count`` spares of every stage, on the nodes with the fewest workers."""
+    busy = [sum(len(group.replicas) for group in placement.groups if node in group.nodes) for node in range(nodes)]
     found = []
     for group in placement.groups:
-        size = len(group.nodes)
-        free = [node for node in range(nodes) if node not in group.nodes]
-        for turn in range(count):
-            others = free or list(group.nodes)
-            shifted = tuple(others[(k + turn + (0 if free else 1)) % len(others)] for k in range(size))
-            found.append(Group(shifted, group.replicas))
+        places = [[node] for node in group.nodes]
+        for _ in range(count):
+            for stage in places:
+                others = [node for node in range(nodes) if node not in stage]
+                if others:
+                    stage.append(min(others, key=busy.__getitem__))
+                    busy[stage[-1]] += len(group.replicas)
+        found += [Group(way, group.replicas) for way in product(*places) if way != group.nodes]
     return found

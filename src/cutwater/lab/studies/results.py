@@ -106,7 +106,7 @@ class ResultsFolder:
 
     def add(self, rows: Iterable[Row]) -> None:
         """Keep them."""
-        self.results.rows.extend(rows)
+        self.results.rows += list(rows)  # all or none, should this be interrupted
         self.write()
 
     def write(self) -> None:

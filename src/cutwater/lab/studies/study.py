@@ -239,7 +239,9 @@ class Study(Checked, frozen=True, kw_only=True, omit_defaults=True):
                 raise BadQuantity(f"{path}.{name}.find: needs an SLO that requests can be in time for; give 'slo'")
             others = [placement for placement, way in self.placements.items() if way.groups]
             if (sweep.nodes or sweep.find == "nodes") and others:
-                raise BadQuantity(f"{path}.{name}.nodes: the groups of {others[0]!r} are for {self.nodes.count} nodes")
+                raise BadQuantity(
+                    f"{path}.{name}.nodes: the groups of {others[0]!r} are for {self.nodes.count} nodes only"
+                )
 
     def _check_failure(self, path: str, failure: Failure | None) -> None:
         if failure is not None and not 1 <= failure.node <= self.nodes.count:

@@ -1,0 +1,190 @@
+"""A small study from its file to its table and its picture, in predicted time; and going on where it stopped."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cutwater.cli.app import app
+from cutwater.engine.cluster import DeploySpec
+from cutwater.errors import BadFile, NoPlan
+from cutwater.lab.studies.cases import case_of, place, shape_of, spare_groups
+from cutwater.lab.studies.costs import known_models
+from cutwater.lab.studies.live import wanted
+from cutwater.lab.studies.reading import load_study
+from cutwater.lab.studies.results import ENGINE, LIVE, QUEUES, ResultsFolder, Row
+from cutwater.lab.studies.simulated import by_engine, latencies_of
+from cutwater.plan.many.served import Group, Placement, Replica
+from cutwater.report.study import lengths_text, sheets, study_lines, study_markdown
+from cutwater.report.study_picture import draw_study
+
+FILE = """\
+name: two
+question: what do pipelines bring?
+models:
+  a: &model {seconds: 50 ms, weights: 1 GiB, hop: 0.2 ms}
+  b: *model
+nodes: {count: 2, weights: 1 GiB}
+placements:
+  apart: {method: one-per-node}
+  together: {groups: [{nodes: [1, 2], models: [a, b]}]}
+  chosen: {method: anytime}
+baseline: apart
+steps: 20
+workloads:
+  even:
+    duration: 15 s
+    models: {a: &asked {arrivals: {kind: poisson, rate: 2/s}}, b: *asked}
+  bursts:
+    duration: 15 s
+    models: {a: &clumped {arrivals: {kind: gamma, rate: 2/s, cv: 3}}, b: *clumped}
+sweeps:
+  latency: {load: [0.6]}
+"""
+SOUGHT = FILE.replace("  chosen: {method: anytime}\n", "").replace("duration: 15 s", "duration: 60 s")
+SOUGHT = SOUGHT.replace("sweeps:\n  latency: {load: [0.6]}", "slo: 5x\nsweeps:\n  rate: {find: rate, workload: [even]}")
+
+
+@pytest.fixture
+def study(tmp_path):
+    """The study of a text, and its file."""
+
+    def made(text=FILE):
+        path = tmp_path / "two.yaml"
+        path.write_text(text)
+        return load_study(path), path
+
+    return made
+
+
+def run(path: Path, *arguments: object) -> str:
+    result = CliRunner().invoke(app, ["study", str(path), *map(str, arguments)], catch_exceptions=False)
+    assert result.exit_code == 0
+    return result.output
+
+
+def test_a_study_ends_in_a_table_and_a_picture_and_goes_on_where_it_stopped(study, tmp_path):
+    _, path = study()
+    out = tmp_path / "out"
+    told = json.loads(run(path, "--out", out, "--json"))
+    assert len(told["rows"]) == 2 * 3 * 2, "two workloads, three placements, two ways to find out"
+    means = {(row["point"]["workload"], row["placement"]): row["mean"] for row in told["rows"] if row["how"] == ENGINE}
+    assert means["even", "together"] < means["even", "apart"]
+    assert means["bursts", "apart"] / means["bursts", "together"] > means["even", "apart"] / means["even", "together"]
+    assert means["bursts", "chosen"] == pytest.approx(means["bursts", "together"], rel=0.01)
+    table = (out / "table.md").read_text()
+    assert "| workload | placement | pipelines | in time, simulated |" in table
+    assert (out / "picture.svg").read_text().startswith("<svg")
+    with (out / "table.csv").open(newline="") as file:
+        assert [float(row["mean"]) for row in csv.DictReader(file)] == [row["mean"] for row in told["rows"]]
+
+    kept = json.loads((out / "results.json").read_text())
+    kept["rows"] = kept["rows"][:6]
+    (out / "results.json").write_text(json.dumps(kept))
+    assert json.loads(run(path, "--out", out, "--json"))["rows"] == told["rows"]
+
+
+def test_another_study_does_not_go_on_in_the_folder_of_this_one(study, tmp_path):
+    _, path = study()
+    run(path, "--out", tmp_path / "out", "--for", "5 s", "--json")
+    with pytest.raises(BadFile, match="holds another study, or one with other values"):
+        run(path, "--out", tmp_path / "out", "--for", "6 s")
+
+
+def test_what_is_looked_for_is_the_border_and_pipelines_push_it_out(study, tmp_path):
+    _, path = study(SOUGHT)
+    told = json.loads(run(path, "--out", tmp_path / "out", "--json"))
+    found = {row["placement"]: row for row in told["rows"] if row["how"] == QUEUES}
+    assert found["together"]["found"] > 1.2 * found["apart"]["found"] > 0
+    assert all(0.985 <= row["attainment"] <= 1.0 for row in found.values())
+    assert "highest rate" in (tmp_path / "out" / "table.md").read_text()
+
+
+def test_a_load_is_a_share_of_what_the_nodes_can_do(study):
+    two, _ = study()
+    point = next(two.points())
+    case = case_of(two, known_models(two, 2, Path()), point)
+    assert case.rate == pytest.approx(0.6 * 2 / 50e-3)
+    assert case.schedule.requests == pytest.approx(15 * case.rate, rel=0.1)
+
+
+def test_queues_and_engine_agree_where_nobody_is_refused(study):
+    two, _ = study()
+    known = known_models(two, 2, Path())
+    case = case_of(two, known, next(two.points()))
+    placed = place(two, known, case, two.placements["together"])
+    assert by_engine(case, placed).mean() == pytest.approx(latencies_of(case, placed).mean(), rel=0.01)
+
+
+def test_spares_answer_while_a_node_is_away(study):
+    text = SOUGHT.replace("rate: {find: rate, workload: [even]}", "s: {workload: [even], load: [0.3]}")
+    two, _ = study(text + "failure: {node: 1, at: 20 s, back: 20 s}\n")
+    known = known_models(two, 2, Path())
+    case = case_of(two, known, next(two.points()))
+    placed = place(two, known, case, two.placements["together"])
+    spares = spare_groups(placed, 1, 2)
+    assert [group.nodes for group in spares] == [(0, 0), (1, 1), (1, 0)]
+    in_time = [
+        sum(by_engine(case, placed, spares=count, failure=failure) < 10) / case.schedule.requests
+        for count, failure in ((0, None), (0, two.failure), (1, two.failure))
+    ]
+    assert in_time[0] > 0.99
+    assert in_time[1] < 0.75, "nothing is answered for a third of the time"
+    assert in_time[2] > in_time[1] + 0.1
+
+
+def test_a_placement_becomes_deployments(study):
+    two, _ = study()
+    known = known_models(two, 2, Path())
+    case = case_of(two, known, next(two.points()))
+    parted = replace(case.served[0].candidates[1], cuts=("after x",))
+    served = tuple(replace(each, candidates=(each.candidates[0], parted)) for each in case.served)
+    case = replace(case, served=served)
+    together = Placement((Group((0, 1), (Replica(0, 1),)), ))  # fmt: skip
+    spec = wanted(case, together, 1)["a"].spec
+    assert (spec.places, spec.cuts, spec.chains, spec.spares) == (("node-1", "node-2"), ("after x",), 1, 1)
+    assert "b" not in wanted(case, together, 0), "who is nowhere is not deployed"
+    whole = Placement((Group((0,), (Replica(0, 0),)), Group((1,), (Replica(0, 0),))))
+    spec = wanted(case, whole, 0)["a"].spec
+    assert (spec.nodes, spec.places, spec.chains, spec.stages) == (("node-1", "node-2"), (), 2, 1)
+    assert isinstance(spec, DeploySpec) and not spec.fallback
+    with pytest.raises(NoPlan, match="cut in several ways"):
+        wanted(case, Placement((Group((0,), (Replica(0, 0),)), Group((0, 1), (Replica(0, 1),)))), 0)
+
+
+def test_groups_are_told_in_words(study):
+    two, _ = study()
+    case = case_of(two, known_models(two, 2, Path()), next(two.points()))
+    placed = Placement((Group((0, 1), (Replica(0, 1), Replica(1, 1))),))
+    assert shape_of(placed, case.served) == "1+2: a, b"
+    assert lengths_text("1: a; 2: b; 3+4: c") == "2 of 1, 1 of 2"
+
+
+def test_live_figures_stand_beside_simulated_ones(study, tmp_path):
+    two, _ = study()
+    point = next(two.points())
+    folder = ResultsFolder.open(tmp_path / "out", two, True)
+    row = Row(point=point, placement="apart", how=ENGINE, shape="1: a; 2: b", requests=100, attainment=1.0, mean=0.095)
+    live = Row(
+        point=point,
+        placement="apart",
+        how=LIVE,
+        shape="1: a; 2: b",
+        requests=100,
+        attainment=0.99,
+        attainment_margin=0.01,
+        mean=0.1,
+        mean_margin=0.005,
+    )
+    folder.add([row, live])
+    again = ResultsFolder.open(tmp_path / "out", two, True)
+    assert again.results.rows == [row, live]
+    assert [sheet.title for sheet in sheets(again.results)] == ["latency, live", "simulated against live"]
+    assert list(study_lines(again.results)) == [
+        "simulated against live, at worst: 1.0 points of the requests in time, of the mean latency -5.0%"
+    ]
+    assert "| 99.00% ±1.0 | 100 ms ±5% |" in study_markdown(again.results)
+    assert "apart, live: 100 ms" in draw_study(again.results)
