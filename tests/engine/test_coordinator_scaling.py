@@ -1,11 +1,12 @@
 """Chains come and go with the demand: when, in which order, and what happens to those that break or find no room."""
 
 import msgspec
+import pytest
 from cluster_world import GIB, Story, announcement, blueprint, chain, spec
 
 from cutwater.engine.cluster import Blueprint, DeploySpec, Phase, Scaling
 from cutwater.engine.control import Assign, CoordinatorCommand, DeployAsked, Direct, MakePlan, Planned, Save, Tell
-from cutwater.engine.coordinator.deployment import Deployment
+from cutwater.engine.coordinator.deployment import Deployment, needs_plan
 from cutwater.engine.coordinator.steering import CoordinatorOptions
 from cutwater.engine.fault import Fault
 from cutwater.units import NodeId
@@ -293,3 +294,29 @@ def _half(story: Busy, at: float) -> list[CoordinatorCommand]:
     story.asked["m"] += story.rates["m"] / 2
     story.uses("m", story.machine.books.gateways["g"].tables["m"], accepted=int(story.asked["m"]), idle=0.0)
     return story.beats(at)
+
+
+@pytest.mark.parametrize(
+    ("wishes", "needed"),
+    [
+        ({"scaling": Scaling(least=2, most=3, idle=60.0)}, False),
+        ({"scaling": Scaling(least=1, most=4)}, True),  # the nodes are shared out anew
+        ({"scaling": None}, True),
+        ({"timeout": 2.0, "window": 8, "fallback": False}, False),
+        ({"cuts": ("after b",)}, True),
+        ({"budget": 0.1}, True),
+    ],
+)
+def test_only_what_changes_the_stages_or_their_places_needs_another_plan(
+    wishes: dict[str, object], needed: bool
+) -> None:
+    before = scaled()
+    assert needs_plan(before, msgspec.structs.replace(before, **wishes)) is needed
+
+
+def test_other_bounds_are_kept_at_once_without_another_epoch() -> None:
+    story = busy(30.0)
+    story.tell(DeployAsked(scaled(least=2)), 30.0)
+    story.serve(30.0, 33.0)
+    assert story.on("m") == "ab"
+    assert [epoch.number for epoch in story.deployment("m").epochs] == [1]

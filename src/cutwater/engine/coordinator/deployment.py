@@ -12,8 +12,14 @@ from cutwater.engine.coordinator.steering import CoordinatorOptions
 from cutwater.units import NodeId, Seconds
 
 ROLLING = (EpochPhase.STARTING, EpochPhase.PROBING)
-PLANNED_FOR = ("objective", "stages", "nodes", "chains", "replicas", "spares")
+PLANNED_FOR = ("objective", "budget", "stages", "nodes", "cuts", "places", "chains", "replicas", "spares")
 """The wishes that another plan is needed for; the others take effect at once."""
+
+
+def needs_plan(before: DeploySpec, spec: DeploySpec) -> bool:
+    """Whether a deployment that is as ``before`` must be planned anew to be as ``spec`` says."""
+    spans = [each.scaling.most if each.scaling is not None else None for each in (before, spec)]
+    return spans[0] != spans[1] or any(getattr(spec, name) != getattr(before, name) for name in PLANNED_FOR)
 
 
 class Ask:
@@ -97,8 +103,7 @@ class Deployment:
         before, self.spec = self.spec, spec
         if spec.scaling != before.scaling:
             self._follow(self.record(), options, now)
-        spans = [each.scaling.most if each.scaling is not None else None for each in (before, spec)]
-        return spans[0] != spans[1] or any(getattr(spec, name) != getattr(before, name) for name in PLANNED_FOR)
+        return needs_plan(before, spec)
 
     def _follow(self, record: DeploymentRecord, options: CoordinatorOptions, now: Seconds) -> None:
         """Follow the demand from now on, if that is wanted."""

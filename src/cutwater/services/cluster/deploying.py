@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from cutwater.drivers.live import clock
 from cutwater.engine.cluster import DeploySpec, EpochPhase
+from cutwater.engine.coordinator.deployment import needs_plan
 from cutwater.errors import DeadlineExceeded, NoPlan, NoReply
 from cutwater.fabric.base import Fabric
 from cutwater.services.asking import (
@@ -41,8 +42,8 @@ async def deploy(fabric: Fabric, spec: DeploySpec) -> int:
     """
     before = await deployment_of(fabric, spec.model)
     await ask_coordinator(fabric, Deploy(spec), Done, ANSWER)
-    same = before is not None and before.spec == spec and not before.removed
-    return 0 if before is None or same else max((epoch.epoch for epoch in before.epochs), default=0)
+    kept = before is not None and not before.removed and not needs_plan(before.spec, spec)
+    return 0 if before is None or kept else max((epoch.epoch for epoch in before.epochs), default=0)
 
 
 async def until_live(
