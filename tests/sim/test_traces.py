@@ -52,7 +52,7 @@ def test_all_machines_of_a_cluster_replay_to_the_same_commands(run):
     assert found.difference is None
     assert found.steps > 1000
     kinds = {json.loads(line)["kind"] for line in path.read_bytes().splitlines() if line.startswith(b"{")}
-    assert kinds == {"Gateway", "StageWorker", "Coordinator", "Keeper"}
+    assert kinds == {"Gateway", "StageWorker", "Coordinator", "Keeper", "Turns"}
 
 
 def test_the_command_says_so_and_ends_with_1_at_the_first_difference(run, tmp_path):

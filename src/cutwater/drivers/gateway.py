@@ -16,6 +16,7 @@ from cutwater.engine.fault import Fault
 from cutwater.engine.gateway.door import WHERE
 from cutwater.engine.gateway.figures import GatewaySnapshot
 from cutwater.engine.gateway.gateway import Gateway
+from cutwater.engine.gateway.neighbours import Neighbours
 from cutwater.engine.trace import Trace
 from cutwater.engine.vocabulary import (
     Asked,
@@ -92,6 +93,7 @@ class LiveGateway(LinkOwner):
         trace: Trace | None = None,
         memory: int = MEMORY,
         stand_in: Callable[[bool], Awaitable[None]] | None = None,
+        neighbours: Neighbours | None = None,
         on_broken: Callable[[], None] = lambda: None,
         on_step: Callable[[], None] | None = None,
     ) -> None:
@@ -105,12 +107,16 @@ class LiveGateway(LinkOwner):
             memory: as for `dial`.
             stand_in: brings the worker of the whole model up at the address of the degraded route (True) and returns
                 when it serves, or takes it down; told True again when the link to it was lost. May raise CutwaterError.
+            neighbours: other models that are asked here; they and this one hear of each other.
             on_broken: told when this gateway can ask nobody any more, and all who waited have heard of it.
             on_step: told whenever `snapshot` may say something else than before.
         """
         super().__init__(hello, tls, memory)
         self._machine = machine
         self._stand_in = stand_in
+        self._neighbours = neighbours
+        if neighbours is not None:
+            neighbours.add(machine.share)
         self._on_broken = on_broken
         self._standing: tuple[Address, asyncio.Task[None]] | None = None
         self._doors: Mapping[tuple[int, int], Doors] = {}
@@ -182,6 +188,7 @@ class LiveGateway(LinkOwner):
         waiting = _Waiting(feeds, self._loop.create_future())
         self._waiting[request] = waiting
         try:
+            self._look_aside()
             self._live.tell(Asked(request, budget, priority, client))
             answer, buffers, degraded = await waiting.reply
             doors, launched = waiting.doors, waiting.launched
@@ -198,8 +205,16 @@ class LiveGateway(LinkOwner):
 
     def outlook(self, budget: Seconds, ahead: int, priority: int = 0, client: str = "") -> CutwaterError | None:
         """See `Gateway.outlook`; ``budget``: seconds that are left."""
+        self._look_aside()
         fault = self._machine.outlook(Asked(RequestId(0), budget, priority, client), ahead, clock())
         return fault.error() if fault is not None else None
+
+    def _look_aside(self) -> None:
+        """See that the machine knows of its neighbours before it decides who comes in or flies."""
+        if self._neighbours is not None:
+            beside = self._neighbours.beside(self._machine.share, clock())
+            if beside is not None:
+                self._live.tell(beside)
 
     def worker_gone(self, address: Address, fault: Fault) -> None:
         """Nobody will answer at ``address`` any more, because of ``fault``."""
@@ -221,6 +236,8 @@ class LiveGateway(LinkOwner):
     def close(self) -> None:
         """End at once."""
         super().close()
+        if self._neighbours is not None:
+            self._neighbours.remove(self._machine.share)
         if self._standing is not None:
             self._standing[1].cancel()
 
@@ -229,6 +246,7 @@ class LiveGateway(LinkOwner):
         if not isinstance(message, (Answer, Failure, Credit)):  # a union would be built for every frame
             raise FrameError(f"a {type(message).__name__} came against the direction of the link")
         if type(message) is Answer:
+            self._look_aside()
             self._arrived, self._passing = message, buffers
         self._live.tell(Received(link.id, message, sum(map(len, buffers))))
         self._arrived, self._passing = None, []

@@ -5,7 +5,7 @@ from typing import NamedTuple, NewType
 import msgspec
 
 from cutwater.engine.fault import Fault
-from cutwater.units import RequestId, Seconds
+from cutwater.units import NodeId, RequestId, Seconds
 from cutwater.wire.message import Address, Answer, Cancel, Credit, Failure, Hop, Infer, TensorSpec
 
 LinkId = NewType("LinkId", int)
@@ -38,6 +38,8 @@ class Route(msgspec.Struct, frozen=True):
     """Taken only where no other route of the epoch is usable."""
     degraded: bool = False
     """The gateway's own copy of the whole model: taken only where nothing else is left, and said in the answer."""
+    nodes: tuple[NodeId, ...] = ()
+    """Where each hop computes; empty: nobody said, and nobody shares it."""
 
 
 # Events
@@ -142,6 +144,23 @@ class WorkerGone(msgspec.Struct, frozen=True, tag=True):
 
     address: Address
     fault: Fault
+
+
+class Load(NamedTuple):
+    """What the other models of a gateway have at one node, in seconds of computing."""
+
+    waiting: Seconds
+    """For requests that have not been launched."""
+    flying: Seconds
+    """For those that have."""
+    done: Seconds
+    """For all that were answered so far."""
+
+
+class Beside(msgspec.Struct, frozen=True, tag=True):
+    """What the other models of this gateway have at the nodes that this one's ways lead over, where they have any."""
+
+    loads: dict[NodeId, Load]
 
 
 class Drain(msgspec.Struct, frozen=True, tag=True):
@@ -274,9 +293,8 @@ class Stop(msgspec.Struct, frozen=True, tag=True):
     """Drained: nothing is under way any more."""
 
 
-StageEvent = Opened | Received | Lost | DialFailed | Paused | Resumed | Computed | Drain | Go | Recall | Wait | Tick
+LinkEvent = Opened | Received | Lost | DialFailed | Paused | Resumed
+StageEvent = LinkEvent | Computed | Drain | Go | Recall | Wait | Tick
 StageCommand = Compute | Send | Relay | Forget | Want | GiveBack | Dial | Die | Stop
-GatewayEvent = (
-    Opened | Received | Lost | DialFailed | Paused | Resumed | Asked | Withdrawn | Rerouted | WorkerGone | Drain | Tick
-)
+GatewayEvent = LinkEvent | Asked | Withdrawn | Rerouted | WorkerGone | Beside | Drain | Tick
 GatewayCommand = Dial | Hangup | Launch | Send | StandIn | Complete | Fail | Stop

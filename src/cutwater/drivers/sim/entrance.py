@@ -1,12 +1,14 @@
 """Entrance: the hands of one model's Gateway machine in virtual time, and the clients that wait there."""
 
 from collections.abc import Callable
+from typing import Any
 
 from cutwater.drivers.sim.links import End, Links
 from cutwater.drivers.sim.outcomes import Asking
 from cutwater.drivers.sim.process import Process
 from cutwater.drivers.sim.stepper import Hands, Stepper
 from cutwater.engine.gateway.gateway import Gateway
+from cutwater.engine.gateway.neighbours import Neighbours
 from cutwater.engine.trace import Trace
 from cutwater.engine.vocabulary import (
     Asked,
@@ -19,6 +21,7 @@ from cutwater.engine.vocabulary import (
     Lost,
     Opened,
     Paused,
+    Received,
     Rerouted,
     Resumed,
     Route,
@@ -28,10 +31,31 @@ from cutwater.engine.vocabulary import (
 )
 from cutwater.profile.profile import FrameCost
 from cutwater.units import RequestId, Seconds
-from cutwater.wire.message import Infer, TensorSpec
+from cutwater.wire.message import Answer, Infer, TensorSpec
 
 Inputs = Callable[[Route], tuple[TensorSpec, ...]]
 """What enters a route's chain, as it is packed for its first hop."""
+
+
+class _Neighbourly(Stepper):
+    """Its machine hears of its neighbours before it decides who comes in or flies."""
+
+    __slots__ = ("_neighbours", "_share")
+
+    def __init__(
+        self, neighbours: Neighbours, machine: Gateway, hands: Hands, process: Process, who: str, trace: Trace | None
+    ) -> None:
+        super().__init__(machine, hands, process, who, trace)
+        self._share, self._neighbours = machine.share, neighbours
+        neighbours.add(machine.share)
+
+    def tell(self, event: Any) -> None:
+        """See `Stepper.tell`."""
+        if type(event) is Asked or (type(event) is Received and type(event.message) is Answer):
+            beside = self._neighbours.beside(self._share, self._process.clock.now)
+            if beside is not None:
+                super().tell(beside)
+        super().tell(event)
 
 
 class Entrance:
@@ -48,12 +72,14 @@ class Entrance:
         frame: tuple[FrameCost, FrameCost] = (FrameCost(), FrameCost()),
         encode: Seconds = 0.0,
         stand_in: Callable[[StandIn], None] = lambda command: None,
+        neighbours: Neighbours | None = None,
         trace: Trace | None = None,
         who: str = "gateway",
     ) -> None:
         """``tokens``: what to show at an address; ``frame``: cost of sending and of receiving one.
 
-        ``encode``: seconds to pack one request; ``stand_in`` obeys `StandIn`.
+        ``encode``: seconds to pack one request; ``stand_in`` obeys `StandIn`; ``neighbours``: who its
+        machine and others hear of each other through.
         """
         self.process = process
         self.machine = machine
@@ -79,7 +105,10 @@ class Entrance:
             Fail: self._fail,
             Stop: lambda command: None,
         }
-        self.stepper = Stepper(machine, hands, process, who, trace)
+        if neighbours is None:
+            self.stepper = Stepper(machine, hands, process, who, trace)
+        else:
+            self.stepper = _Neighbourly(neighbours, machine, hands, process, who, trace)
         self._tell = self.stepper.tell
 
     def ask(self, asking: Asking) -> None:

@@ -12,6 +12,7 @@ from cutwater.engine.cluster import BEAT, Door, EpochTable, GatewayBeat, ModelTa
 from cutwater.engine.gateway.admission import Admission
 from cutwater.engine.gateway.figures import GatewaySnapshot
 from cutwater.engine.gateway.gateway import Gateway, GatewayOptions
+from cutwater.engine.gateway.neighbours import Neighbours
 from cutwater.engine.trace import Trace
 from cutwater.engine.vocabulary import Route, StandIn
 from cutwater.units import GatewayId, RequestId, Seconds
@@ -69,6 +70,7 @@ class SimGateway:
         self._told = told
         self._trace = trace
         self._probes = probes
+        self._neighbours = Neighbours()
         self._reporting = False
         fabric.watch(process, f"routes.{gateway}.", self._table)
         process.clock.after(0.0, self._wake)
@@ -84,12 +86,14 @@ class SimGateway:
         if found is None:
             window = table.window if table is not None else 64
             machine = Gateway(GatewayOptions(admission=Admission(window=window)))
-            found = self.models[model] = Frontage(self._entrance(model, machine, f"{self.gateway}/{model}"))
+            found = self.models[model] = Frontage(
+                self._entrance(model, machine, f"{self.gateway}/{model}", self._neighbours)
+            )
             self._watch(self.process, found.entrance.stepper)
             found.entrance.told = lambda asking: self._ended(found, asking)
         return found
 
-    def _entrance(self, model: str, machine: Gateway, who: str) -> Entrance:
+    def _entrance(self, model: str, machine: Gateway, who: str, neighbours: Neighbours | None = None) -> Entrance:
         return Entrance(
             self.process,
             machine,
@@ -97,6 +101,7 @@ class SimGateway:
             lambda route: self.models[model].doors[route.epoch, route.chain],
             tokens=lambda address: self.models[model].tokens.get(address, ""),
             stand_in=lambda command: self._stand_in(self, model, command),
+            neighbours=neighbours,
             trace=self._trace,
             who=who,
         )

@@ -14,6 +14,7 @@ from cutwater.drivers.sim.process import Process
 from cutwater.drivers.sim.workers import SimWorker, Work
 from cutwater.drivers.sim.world import World
 from cutwater.engine.gateway.gateway import Gateway
+from cutwater.engine.gateway.neighbours import Neighbours
 from cutwater.engine.stage.batching import Batching
 from cutwater.engine.stage.stage import StageOptions, StageWorker
 from cutwater.engine.vocabulary import Route
@@ -57,7 +58,7 @@ def simulate(
         nodes: The nodes, with their speeds.
         stream: When requests come, and for whom.
         together: Groups that share models, all of which cost the same, have one door with the models as its clients.
-            Otherwise every model has its own, as gateways do, which knows nothing of the others.
+            Otherwise every model has its own, as gateways do, and they hear of each other.
         spares: Further ways for replicas that the placement has, of as many stages, on nodes that need not be free and
             may be the same twice; taken where no other way is left.
         kills: Nodes, by name, whose workers are killed; they serve again ``back`` seconds later, or never.
@@ -87,6 +88,7 @@ class _Placed:
             self.world.where[name] = name
             self.world.host(name, 1)
             self.processes[at] = self.world.process(name, "worker")
+        self.neighbours = Neighbours()
         self.deaths: dict[int, int] = {}
         """Node -> how often its workers were killed."""
         self.workers: dict[str, SimWorker] = {}
@@ -119,12 +121,25 @@ class _Placed:
                 self.workers[hop.address] = SimWorker(self.processes[node], machine, work, self.world.links, TOKEN)
                 self.workers[hop.address].listen(hop.address)
             hops.append(hop)
-        return Route(tuple(hops), seconds=seconds, latency=sum(seconds) + sum(candidate.hops), spare=spare)
+        return Route(
+            tuple(hops),
+            seconds=seconds,
+            latency=sum(seconds) + sum(candidate.hops),
+            spare=spare,
+            nodes=tuple(self.nodes[at].name for at in group.nodes),
+        )
 
     def _entrance(self, name: str, routes: list[Route]) -> Entrance:
         process = self.world.process(SOURCE, name)
         entering = specs("in", NBYTES)
-        entrance = Entrance(process, Gateway(), self.world.links, lambda route: entering, tokens=lambda _: TOKEN)
+        entrance = Entrance(
+            process,
+            Gateway(),
+            self.world.links,
+            lambda route: entering,
+            tokens=lambda _: TOKEN,
+            neighbours=self.neighbours,
+        )
         process.loop.add(0.0, entrance.reroute, tuple(routes))
         process.loop.add(0.0, entrance.ask, Asking(RequestId(0), name, 0.0, WARM_UP))
         return entrance

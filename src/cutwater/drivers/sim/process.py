@@ -101,6 +101,8 @@ class Process:
         """It is alive, and not stopped."""
         self.loop = Line(self, 1)
         self.computing = Line(self, threads)
+        self.freed: Seconds = 0.0
+        """When it was last done with a batch, whichever of its workers had it."""
         self.on_death: list[Callable[[], None]] = []
         """Told when it dies, whatever of."""
 

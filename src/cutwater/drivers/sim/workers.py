@@ -89,7 +89,6 @@ class SimWorker:
         self._nbytes = sum(spec.nbytes for spec in work.outputs)
         self._sigma = work.spread / work.seconds / NORMAL_QUARTILES if work.seconds else 0.0
         self._each = work.seconds + work.decode + work.encode
-        self._free: Seconds = 0.0
         hands: Hands = {
             Compute: self._compute,
             Send: self._send,
@@ -141,8 +140,9 @@ class SimWorker:
     def _finished(self, what: tuple[Compute, Seconds]) -> None:
         command, given = what
         now, work, keys = self._clock.now, self.work, command.keys
-        started = (given if given > self._free else self._free) + work.decode
-        self._free = now
+        process = self.process
+        started = (given if given > process.freed else process.freed) + work.decode
+        process.freed = now
         self.busy += now - started
         self.served += len(keys)
         if len(keys) == 1:

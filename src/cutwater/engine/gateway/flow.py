@@ -21,6 +21,8 @@ TRUSTED = 8
 """Gaps that must have been seen before anybody is refused for what they say."""
 OUTLIER = 8.0
 """A gap counts for so many times the usual one at most: what stood still for once is not slow."""
+LEAST = 0.5
+"""Of the usual gap, that it is not below after the newest."""
 WEIGHT = 0.125
 """Of the newest request in the mean of what one takes that waits nowhere."""
 CAUTION = 1.25
@@ -63,19 +65,22 @@ class Flow:
         self._since: Seconds = 0.0
         """From when on the next gap counts: the newest answer, or a launch where nobody was flying."""
 
-    def wait(self, before: int, now: Seconds) -> Seconds:
-        """Predicted time until a request is answered that has so many ``before`` it; 0 where nothing is known."""
+    def wait(self, before: int, now: Seconds, beyond: Seconds = 0.0) -> Seconds:
+        """Predicted time until a request is answered that has so many ``before`` it; 0 where nothing is known.
+
+        ``beyond``: how much longer these take, because of what other models have on their nodes.
+        """
         if not self.known:
             return 0.0
         gap, base = self.gap, self.base
-        if self._full and (silence := now - self._since - gap) > 0.0:
+        if self._full and (silence := now - self._since - gap - beyond) > 0.0:
             gap += silence / MEMORY
-        queued = (before + 1) * gap - base
+        queued = (before + 1) * gap + beyond - base
         return (base + CAUTION * queued if queued > 0.0 else base) + self.margin
 
-    def soon(self, flying: int) -> Seconds:
+    def soon(self, flying: int, beyond: Seconds = 0.0) -> Seconds:
         """The same of one that is launched now, while so many others are ``flying``."""
-        queued = (flying + 1) * self.gap
+        queued = (flying + 1) * self.gap + beyond
         return (queued if queued > self.base else self.base) + self.margin
 
     def accepted(self, timeout: Seconds) -> None:
@@ -91,8 +96,13 @@ class Flow:
         """A request flies where none did."""
         self._since = now
 
-    def answered(self, record: Record, trail: Sequence[Mark], waiting: bool, now: Seconds) -> None:
-        """A request has come back; ``waiting``: others still wait to fly."""
+    def answered(
+        self, record: Record, trail: Sequence[Mark], waiting: bool, now: Seconds, passed: Seconds = 0.0
+    ) -> None:
+        """A request has come back; ``waiting``: others still wait to fly.
+
+        ``passed``: of the time since the one before it, how long the nodes computed for other models.
+        """
         took = alone = now - record.launched
         for mark in trail:
             alone += mark.received - mark.started + mark.finished - mark.sent
@@ -101,13 +111,15 @@ class Flow:
         self.base += WEIGHT * (alone - self.base) if self.base else alone
         gap = self.gap
         if waiting and self._full:
-            newest = now - self._since
+            newest = now - self._since - passed
             if self.known and newest > OUTLIER * gap:
                 newest = OUTLIER * gap
             if self._seen < MEMORY:
                 self._seen += 1
                 self.known = self._seen >= TRUSTED
-            self.gap = gap + (newest - gap) / self._seen
+            fresh = gap + (newest - gap) / self._seen
+            # When others were done is not known to the instant, and no reason to believe in no time at all.
+            self.gap = fresh if newest >= 0.0 else max(fresh, LEAST * gap)
         elif gap:
             # Those that were before it have come as well since then: it is at least that fast.
             at_most = took / (record.before or 1)
@@ -130,7 +142,7 @@ class Flow:
         method", Annals of Mathematical Statistics 22(3), 1951). Who is late was launched with more time than that, so
         it does not matter how late; who had less when it was launched says nothing.
         """
-        if took > self.soon(record.before):
+        if took > self.soon(record.before, record.beyond):
             self.margin += STEP * (1.0 - RISK) * self.gap
         elif self.margin and not late:
             self.margin = max(self.margin - STEP * RISK * self.gap, 0.0)

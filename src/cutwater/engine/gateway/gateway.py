@@ -19,6 +19,7 @@ from cutwater.engine.gateway.door import WHERE, Door
 from cutwater.engine.gateway.fallback import Fallback
 from cutwater.engine.gateway.figures import GatewaySnapshot, Tally
 from cutwater.engine.gateway.flights import Flights
+from cutwater.engine.gateway.neighbours import Share
 from cutwater.engine.gateway.reach import Reach
 from cutwater.engine.gateway.record import Record
 from cutwater.engine.gateway.retries import STRIKES, Quarantine, strikes
@@ -27,6 +28,7 @@ from cutwater.engine.gateway.ways import Ways
 from cutwater.engine.lives import Flight, FlightStep, Trust
 from cutwater.engine.vocabulary import (
     Asked,
+    Beside,
     Complete,
     Dial,
     DialFailed,
@@ -72,8 +74,10 @@ class Gateway:
         self._widest = options.admission.window
         self._alarms = Alarms()
         self._flights = Flights()
-        self._door = Door(options.admission, self._flights)
         self._ways = Ways()
+        self._door = Door(options.admission, self._flights, self._ways)
+        self.share = Share(self._flights, self._ways)
+        """What the machines of other models are told of it."""
         self._reach = Reach(self._alarms)
         self._fallback = Fallback(self._alarms, options.patience, options.linger)
         self._end: Fault | None = None
@@ -129,6 +133,9 @@ class Gateway:
         """
         return self._end or self._door.outlook(asked, self._ways.passable, now, ahead)
 
+    def _told(self, event: Beside, now: Seconds) -> None:
+        self._ways.beside.loads = event.loads
+
     # Clients
 
     def _asked(self, event: Asked, now: Seconds) -> None:
@@ -180,6 +187,8 @@ class Gateway:
         assert link is not None
         if not self._flights.flying:
             self._door.flow.launched(now)
+            self._ways.passed()
+        record.beyond = self._door.beyond()
         self._flights.launch(record, way, link, now)
         self._out.append(Launch(link, record.key, way.route, left if left > 0.0 else 0.0))
         return True
@@ -301,7 +310,7 @@ class Gateway:
         assert way is not None
         if type(message) is Answer:
             self._ways.answered(way, message.trail, now)
-            self._door.flow.answered(record, message.trail, self._flights.pressing, now)
+            self._door.flow.answered(record, message.trail, self._flights.pressing, now, self._ways.passed())
             self._tally.answered += 1
             self._tally.degraded += way.route.degraded
             self._leave_link(record)
@@ -400,6 +409,7 @@ _EVENTS: Mapping[type, Callable[[Gateway, Any, Seconds], None]] = {
     Withdrawn: Gateway._withdrawn,
     Rerouted: Gateway._rerouted,
     WorkerGone: Gateway._worker_gone,
+    Beside: Gateway._told,
     Drain: Gateway._drain,
     Tick: Gateway._tick,
 }

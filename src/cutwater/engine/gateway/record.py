@@ -17,6 +17,7 @@ class Record:
         "asked",
         "attempt",
         "before",
+        "beyond",
         "deadline",
         "faults",
         "key",
@@ -43,6 +44,8 @@ class Record:
         """When that was."""
         self.before: int
         """How many others were flying then."""
+        self.beyond: Seconds = 0.0
+        """How much longer those were expected to take, because of other models on their nodes."""
         self.way: Way | None = None
         """While it is flying."""
         self.link: LinkId | None = None

@@ -2,7 +2,7 @@
 
 from cutwater.engine.backoff import BackOff
 from cutwater.engine.lives import TRUST_LIFE, Trust, TrustStep, step
-from cutwater.units import Seconds
+from cutwater.units import NodeId, Seconds
 from cutwater.wire.message import Address, Mark
 
 BENCH = BackOff(first=1.0, limit=30.0)
@@ -19,10 +19,12 @@ for as long as it seems slow."""
 class Worker:
     """One address on the routes; changed only by `Ways`."""
 
-    __slots__ = ("_predicted", "_seconds", "_seen", "address", "lost", "outstanding", "trust", "until", "wait")
+    __slots__ = ("_predicted", "_seen", "address", "lost", "node", "outstanding", "seconds", "trust", "until", "wait")
 
-    def __init__(self, address: Address, predicted: Seconds) -> None:
+    def __init__(self, address: Address, predicted: Seconds, node: NodeId | None = None) -> None:
         self.address = address
+        self.node = node
+        """Where it is, if anybody said."""
         self.outstanding = 0
         """Flights whose route leads over it."""
         self.trust = Trust.TRUSTED
@@ -33,25 +35,26 @@ class Worker:
         self.until: Seconds = 0.0
         """When that is, or was, over."""
         self._predicted = predicted
-        self._seconds = predicted
+        self.seconds = predicted
+        """Of computing one request, as far as is known; 0: it is not."""
         self._seen: Seconds = 0.0
 
     def observe(self, mark: Mark, now: Seconds) -> None:
         """It has computed a request that is answered."""
         seconds = (mark.finished - mark.started) / (mark.batch or 1)
-        self._seconds = self._seconds + WEIGHT * (seconds - self._seconds) if self._seconds else seconds
+        self.seconds = self.seconds + WEIGHT * (seconds - self.seconds) if self.seconds else seconds
         self._seen = now
 
     @property
     def rate(self) -> float:
         """Requests per second that it computes, as far as is known; 0: it is not."""
-        return 1.0 / self._seconds if self._seconds else 0.0
+        return 1.0 / self.seconds if self.seconds else 0.0
 
     def delay(self, now: Seconds) -> Seconds:
         """Expected time from coming to being computed of one more request."""
         if not self.outstanding and now - self._seen > MEMORY:
-            self._seconds = self._predicted
-        return (self.outstanding + 1) * (self._seconds or UNKNOWN)
+            self.seconds = self._predicted
+        return (self.outstanding + 1) * (self.seconds or UNKNOWN)
 
     def lose(self, now: Seconds, *, lost: bool) -> bool:
         """Bench it, for longer each time; whether it was not on the bench already."""

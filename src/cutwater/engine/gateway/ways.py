@@ -3,15 +3,17 @@
 A way is open if its first link is up and none of its workers is benched. Spare ways are taken only where no other is
 open, and the gateway's own copy of the model only where no spare is either. Of the open ones the least predicted delay
 wins. A way with a worker on trial takes one request at a time, and as soon as there is one with time to lose.
+What other models have at the nodes of a way counts like its own.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 
+from cutwater.engine.gateway.crowd import Crowd
 from cutwater.engine.gateway.trust import Worker
 from cutwater.engine.lives import Trust
 from cutwater.engine.stage.lanes import Lane
-from cutwater.engine.vocabulary import Route
-from cutwater.units import Seconds
+from cutwater.engine.vocabulary import Load, Route
+from cutwater.units import NodeId, Seconds
 from cutwater.wire.message import Address, Mark
 
 TRUSTED = Trust.TRUSTED  # looking a member up takes long
@@ -88,6 +90,12 @@ class Ways:
         """Where the gateway's own copy of the model serves, when it does."""
         self.changed = False
         """Something has happened that may open or close a way; `look` again."""
+        self.beside = Crowd()
+        """What other models have at the nodes."""
+        self.nodes: frozenset[NodeId] = frozenset()
+        """Where the workers are, as far as anybody said."""
+        self._done: dict[NodeId, Seconds] = {}
+        """Computing of requests that were answered."""
 
     def __iter__(self) -> Iterator[Way]:
         return iter(self._all)
@@ -101,13 +109,15 @@ class Ways:
         self._all = []
         for route in routes:
             predicted = route.seconds or (0.0,) * len(route.hops)
-            for hop, seconds in zip(route.hops, predicted, strict=True):
+            nodes = route.nodes or (None,) * len(route.hops)
+            for hop, seconds, node in zip(route.hops, predicted, nodes, strict=True):
                 if hop.address not in self._workers:
-                    self._workers[hop.address] = known.get(hop.address) or Worker(hop.address, seconds)
+                    self._workers[hop.address] = known.get(hop.address) or Worker(hop.address, seconds, node)
             workers = tuple([self._workers[hop.address] for hop in route.hops])
             self._all.append(Way(route, lane(route.hops[0].address), workers))
         self.own = next((way.lane.address for way in self._all if way.route.degraded), None)
         self.changed = True
+        self.nodes = frozenset([worker.node for worker in self._workers.values() if worker.node is not None])
 
     def worker(self, address: Address) -> Worker | None:
         """The worker at ``address``, if a way leads over it."""
@@ -121,6 +131,8 @@ class Ways:
         """A flight has come back; each mark says how long its worker computed."""
         for worker, mark in zip(way.workers, trail, strict=False):
             worker.observe(mark, now)
+            if worker.node is not None:
+                self._done[worker.node] = self._done.get(worker.node, 0.0) + worker.seconds
         for worker in way.workers:
             if worker.trust is not TRUSTED:
                 worker.answer()
@@ -155,7 +167,33 @@ class Ways:
             way = self._open[0]
             return way if way.lane.usable else None
         usable = [way for way in self._open if way.lane.usable]
-        return min(usable, key=lambda way: way.delay(now)) if usable else None
+        beside = self.beside
+        if not beside.loads:
+            return min(usable, key=lambda way: way.delay(now)) if usable else None
+        return min(usable, key=lambda way: way.delay(now) + beside.delay(way.route.nodes)) if usable else None
+
+    def beyond(self, own: Seconds, *, launched: bool) -> Seconds:
+        """How much longer than ``own`` it takes to work that off, as others are there too; see `Crowd.beyond`."""
+        if not self.beside.loads or not self._open:
+            return 0.0
+        return self.beside.beyond(own, [way.route.nodes for way in self._open], launched=launched)
+
+    def passed(self) -> Seconds:
+        """How long others were computed since this was last asked, on average over the open ways."""
+        return self.beside.passed([way.route.nodes for way in self._open]) if self.beside.loads else 0.0
+
+    def loads(self, waiting: int) -> dict[NodeId, Load]:
+        """What the model has at each of its nodes, if so many of its requests wait to be launched."""
+        flying = dict.fromkeys(self.nodes, 0.0)
+        for worker in self._workers.values():
+            if worker.node is not None:
+                flying[worker.node] += worker.outstanding * worker.seconds
+        later = dict.fromkeys(self.nodes, 0.0)
+        for way in self._open if waiting else ():
+            for worker in way.workers:
+                if worker.node is not None:
+                    later[worker.node] += waiting / len(self._open) * worker.seconds
+        return {node: Load(later[node], flying[node], self._done.get(node, 0.0)) for node in self.nodes}
 
 
 def _rate(ways: Sequence[Sequence[Worker]]) -> float:

@@ -19,6 +19,7 @@ from cutwater.drivers.tls import TlsFiles
 from cutwater.engine.cluster import EpochTable, ModelTally, RouteTable, WholeModel
 from cutwater.engine.gateway.admission import Admission
 from cutwater.engine.gateway.gateway import Gateway, GatewayOptions
+from cutwater.engine.gateway.neighbours import Neighbours
 from cutwater.engine.trace import Trace
 from cutwater.errors import CutwaterError, forgetful
 from cutwater.services.cache import BlobCache
@@ -60,6 +61,8 @@ class GatewayMeans:
     linger: Seconds = 10.0
     """How long another way must be open before it stops doing so."""
     tls: TlsFiles | None = None
+    neighbours: Neighbours = field(default_factory=Neighbours)
+    """Who is told of whom."""
     trace: Callable[[str], Trace | None] = lambda model: None
     """Model -> where its machine's steps are recorded."""
     on_change: Callable[[], None] = lambda: None
@@ -98,6 +101,7 @@ class HostedModel:
             tls=means.tls,
             trace=trace,
             stand_in=self._stand_in,
+            neighbours=means.neighbours,
             on_broken=self._broke,
             on_step=means.on_change,
         )

@@ -1,0 +1,70 @@
+"""Neighbours: the models of one gateway, and what the machine of each is told of the others.
+
+Machines do not look at each other: what one is told is an event like any other, so that its steps can be made again.
+"""
+
+from cutwater.engine.gateway.flights import Flights
+from cutwater.engine.gateway.ways import Ways
+from cutwater.engine.vocabulary import Beside, Load
+from cutwater.units import NodeId, Seconds
+
+AGAIN: Seconds = 1e-3
+"""What was said so little before holds still."""
+
+
+class Share:
+    """One model's, in what the nodes have to do."""
+
+    def __init__(self, flights: Flights, ways: Ways) -> None:
+        self._flights, self._ways = flights, ways
+
+    @property
+    def nodes(self) -> frozenset[NodeId]:
+        """Where its requests are computed, as far as anybody said."""
+        return self._ways.nodes
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait to be launched."""
+        return self._flights.waiting
+
+    def loads(self, most: int) -> dict[NodeId, Load]:
+        """At each of its nodes; of those that wait only ``most``."""
+        return self._ways.loads(min(self._flights.waiting, most))
+
+
+class Neighbours:
+    """Who there is."""
+
+    def __init__(self) -> None:
+        self._told: dict[Share, tuple[Seconds, dict[NodeId, Load]]] = {}
+        """When each last looked around, and what it was told."""
+
+    def add(self, share: Share) -> None:
+        """One more model."""
+        self._told[share] = (float("-inf"), {})
+
+    def remove(self, share: Share) -> None:
+        """It is not here any more."""
+        self._told.pop(share, None)
+
+    def beside(self, share: Share, now: Seconds) -> Beside | None:
+        """What the machine of ``share`` is to be told before it decides something; None: nothing that it does not know.
+
+        Doors take turns like the clients of one line: each has some under way, whatever the others have. So before one
+        more request of a model, as many of another's are launched as it has waiting itself, and one.
+        """
+        at, told = self._told.get(share, (now, {}))
+        if now < at + AGAIN or (len(self._told) == 1 and not told):
+            return None
+        loads: dict[NodeId, Load] = {}
+        mine, most = share.nodes, share.waiting + 1
+        for other in self._told:
+            if other is share or mine.isdisjoint(other.nodes):
+                continue
+            for node, load in other.loads(most).items():
+                if node in mine:
+                    known = loads.get(node)
+                    loads[node] = load if known is None else Load(*map(sum, zip(known, load, strict=True)))
+        self._told[share] = (now, loads)
+        return Beside(loads) if loads != told else None
