@@ -102,7 +102,8 @@ class WorkerProcess:
     def tell(self, word: Hearing) -> None:
         """Say this to it; nothing happens if it has ended."""
         assert self._process is not None and self._process.stdin is not None
-        self._process.stdin.write(msgspec.json.encode(word) + b"\n")
+        if not self._process.stdin.is_closing():
+            self._process.stdin.write(msgspec.json.encode(word) + b"\n")
 
     async def ended(self) -> Fault:
         """Wait for its end; why it ended, as the WorkerLost to answer its requests with."""
