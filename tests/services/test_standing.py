@@ -48,7 +48,7 @@ def test_it_knows_its_settings_and_its_log_stays_small(tmp_path: Path, settings:
     assert run(stop(tmp_path / "it.json", 20.0)) is False, "it ends by itself when asked"
     lines = last_lines(tmp_path / "it.log", 100)
     assert lines[-1].endswith("INFO it: asked to stop")
-    assert "what libraries print on stdout" in lines
+    assert "what libraries print on stdout" in [*last_lines(tmp_path / "it.log.1", 100), *lines]
     assert 2000 < (tmp_path / "it.log.1").stat().st_size < 2200
     assert (tmp_path / "it.log").stat().st_size < 2200
 
