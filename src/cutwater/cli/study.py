@@ -1,5 +1,7 @@
 """`cutwater study`: hold placements of many models against each other, in predicted time or on a cluster of its own."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -47,7 +49,7 @@ def study(
     wanted = _wanted(load_study(file), live, quick, for_, seed)
     folder = ResultsFolder.open(out or Path(f"{wanted.name}-{'live' if live else 'simulated'}"), wanted, live)
     try:
-        with progress(wanted.name) as tell:
+        with _telling(wanted.name) as tell:
             if live:
                 home = Home(resolved.home / f"study-{wanted.name}")
                 run(conduct_live(folder, default_cache(), home, resolved.settings, tell))
@@ -63,6 +65,24 @@ def study(
     for line in study_lines(folder.results):
         results.print(f"\n{escape(line)}")
     messages.print(f"written: {folder.folder}/{{{FILE},table.md,table.csv,picture.svg}}", markup=False, soft_wrap=True)
+
+
+@contextmanager
+def _telling(name: str) -> Iterator[Callable[[str, float], None]]:
+    """A progress bar; where nobody looks through a terminal, a line for whatever is done next."""
+    last = ""
+
+    def said(what: str, share: float) -> None:
+        nonlocal last
+        if what != last:
+            messages.print(f"{share:4.0%}  {what}", markup=False, soft_wrap=True)
+        last = what
+
+    if messages.is_terminal:
+        with progress(name) as tell:
+            yield tell
+    else:
+        yield said
 
 
 def _wanted(study: Study, live: bool, quick: bool, duration: str, seed: int | None) -> Study:

@@ -68,10 +68,10 @@ class Bench:
         for model in [model for model in self.deployed if model not in wanted]:
             await ask_coordinator(self.fabric, Undeploy(model), Done)
             del self.deployed[model]
-        for model, (spec, ways) in wanted.items():
-            if self.deployed.get(model) == spec:
-                continue
-            status = await until_live(self.fabric, spec, await deploy(self.fabric, spec), LIVE)
+        new = {model: each for model, each in wanted.items() if self.deployed.get(model) != each.spec}
+        before = {model: await deploy(self.fabric, each.spec) for model, each in new.items()}  # they come up together
+        for model, (spec, ways) in new.items():
+            status = await until_live(self.fabric, spec, before[model], LIVE)
             found = _ways(live_epoch(status))
             if found != ways:
                 raise NoPlan(f"{model} was to run on {_words(ways)}, and runs on {_words(found)}")

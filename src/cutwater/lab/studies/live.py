@@ -42,7 +42,7 @@ ALONE = (3, 12)
 """Requests, one at a time: first those that are not counted."""
 FULL: Seconds = 5.0
 """So long all nodes are kept busy, to see what they can do."""
-WARM: Seconds = 8.0
+WARM: Seconds = 10.0
 """So long requests come as they will, before those that count."""
 OTHER_SEED = 1_000_003
 """Further on: the warm-up is not to be the beginning of what is measured."""
@@ -128,6 +128,8 @@ class Attempt:
         self._models = [case.served[k].name for k in sorted(models_of(placed.groups))]
         self._slos = {model.name: model.slo for model in case.served}
         self.log: Log
+        self.stage_seconds: dict[str, dict[tuple[str, int], Seconds]] = {}
+        """When -> (model, stage) -> computing one request."""
         self.back: Seconds | None = None
         """How long the killed workers were away; None: nobody was killed."""
 
@@ -148,13 +150,14 @@ class Attempt:
                 prepared |= await target.prepared([model], PayloadOptions(), limit)
             served, under_load = await self._warm(prepared, found)
             self.log = Log(_only(self._case.schedule, self._models), slos=self._limits())
+            before_run = await self._spent()
             async with asyncio.TaskGroup() as group:
                 sending = group.create_task(Sender(self.log, prepared, self._sending()).run())
                 if self._failure is not None:
                     group.create_task(self._fail(self._failure))
             if sending.result().interrupted:
                 raise asyncio.CancelledError
-        self.stage_seconds = under_load
+        self.stage_seconds = {"before": under_load, "meanwhile": _per_request(before_run, await self._spent())}
         return replace(self._case, served=served)
 
     def row(self, point: Point, placement: str) -> Row:
@@ -171,7 +174,11 @@ class Attempt:
         facts = {
             "offered": asked / case.schedule.duration,
             "late p99": float(np.quantile(late, 0.99)) if len(late) else 0.0,
-            **{f"{model} stage {k + 1}": each for (model, k), each in sorted(self.stage_seconds.items())},
+            **{
+                f"{model} stage {k + 1} {when}": each
+                for when, seconds in self.stage_seconds.items()
+                for (model, k), each in sorted(seconds.items())
+            },
         }
         if self.back is not None:
             facts["back"] = self.back

@@ -16,7 +16,7 @@ from cutwater.plan.many.served import Placement
 from cutwater.plan.problem import Floats
 from cutwater.units import Seconds
 
-ENGINE_MOST = 100_000
+ENGINE_MOST = 20_000
 """Requests that the engine is given: of more the first."""
 LEAST_LOAD, MOST_LOAD = 0.01, 2.0
 """Between which a rate is looked for, in parts of what all nodes can do."""
