@@ -118,6 +118,7 @@ def plan_many(
             told(name, STARTED * k / len(BASELINES))
             baselines[name] = placed(name, make(judge, effort.go_on))
         starts = [each.placement for each in baselines.values()]
+        told("buckets", STARTED)
         found = search(
             judge,
             [*starts, *buckets(judge, effort.go_on)],
