@@ -20,6 +20,17 @@ def test_nobody_gives_what_it_never_goes_without():
     assert transfers(claims, "b", 5) == {"c": 1}
 
 
+def test_what_is_on_its_way_already_is_not_taken_again():
+    claims = [Claim("a", 6, 1, 2.0), Claim("b", 2, 1, 8.0)]
+    assert transfers(claims, "b", 6, coming=4) == {"a": 2}
+    assert transfers(claims, "b", 6, coming=6) == {}
+
+
+def test_nothing_moves_for_a_little():
+    assert transfers([Claim("a", 8, 1, 6.9), Claim("b", 2, 1, 2.0)], "b", 1) == {}
+    assert transfers([Claim("a", 8, 1, 6.3), Claim("b", 2, 1, 2.0)], "b", 1) == {"a": 1}
+
+
 def test_of_equals_the_first_by_name_gives():
     claims = [Claim("c", 2, 1, 1.0), Claim("a", 2, 1, 1.0), Claim("b", 0, 0, 4.0)]
     assert transfers(claims, "b", 1) == {"a": 1}

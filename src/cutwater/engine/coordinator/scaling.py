@@ -120,6 +120,8 @@ class Scaler:
             if missing and self._may_ask(size, now):
                 size.growing = now if size.growing is None else size.growing
                 self._planning.ask_more(deployment, missing, size.why, now)
+            elif missing and size.awaits_room:
+                self.make_room(deployment, missing, now)
         else:
             size.short_since = None if have == size.chains else size.short_since
 
@@ -127,26 +129,28 @@ class Scaler:
         """Whether there may be room for more, as far as is known."""
         if size.short_since is None:
             return True
-        if self._freeing():
+        if self._freed():
             return False
         if size.awaits_room or now >= size.short_since + self._options.scale_again:
             size.awaits_room = False
             return True
         return False
 
-    def _freeing(self) -> bool:
-        """Whether chains are being given back whose room is not free yet."""
-        lives = (d.live for d in self._books.deployments.values())
-        return any(live is not None and (live.leaving or live.ended) for live in lives)
+    def _freed(self) -> int:
+        """Chains that are being given back, and whose room is not free yet."""
+        lives = [d.live for d in self._books.deployments.values() if d.live is not None]
+        ended = (len({worker.chain for worker in live.ended.values()}) for live in lives)
+        return sum(len(live.leaving) for live in lives) + sum(ended)
 
     def make_room(self, deployment: Deployment, missing: int, now: Seconds) -> bool:
         """Have those that are served more amply give chains back for ``deployment``. Whether there is hope."""
-        if self._freeing():
+        freed = self._freed()
+        if freed >= missing:
             return True
         claims = [claim for each in self._books.deployments.values() if (claim := _claim_of(each, now)) is not None]
         if all(claim.model != deployment.spec.model for claim in claims):
             claims.append(Claim(deployment.spec.model, 0, 0, float(missing)))
-        given = transfers(claims, deployment.spec.model, missing)
+        given = transfers(claims, deployment.spec.model, missing, freed)
         for model, count in sorted(given.items()):
             giver = self._books.deployments[model]
             scaling, size, live = giver.spec.scaling, giver.size, giver.live
@@ -158,7 +162,7 @@ class Scaler:
                 self._want(giver, size, enough, "scaled-down", now)
             size.short_since = now if left < size.chains else None
             self._give(giver, live, count, now)
-        return bool(given)
+        return bool(given or freed)
 
     def _give(self, deployment: Deployment, live: Epoch, count: int, now: Seconds) -> None:
         """First those that do not serve yet, then those that do least for their nodes, the newest of equals."""
