@@ -27,7 +27,7 @@ lint: .venv/.test
 	$(BIN)/lint-imports
 
 unit: .venv/.test .venv/.torch
-	$(BIN)/pytest -m "not alone and not bed" --numprocesses auto --dist loadfile
+	$(BIN)/pytest -m "not alone and not bed" --numprocesses auto --dist loadfile --no-loadscope-reorder
 	$(BIN)/pytest -m "alone and not bed"
 
 bed: .venv/.test ## Cut a node off in network namespaces, and prove a plan on slow links (Linux, as root)

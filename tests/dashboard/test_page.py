@@ -236,6 +236,7 @@ def walk(page: Page, text: str, role: str = "") -> None:
     raise AssertionError(f"the keyboard does not reach {text or role}")
 
 
+@pytest.mark.alone
 def test_a_dead_node_shows_within_three_seconds(reader: Reader, cluster: LiveCluster) -> None:
     page = reader.see("fleet")
     card = page.locator("[data-node=node-2]")

@@ -90,6 +90,7 @@ async def nothing(reader: asyncio.StreamReader) -> None:
     """Read nothing at all."""
 
 
+@pytest.mark.alone
 def test_one_who_says_nothing_any_more_is_gone_within_three_seconds(address: str) -> None:
     async def story() -> None:
         async with stranger(address, nothing) as (_, end):

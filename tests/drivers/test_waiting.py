@@ -11,6 +11,8 @@ import pytest
 from cutwater.drivers.live import clock
 from cutwater.drivers.waiting import waiting_clock
 
+pytestmark = pytest.mark.alone
+
 SPIN = "import os; os.sched_setaffinity(0, {%d})\nwhile os.getppid() == %d: pass"
 
 

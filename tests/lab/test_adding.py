@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from cutwater.engine.cluster import ModelRecord
 from cutwater.errors import BadFile, BadModel, BadShape, InputError
 from cutwater.fabric.base import Fabric, Message
-from cutwater.lab.adding import Added, Addition, add_model, attached, embedded, known_as, prepare
+from cutwater.lab.adding import TYPICAL_BYTES, Added, Addition, add_model, attached, embedded, known_as, prepare
 from cutwater.profile.files import load_profile
 from cutwater.services.asking import AddModel, Done
 from cutwater.services.facts import ASK_COORDINATOR, STATE, decode, encode, model_key
@@ -121,7 +121,7 @@ def test_what_is_attached_makes_the_model_take_files_and_give_answers(square: Pa
     how = Preparation((127.0,) * 3, (128.0,) * 3, "stretch")
     whole = attached(square, "classify", how, cache)
     assert attached(square, "classify", how, cache) == whole
-    estimate(whole, cache)
+    estimate(whole, cache, 0.05, encoded_bytes=TYPICAL_BYTES)
     by_file = prepare(Addition(str(whole), name="square", preparation=how), cache).record
     assert [(each.name, each.dtype, each.shape) for each in by_file.inputs] == [("encoded", "uint8", (60_000,))]
     assert by_file.dynamic == {"encoded": (0,)} and by_file.task == "classify"

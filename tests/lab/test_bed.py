@@ -14,6 +14,8 @@ from cutwater.errors import InputError, Unprivileged
 from cutwater.lab import bed as bed_module
 from cutwater.lab.bed import SWITCH, Bed, Device, partition
 
+pytestmark = pytest.mark.alone
+
 MakeBed = Callable[..., Bed]
 LISTEN = """
 import socket

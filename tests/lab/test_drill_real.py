@@ -1,7 +1,6 @@
 """Short drills as a person runs them: real processes, really killed. How fast things went is not asserted here."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -21,9 +20,11 @@ CERTAIN = {"lost", "duplicated", "wrong", "unexpected", "answered without error"
 
 
 @pytest.fixture
-def home() -> Iterator[Path]:
+def home(shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with a short path; what a drill leaves running in it fails the test."""
     with TemporaryDirectory(prefix="cw-", dir="/tmp") as folder:
+        monkeypatch.setenv("CUTWATER_HOME", folder)
+        monkeypatch.setenv("CUTWATER_CACHE", str(shared_cache))
         yield Path(folder)
         left = [process for run in Path(folder).glob("*/run") for process in marked(run)]
         for process in left:
@@ -31,15 +32,14 @@ def home() -> Iterator[Path]:
         assert left == []
 
 
-def start(home: Path, *words: object) -> "subprocess.Popen[str]":
+def start(*words: object) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "cutwater", "drill", *map(str, words)]
-    environment = {**os.environ, "CUTWATER_HOME": str(home)}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def drill(home: Path, *words: object) -> dict[str, Any]:
+def drill(*words: object) -> dict[str, Any]:
     """The report."""
-    said, trouble = start(home, *words, "--json").communicate(timeout=120)
+    said, trouble = start(*words, "--json").communicate(timeout=120)
     assert said, trouble
     report: dict[str, Any] = json.loads(said)
     assert "verdict" in report, report
@@ -51,7 +51,7 @@ def broken(report: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def test_a_worker_is_killed_and_every_request_is_answered_once(home: Path, vit_tiny: Path) -> None:
-    report = drill(home, "kill-stage", "--model", vit_tiny, "--rate", 0.1, "--every", "6s", "--for", "15s")
+    report = drill("kill-stage", "--model", vit_tiny, "--rate", 0.1, "--every", "4s", "--for", "10s")
     assert broken(report) == []
     assert report["verdict"]["happened"] == len(report["findings"]["faults"]) == 2
     assert report["verdict"]["answered"] == report["verdict"]["attempts"] > 0
@@ -59,7 +59,8 @@ def test_a_worker_is_killed_and_every_request_is_answered_once(home: Path, vit_t
 
 
 def test_the_coordinator_is_killed_and_another_one_leads(home: Path, vit_tiny: Path) -> None:
-    report = drill(home, "coordinator", "--model", vit_tiny, "--rate", 0.1, "--every", "8s", "--for", "12s")
+    words = ("--model", vit_tiny, "--nodes", 2, "--rate", 0.1, "--every", "5s", "--for", "10s")
+    report = drill("coordinator", *words)
     assert broken(report) == []
     (fault,) = report["findings"]["faults"]
     loser = fault["victim"]
@@ -68,10 +69,10 @@ def test_the_coordinator_is_killed_and_another_one_leads(home: Path, vit_tiny: P
 
 
 def test_an_interrupt_ends_everything(home: Path, vit_tiny: Path) -> None:
-    process = start(home, "hang", "--model", vit_tiny, "--rate", 0.1, "--every", "1s", "--for", "10min")
+    process = start("hang", "--model", vit_tiny, "--nodes", 1, "--rate", 0.1, "--every", "1s", "--for", "10min")
     assert process.stderr is not None
     for line in process.stderr:
-        if "from now on" in line:
+        if "measuring" in line:  # then all is up, and asked
             break
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)

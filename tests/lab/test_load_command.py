@@ -29,6 +29,8 @@ from cutwater.errors import (
     StageFailed,
 )
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[Gateway]:

@@ -47,7 +47,7 @@ def cuts(graph):
     return build_lattice(graph).cuts
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def feeds():
     return {"t0": np.random.default_rng(1).standard_normal((1, WIDTH)).astype(np.float32)}
 
@@ -112,16 +112,24 @@ def test_a_codec_that_cannot_carry_the_values_is_left_out(graph, cuts):
         measure_borders(graph, cuts[:1], ["int7"], [endless], QUICK)
 
 
+@pytest.fixture(scope="module")
+def told():
+    """What was said while `profile` was measured."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def profile(graph, cuts, feeds, told):
+    codecs = ["raw", "int8"]
+    return measure_profile(graph, [feeds], cuts[1:2], codecs, QUICK, lambda what, share: told.append((what, share)))
+
+
 @pytest.mark.slow
-def test_a_profile_learns_from_the_stages_of_a_plan(graph, cuts, feeds):
-    seen = []
-    profile = measure_profile(
-        graph, [feeds], cuts[1:2], ["raw", "int8"], QUICK, lambda what, share: seen.append((what, share))
-    )
+def test_a_profile_learns_from_the_stages_of_a_plan(graph, cuts, feeds, profile, told):
     assert {sample.codec for sample in profile.borders} == {"raw", "int8"}
     assert {sample.codec for sample in profile.borders if sample.cut == "0"} == {"raw", "int8"}, "the input's as well"
     assert profile.model_hash == graph.hash and profile.contention >= 1
-    shares = [share for _, share in seen]
+    shares = [share for _, share in told]
     assert shares == sorted(shares) and shares[-1] == 1
 
     span = (cuts[1], cuts[2])
@@ -162,9 +170,8 @@ def test_the_machine_is_described_for_people():
 
 
 @pytest.mark.slow
-def test_the_stages_of_a_plan_are_measured_as_they_will_run(graph, cuts, feeds):
+def test_the_stages_of_a_plan_are_measured_as_they_will_run(graph, cuts, feeds, profile):
     spans = [(cuts[0], cuts[2]), (cuts[2], cuts[-1])]
-    profile = measure_profile(graph, [feeds], options=QUICK)
     learnt = refine(profile, graph, spans, feeds, QUICK, as_run=True)
     assert [(int(s.begin, 16), int(s.end, 16)) for s in learnt.stages] == [(a.before, b.before) for a, b in spans]
     assert all(stage.as_run for stage in learnt.stages)

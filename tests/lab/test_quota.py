@@ -8,6 +8,8 @@ import pytest
 from cutwater.errors import Unprivileged
 from cutwater.lab.quota import Quota
 
+pytestmark = pytest.mark.alone
+
 
 def first_version(folder: Path) -> tuple[Path, Path]:
     """A mounted hierarchy of version 1, and what the kernel says of this process."""

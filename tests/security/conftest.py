@@ -8,9 +8,9 @@ from secured import Secured
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory, vit_tiny: Path) -> Iterator[Secured]:
+def cluster(tmp_path_factory: pytest.TempPathFactory, vit_tiny: Path, shared_cache: Path) -> Iterator[Secured]:
     made = Secured(tmp_path_factory.mktemp("secured"))
-    made.bring_up(vit_tiny)
+    made.bring_up(vit_tiny, shared_cache)
     yield made
     made.take_down()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -37,13 +38,14 @@ STRANGE = WorkerId("vit.9.0.0.0")
 MODEL = "vit"
 
 
-def command(home: Path, *words: object, fails: bool = False) -> Any:
-    """What a command says as JSON; with ``fails`` what it complains about."""
+def command(home: Path, *words: object, fails: bool = False, **more: str) -> Any:
+    """What a command says as JSON, or complains about if it ``fails``; with ``more`` in its environment."""
     said = subprocess.run(
         [sys.executable, "-m", "cutwater", *map(str, words), "--home", str(home), "--json"],
         capture_output=True,
         text=True,
         check=False,
+        env={**os.environ, **more},
     )
     assert (said.returncode != 0) == fails, said.stderr
     found = json.loads(said.stdout)
@@ -94,10 +96,10 @@ class Secured:
         self.stream: Stream
         self._settings = Settings(home=self.home.folder, fabric=FabricSettings(listen="0.0.0.0"))
 
-    def bring_up(self, model: Path) -> None:
+    def bring_up(self, model: Path, cache: Path) -> None:
         listen = ("--fabric-listen", "0.0.0.0", "--node-listen", ELSEWHERE)
         command(self.home.folder, "up", "--nodes", 2, *listen, "--gateway-max-request", LARGEST)
-        command(self.home.folder, "model", "add", model, "--name", MODEL)
+        command(self.home.folder, "model", "add", model, "--name", MODEL, CUTWATER_CACHE=str(cache))
         command(self.home.folder, "deploy", MODEL, "--stages", 2, "--on", "node-1", "--on", "node-2")
         self.invite("anybody")  # which makes the server's certificate say that it is reached there
         self.stream = Stream(self.home.alive()["gateway"].facts["socket"])

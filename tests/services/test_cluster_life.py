@@ -29,7 +29,7 @@ from cutwater.services.asking import (
 )
 from cutwater.units import NodeId
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.alone, pytest.mark.slow]
 NODES = ("n1", "n2", "n3")
 
 Story = Callable[..., Coroutine[Any, Any, None]]

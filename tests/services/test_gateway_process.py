@@ -149,6 +149,7 @@ async def test_killing_one_of_two_replicas_loses_nothing(bed: Bed) -> None:
     assert (await bed.until_beat(lambda beat: bool(beat.suspects))).suspects == (address,)
 
 
+@pytest.mark.alone
 @story
 async def test_a_warm_spare_takes_over_at_once(bed: Bed) -> None:
     deployed = await bed.deploy(1, [0.5], RAW, [1, 1], spares=1)

@@ -18,7 +18,7 @@ import pytest
 from estimated import estimate
 from served import Served
 
-from cutwater.lab.adding import attached, usual_preparation
+from cutwater.lab.adding import TYPICAL_BYTES, attached, usual_preparation
 from cutwater.vision.detect import Selection, select_boxes, to_detections
 from cutwater.vision.labels import COCO, labels
 from cutwater.vision.pictures import Pixels, decode_picture, read_picture
@@ -39,7 +39,8 @@ def detector(shared_cache: Path) -> Iterator[Served]:
     """The detector of the zoo in a cluster of its own, added and deployed as anybody would."""
     network = shared_cache / f"{DETECTOR}.onnx"
     network.write_bytes(build(DETECTOR, default_cache()).read_bytes())
-    estimate(attached(network, "detect", usual_preparation("detect"), shared_cache), shared_cache)
+    whole = attached(network, "detect", usual_preparation("detect"), shared_cache)
+    estimate(whole, shared_cache, 0.05, encoded_bytes=TYPICAL_BYTES)
     with TemporaryDirectory(prefix="cw-", dir="/tmp") as folder:
         made = Served(Path(folder), shared_cache, network)
         made.up()

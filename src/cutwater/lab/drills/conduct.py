@@ -26,7 +26,9 @@ from cutwater.units import Seconds
 AT_ONCE = 16
 """Clients of the closed loop that measures what the cluster can do."""
 MEASURED: Seconds = 6.0
-"""How long it does."""
+"""How long it does, at most."""
+MEASURED_SHARE = 0.25
+"""Of the drill's own length, likewise."""
 _TELL: Seconds = 1.0
 
 
@@ -88,7 +90,7 @@ async def conduct(
     before = os.getloadavg()[0]
     async with _staged(options, home, settings, added, say) as (stage, hands):
         say("measuring what it can do")
-        capacity = await stage.load.closed(AT_ONCE, MEASURED)
+        capacity = await stage.load.closed(AT_ONCE, min(MEASURED, MEASURED_SHARE * options.duration))
         offered = max(options.rate * capacity, 0.1)
         say(f"{capacity:.1f} answers/s at most; {offered:.1f} requests/s from now on")
         faults, alive = await _perform(options, stage, hands, offered, progress)
