@@ -190,6 +190,7 @@ def test_replicas_share_the_work_and_one_may_die(make_stage) -> None:
     in_loop(story)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("victim", [0, 1, 2])
 def test_a_killed_worker_ends_every_open_request_with_its_name_and_last_words(make_stage, victim: int) -> None:
     async def story() -> None:
