@@ -17,6 +17,8 @@ class Share:
 
     def __init__(self, flights: Flights, ways: Ways) -> None:
         self._flights, self._ways = flights, ways
+        self._at = float("-inf")
+        self._loads: dict[NodeId, tuple[Seconds, Seconds, Seconds]] = {}
 
     @property
     def nodes(self) -> frozenset[NodeId]:
@@ -28,9 +30,11 @@ class Share:
         """Requests that wait to be launched."""
         return self._flights.waiting
 
-    def loads(self, most: int) -> dict[NodeId, Load]:
-        """At each of its nodes; of those that wait only ``most``."""
-        return self._ways.loads(min(self._flights.waiting, most))
+    def loads(self, now: Seconds) -> dict[NodeId, tuple[Seconds, Seconds, Seconds]]:
+        """See `Ways.loads`."""
+        if now >= self._at + AGAIN:
+            self._at, self._loads = now, self._ways.loads()
+        return self._loads
 
 
 class Neighbours:
@@ -57,14 +61,20 @@ class Neighbours:
         at, told = self._told.get(share, (now, {}))
         if now < at + AGAIN or (len(self._told) == 1 and not told):
             return None
-        loads: dict[NodeId, Load] = {}
+        found: dict[NodeId, list[Seconds]] = {}
         mine, most = share.nodes, share.waiting + 1
         for other in self._told:
             if other is share or mine.isdisjoint(other.nodes):
                 continue
-            for node, load in other.loads(most).items():
+            waiting = other.waiting
+            if waiting > most:
+                waiting = most
+            for node, (each, flying, done) in other.loads(now).items():
                 if node in mine:
-                    known = loads.get(node)
-                    loads[node] = load if known is None else Load(*map(sum, zip(known, load, strict=True)))
+                    total = found.setdefault(node, [0.0, 0.0, 0.0])
+                    total[0] += waiting * each
+                    total[1] += flying
+                    total[2] += done
+        loads = {node: Load(*total) for node, total in found.items()}
         self._told[share] = (now, loads)
         return Beside(loads) if loads != told else None

@@ -6,13 +6,14 @@ wins. A way with a worker on trial takes one request at a time, and as soon as t
 What other models have at the nodes of a way counts like its own.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from cutwater.engine.gateway.crowd import Crowd
 from cutwater.engine.gateway.trust import Worker
 from cutwater.engine.lives import Trust
 from cutwater.engine.stage.lanes import Lane
-from cutwater.engine.vocabulary import Load, Route
+from cutwater.engine.vocabulary import Route
 from cutwater.units import NodeId, Seconds
 from cutwater.wire.message import Address, Mark
 
@@ -21,6 +22,7 @@ TO_LOSE: Seconds = 5.0
 """What a request must have left to be the one that tries a worker which was lost."""
 OVERDUE: Seconds = 10.0
 """How long such a worker waits for one of these, before any request will do."""
+_NOTHING = (0.0, 0.0, 0.0)
 
 
 class Way:
@@ -96,6 +98,8 @@ class Ways:
         """Where the workers are, as far as anybody said."""
         self._done: dict[NodeId, Seconds] = {}
         """Computing of requests that were answered."""
+        self._shares: list[tuple[Worker, float]] = []
+        """All workers, each with its share of the open ways."""
 
     def __iter__(self) -> Iterator[Way]:
         return iter(self._all)
@@ -155,6 +159,8 @@ class Ways:
         self.dark = not (normal or spare)
         self._open = normal or spare or own
         self.passable = bool(self._open)
+        over = Counter(worker for way in self._open for worker in way.workers)
+        self._shares = [(worker, over[worker] / (len(self._open) or 1)) for worker in self._workers.values()]
         if self._open and (workers := tuple([way.workers for way in self._open])) != self._rated:
             self.rates, self._rated = (_rate(self._rated), _rate(workers)), workers
 
@@ -182,18 +188,16 @@ class Ways:
         """How long others were computed since this was last asked, on average over the open ways."""
         return self.beside.passed([way.route.nodes for way in self._open]) if self.beside.loads else 0.0
 
-    def loads(self, waiting: int) -> dict[NodeId, Load]:
-        """What the model has at each of its nodes, if so many of its requests wait to be launched."""
-        flying = dict.fromkeys(self.nodes, 0.0)
-        for worker in self._workers.values():
-            if worker.node is not None:
-                flying[worker.node] += worker.outstanding * worker.seconds
-        later = dict.fromkeys(self.nodes, 0.0)
-        for way in self._open if waiting else ():
-            for worker in way.workers:
-                if worker.node is not None:
-                    later[worker.node] += waiting / len(self._open) * worker.seconds
-        return {node: Load(later[node], flying[node], self._done.get(node, 0.0)) for node in self.nodes}
+    def loads(self) -> dict[NodeId, tuple[Seconds, Seconds, Seconds]]:
+        """At each of its nodes: what one request more takes on average, what is under way, and what was done so far."""
+        found: dict[NodeId, tuple[Seconds, Seconds, Seconds]] = {}
+        done = self._done
+        for worker, share in self._shares:
+            node, seconds = worker.node, worker.seconds
+            if node is not None:
+                each, flying, _ = found.get(node, _NOTHING)
+                found[node] = (each + share * seconds, flying + worker.outstanding * seconds, done.get(node, 0.0))
+        return found
 
 
 def _rate(ways: Sequence[Sequence[Worker]]) -> float:
