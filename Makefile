@@ -26,6 +26,7 @@ lint: .venv/.test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Side by side, file by file; then, alone, what says how fast something is or uses what the machine has once.
 unit: .venv/.test .venv/.torch
 	$(BIN)/pytest -m "not alone and not bed" --numprocesses auto --dist loadfile --no-loadscope-reorder
 	$(BIN)/pytest -m "alone and not bed"
