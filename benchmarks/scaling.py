@@ -7,7 +7,8 @@ times what a stage takes. Requests come independently of each other unless said 
 * steps: from 20 % of what the fleet can do to 90 % and back, against an oracle: in each phase it has the fewest
   chains with which the phase alone reaches the target, found by trying, and brings them up exactly so long before they
   are needed as that takes. Both pay for workers from when they begin to load until they have ended.
-* headroom: the same for several shares kept free: what attainment costs.
+* headroom: a demand that rises and falls like a day in 10 minutes, for several shares kept free and holds: what
+  attainment costs.
 * swing: a demand that rises and falls like a day in 20 minutes, against as many chains as the peak needs.
 * uneven: a demand that stands still, with a CV of 8: how often the number of chains changes.
 * mix: two models that share the fleet 80/20, and then 20/80.
@@ -178,17 +179,21 @@ def tell_steps(args: argparse.Namespace) -> None:
 
 
 def tell_headroom(args: argparse.Namespace) -> None:
-    """What attainment costs."""
-    print("headroom  hold  attainment  in the low phases  chain-seconds over the oracle's")
-    for share in (0.0, 0.05, 0.1, 0.15, 0.2, 0.3):
-        for hold in (30.0, 60.0, 120.0):
-            options = CoordinatorOptions(scale_headroom=share, scale_hold=hold)
-            runs = [steps(args.phase, seed, args.stages, options) for seed in range(args.seeds)]
-            low = [a for found, _ in runs for k in (0, 2) for a in found.within(k * args.phase, (k + 1) * args.phase)]
-            attained = mean(found.attainment for found, _ in runs)
-            ratio = mean(found.chain_seconds / oracle for found, oracle in runs)
-            print(f"{share:8.0%}  {hold:4.0f}  {attained:.4f}      {mean(not a.kind for a in low):.4f}", end="")
-            print(f"             {ratio:.3f}")
+    """What attainment costs, where the demand is another one at every moment."""
+    average, swing, period = (LOW + HIGH) / 2, (HIGH - LOW) / (HIGH + LOW), 600.0
+    print("CV  headroom  hold  attainment  chain-seconds over what the rate alone takes  changes")
+    for cv in (1.0, 4.0):
+        for share, hold in ((0.0, 60.0), (0.05, 60.0), (0.15, 60.0), (0.3, 60.0), (0.15, 20.0), (0.15, 180.0)):
+            runs = []
+            for seed in range(args.seeds):
+                course = Diurnal(rate=average * CHAINS * EACH, swing=swing, period=period, cv=cv)
+                times = drawn(course, WARM + period, seed)
+                options = CoordinatorOptions(scale_headroom=share, scale_hold=hold)
+                runs.append(run({"m": times}, period, scaling=up_to(CHAINS), options=options, stages=args.stages))
+            least = mean(len(found.askings) for found in runs) / EACH
+            print(f"{cv:2.0f}  {share:8.0%}  {hold:4.0f}  {mean(found.attainment for found in runs):.4f}", end="")
+            print(f"      {mean(found.chain_seconds for found in runs) / least:.3f}", end="")
+            print(f"                                         {mean(len(found.changes) for found in runs):.1f}")
 
 
 def tell_swing(args: argparse.Namespace) -> None:

@@ -22,14 +22,17 @@ EACH = 10.0
 CHECKED = WorldOptions(validate_every=1.0)
 
 
-def cluster(*names: str, chains: int, stages: int = 1, timeout: float = 1.0, hold: float = 60.0) -> SimCluster:
-    """Nodes that hold one stage each, and models that may have all of them."""
+def cluster(
+    *names: str, chains: int, stages: int = 1, timeout: float = 1.0, hold: float = 60.0, idle: float = 0.0
+) -> SimCluster:
+    """Nodes that hold one stage each, models that may have all of them, and two gateways."""
     nodes = [NodeOptions(node=NodeId(f"n{k}"), cores=1, memory=60 * 2**20) for k in range(chains * stages)]
     models = [SimModel(name=name, blocks=(0.1,) * stages, memory=50 * 2**20) for name in names]
     steering = CoordinatorOptions(scale_hold=hold)
-    made = SimCluster(nodes, models, options=ClusterOptions(world=CHECKED, steering=steering))
+    options = ClusterOptions(world=CHECKED, steering=steering)
+    made = SimCluster(nodes, models, gateways=[NodeId("n0"), NodeId("n1")], options=options)
     for name in names:
-        scaling = Scaling(least=1, most=chains)
+        scaling = Scaling(least=1, most=chains, idle=idle)
         spec = DeploySpec(model=name, timeout=timeout, fallback=False, stages=stages, scaling=scaling)
         made.deploy(spec)
     assert made.run_until(lambda: all(made.live(name) for name in names), 60.0)
@@ -44,7 +47,7 @@ def ask(to: SimCluster, arrivals: Mapping[str, Arrivals], seconds: float, timeou
     to.world.settle(to.world.clock.now + seconds + 60.0)
     found = to.world.figures()
     assert (found.asked, found.lost) == (len(times), 0)
-    assert found.errors.keys() <= {"Refused"}
+    assert found.errors.keys() <= {"Refused", "DeadlineExceeded"}
 
 
 def notes(of: SimCluster, *kinds: str) -> list[tuple[float, str]]:
@@ -60,9 +63,9 @@ def attainment(askings: Sequence[Asking]) -> float:
 @pytest.mark.slow
 @pytest.mark.parametrize("stages", [1, 2])
 def test_a_step_up_and_down_again_is_followed_and_answered_in_time(stages: int) -> None:
-    made = cluster("m", chains=6, stages=stages)
+    made = cluster("m", chains=4, stages=stages)
     began = made.world.clock.now
-    course = Steps(steps=(Step(0.0, 0.2 * 6 * EACH), Step(120.0, 0.85 * 6 * EACH), Step(300.0, 0.2 * 6 * EACH)))
+    course = Steps(steps=(Step(0.0, 8.0), Step(120.0, 34.0), Step(300.0, 8.0)))
     ask(made, {"m": course}, 420.0)
     counted = [asking for asking in made.world.askings if asking.asked >= began + 60.0]
     assert attainment(counted) >= 0.99
@@ -74,19 +77,19 @@ def test_a_step_up_and_down_again_is_followed_and_answered_in_time(stages: int) 
 
 @pytest.mark.slow
 def test_clumps_that_come_all_the_time_move_nothing_once_they_are_known() -> None:
-    made = cluster("m", chains=10, timeout=5.0)
+    made = cluster("m", chains=6, timeout=8.0)
     began = made.world.clock.now
-    ask(made, {"m": Gamma(rate=0.3 * 10 * EACH, cv=8.0)}, 900.0, timeout=5.0)
+    ask(made, {"m": Gamma(rate=0.3 * 6 * EACH, cv=8.0)}, 600.0, timeout=8.0)
     assert attainment(made.world.askings) >= 0.99
     late = [at for at, _ in notes(made, "scaled-up", "scaled-down") if at >= began + 300.0]
-    assert len(late) <= 10  # in ten minutes
+    assert len(late) <= 5  # in as many minutes
 
 
 @pytest.mark.slow
 def test_two_models_that_change_places_change_nodes() -> None:
-    made = cluster("a", "b", chains=8)
+    made = cluster("a", "b", chains=6)
     began = made.world.clock.now
-    many, few = 0.6 * 8 * EACH, 0.15 * 8 * EACH
+    many, few = 0.6 * 6 * EACH, 0.1 * 6 * EACH
     shift = {
         "a": Steps(steps=(Step(0.0, many), Step(120.0, few))),
         "b": Steps(steps=(Step(0.0, few), Step(120.0, many))),
@@ -96,8 +99,8 @@ def test_two_models_that_change_places_change_nodes() -> None:
     assert attainment([each for each in settled if each.asked >= began + 60.0]) >= 0.99
     assert any(text.startswith("a: gives") for _, text in notes(made, "shared"))
     # The nodes changed hands well before they would have been given back for want of demand.
-    (served,) = {at for at, text in notes(made, "scaled-up") if text.startswith("b") and at > began + 120.0}
-    assert served < began + 125.0
+    moved = [at for at, _ in notes(made, "shared") if at > began + 120.0]
+    assert moved and max(moved) < began + 140.0
 
 
 @pytest.mark.slow
@@ -110,3 +113,12 @@ def test_coordinators_and_workers_may_die_while_chains_come_and_go() -> None:
     assert made.run_until(lambda: len(notes(made, "scaled-down")) > 0, 60.0)
     made.world.run(made.world.clock.now + 60.0)
     assert len([c for agent in made.agents.values() for c in agent.children]) == 1
+
+
+def test_a_model_that_nobody_uses_ends_and_whoever_asks_for_it_waits_until_it_is_back() -> None:
+    made = cluster("m", chains=2, timeout=8.0, idle=10.0)
+    made.world.run(made.world.clock.now + 20.0)
+    assert [text for _, text in notes(made, "parked")] == ["m: unused for 10 s"]
+    assert not any(agent.children for agent in made.agents.values())
+    ask(made, {"m": Steps(steps=(Step(0.0, 2.0),))}, 5.0, timeout=8.0)
+    assert made.world.figures().errors == {}
