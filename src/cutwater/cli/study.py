@@ -13,7 +13,7 @@ from cutwater.cli.console import messages, print_json, progress, results, write_
 from cutwater.cli.flags import with_settings
 from cutwater.cli.options import Json
 from cutwater.drivers.loop import run
-from cutwater.errors import BadQuantity
+from cutwater.errors import BadQuantity, BadSetting, did_you_mean
 from cutwater.lab.studies.conduct import conduct_live, conduct_simulated
 from cutwater.lab.studies.reading import load_study
 from cutwater.lab.studies.results import FILE, Results, ResultsFolder
@@ -34,6 +34,7 @@ def study(
     out: Annotated[
         Path | None, typer.Option(help="Folder for everything that is found; an unfinished one is gone on with.")
     ] = None,
+    sweep: Annotated[list[str], typer.Option(help="Only this one; may be given several times.")] = [],  # noqa: B006
     seed: Annotated[int | None, typer.Option(min=0, help="Instead of the study's.")] = None,
     for_: Annotated[str, typer.Option("--for", help="How long requests come, each time.", metavar="TIME")] = "",
     quick: Annotated[
@@ -47,6 +48,7 @@ def study(
     the end; each run is made again in virtual time, and both are compared. Ctrl-C keeps what was found.
     """
     wanted = _wanted(load_study(file), live, quick, for_, seed)
+    wanted = _only(wanted, sweep)
     folder = ResultsFolder.open(out or Path(f"{wanted.name}-{'live' if live else 'simulated'}"), wanted, live)
     try:
         with _telling(wanted.name) as tell:
@@ -97,6 +99,15 @@ def _wanted(study: Study, live: bool, quick: bool, duration: str, seed: int | No
             raise BadQuantity(f"--for {duration}: must be above 0")
         study = study.under(Terms(duration=seconds))
     return study if seed is None else msgspec.structs.replace(study, seed=seed)
+
+
+def _only(study: Study, sweeps: list[str]) -> Study:
+    """With some of its sweeps. Raises BadSetting."""
+    for name in sweeps:
+        if name not in study.sweeps:
+            raise BadSetting(f"--sweep {name}: the study has none called so{did_you_mean(name, study.sweeps)}")
+    kept = {name: each for name, each in study.sweeps.items() if name in sweeps}
+    return msgspec.structs.replace(study, sweeps=kept or study.sweeps)
 
 
 def _write(folder: ResultsFolder) -> None:

@@ -85,10 +85,10 @@ def known_models(
     found: dict[str, Known] = {}
     measured: dict[str, Known] = {}
     for number, (name, model) in enumerate(study.models.items()):
-        progress(name, number / len(study.models))
         if not model.source:
             found[name] = _of_figures(name, model, nodes)
             continue
+        progress(name, number / len(study.models))
         if model.source not in measured:
             measured[model.source] = _measured(model.source, name, nodes, cache)
         known = measured[model.source]

@@ -56,7 +56,7 @@ class Results(msgspec.Struct, kw_only=True):
 
     study: Study
     mark: str
-    """Hash of the study as it is run, and of how."""
+    """Hash of all on which figures depend, and of how they come about."""
     live: bool
     conditions: str
     rows: list[Row] = []
@@ -86,7 +86,12 @@ class ResultsFolder:
         Raises:
             BadFile: The folder holds another study's results, or cannot be written.
         """
-        mark = sha256(msgspec.json.encode((study, live), enc_hook=_plain)).hexdigest()[:16]
+        # What is asked of it may change; a row says itself at which point of which sweep it was found.
+        same = (
+            *(study.models, study.nodes, study.placements, study.workloads),
+            *(study.slo, study.seed, study.steps, study.failure, live),
+        )
+        mark = sha256(msgspec.json.encode(same, enc_hook=_plain)).hexdigest()[:16]
         path = folder / FILE
         if path.exists():
             try:
