@@ -87,7 +87,7 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     memory: Size | None = None
     """What its workers may use together; none: four fifths of what the machine has, shared by its nodes."""
     cores: Count | None = None
-    """Cores its workers may use; none: all that this process may."""
+    """Cores its workers may use, and so, over threads, how many compute at once; none: all that this process may."""
     threads: Count = 1
     """Threads inside one op, per worker."""
     speed: Number | None = None
