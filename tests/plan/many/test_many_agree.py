@@ -60,6 +60,25 @@ def test_the_share_in_time_is_that_of_the_engine(case):
     assert abs(predicted - simulated) <= POINT
 
 
+UNLIKE = {
+    "a quick and a slow one on one node": ([pipeline(0.02), pipeline(0.1)], whole(((0,), (0, 1)))),
+    "in a pipeline": ([pipeline(0.01, 0.01), pipeline(0.05, 0.05)], whole(((0, 1), (0, 1)))),
+    "the quick one has a node of its own": ([pipeline(0.02), pipeline(0.1)], whole(((0,), (0, 1)), ((1,), (0,)))),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", UNLIKE)
+def test_where_quick_models_wait_behind_slow_ones_it_is_about_that_of_the_engine(case):
+    candidates, placement = UNLIKE[case]
+    rng = np.random.default_rng(11)
+    served = [Served(name=f"m{k}", slo=5 * c.latency, candidates=(c,)) for k, c in enumerate(candidates)]
+    nodes = [Node(name=NodeId(f"n{k}")) for group in placement.groups for k in group.nodes]
+    stream = merged([np.cumsum(rng.gamma(0.25, 4 * 5 * max(c.seconds), 1500)) for c in candidates])
+    predicted = np.isfinite(latencies(placement, served, nodes, stream)).mean()
+    assert abs(predicted - np.isfinite(simulate(placement, served, nodes, stream)).mean()) <= 3 * POINT
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("case", ["two models share a pipeline", "replicas of shared pipelines"])
 def test_doors_that_hear_of_each_other_do_nearly_as_well_as_one(case):

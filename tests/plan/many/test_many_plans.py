@@ -135,6 +135,19 @@ def test_where_models_differ_much_buckets_are_better_than_groups_of_one_size():
     assert best > judge.worth(BASELINES["greedy"](judge, lambda: True))
 
 
+@pytest.mark.slow
+def test_fifty_models_on_sixty_four_nodes_are_no_other_matter():
+    rng = np.random.default_rng(3)
+    factors = np.exp(rng.uniform(np.log(0.2), np.log(4.0), 50))
+    ways = [tuple(scaled(cut(stages), factor) for stages in (1, 2, 4)) for factor in factors.tolist()]
+    served = [Served(name=f"m{k}", slo=5 * way[0].latency, candidates=way) for k, way in enumerate(ways)]
+    nodes, coming = fleet(64, memory=250), arrivals((12.0 / factors).tolist(), 3.0, 1.0)
+    placed = plan_many(served, nodes, coming, effort=effort(10), sample=1000)
+    assert all(fits(served, nodes.nodes, group) for group in placed.placement.groups)
+    assert placed.attainment >= max(each.attainment for each in placed.baselines.values())
+    assert placed.attainment > 0.9
+
+
 def test_the_same_seed_finds_the_same_and_time_that_is_up_ends_it():
     served, coming = models(3, (1, 2)), arrivals([9.0] * 3, 3.0, 100.0)
     first, again = (plan_many(served, fleet(3, 250), coming, effort=effort()) for _ in range(2))

@@ -25,22 +25,20 @@ def replicated(tracks: list[Track], times: Floats, models: Indices) -> Floats:
         for model in set().union(*(track.costs for track in tracks))
     }
     known = {
-        model: (ways[0][1].allowed, tuple((k, costs.into, costs.steps) for k, costs in ways))
+        model: tuple((k, costs.allowed, costs.into, costs.steps) for k, costs in ways)
         for model, ways in options.items()
     }
     ends = []
     for when, model in zip(times.tolist(), models.tolist(), strict=True):
-        allowed, ways = known[model]
-        first = when + allowed
-        taken = -1
-        for k, into, steps in ways:
+        first, taken = inf, -1
+        for k, allowed, into, steps in known[model]:
             ready = when + into
             leaving = []
             for busy, (work, hop) in zip(free[k], steps):  # noqa: B905 - as long as each other, and checked too often
                 ready = (ready if ready > busy else busy) + work
                 leaving.append(ready)
                 ready += hop
-            if ready <= first if taken < 0 else ready < first:
+            if ready < first and ready <= when + allowed:
                 first, taken, chosen = ready, k, leaving
         if taken < 0:
             ends.append(inf)

@@ -38,7 +38,8 @@ def search(
         changed = MOVES[int(rng.integers(len(MOVES)))](judge, here, rng)
         if changed is None:
             continue
-        changed, new = filled(judge, changed) if rng.random() < FILLING else (changed, judge.worth(changed))
+        full = rng.random() < FILLING
+        changed, new = filled(judge, changed, effort.go_on) if full else (changed, judge.worth(changed))
         heat = HEAT * len(judge.stream.times) * (1.0 - step / effort.steps)
         if new > worth or rng.random() < _chance(new, worth, heat):
             here, worth = changed, new

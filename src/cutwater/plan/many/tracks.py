@@ -1,8 +1,9 @@
 """Track: a group as a queue sees it: for each model what its requests wait and work at every node."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from cutwater.plan.fleet import Node
 from cutwater.plan.many.door import Door
@@ -42,29 +43,41 @@ class Track:
 
 def tracks(groups: Sequence[Group], served: Sequence[Served], nodes: Sequence[Node], door: Door) -> list[Track]:
     """Groups with their candidates' seconds on their own nodes."""
-    ways = Counter(replica.model for group in groups for replica in group.replicas)
-    return [_track(group, served, nodes, door, ways) for group in groups]
+    works = [_works(group, served, nodes) for group in groups]
+    ways = Counter(at for each in works for at in each)
+    longer: dict[int, Seconds] = {}
+    for each in works:
+        slowest = max((max(seconds) for seconds in each.values()), default=0.0)
+        for at, seconds in each.items():
+            longer[at] = min(longer.get(at, inf), slowest - max(seconds))
+    found = []
+    for group, each in zip(groups, works, strict=True):
+        costs = {}
+        for replica in group.replicas:
+            model, seconds = served[replica.model], each[replica.model]
+            candidate, gap = model.candidates[replica.candidate], max(seconds) / ways[replica.model]
+            alone = sum(seconds) + sum(candidate.hops)
+            fixed = candidate.fixed or (0.0,) * candidate.stages
+            costs[replica.model] = Costs(
+                allowed=door.allowed(model.slo, alone, gap, len(seconds), longer[replica.model]),
+                into=candidate.hops[0],
+                steps=tuple(zip(seconds, candidate.hops[1:], strict=True)),
+                fixed=tuple(once / nodes[at].speed for once, at in zip(fixed, group.nodes, strict=True)),
+                batch=candidate.batch,
+            )
+        found.append(Track(len(group.nodes), costs))
+    return found
 
 
-def _track(group: Group, served: Sequence[Served], nodes: Sequence[Node], door: Door, ways: Mapping[int, int]) -> Track:
+def _works(group: Group, served: Sequence[Served], nodes: Sequence[Node]) -> dict[int, list[Seconds]]:
+    """Per model what each node of a group works for one request."""
     speeds = [nodes[at].speed for at in group.nodes]
-    costs = {}
+    found = {}
     for replica in group.replicas:
-        model = served[replica.model]
-        candidate = model.candidates[replica.candidate]
-        assert candidate.stages == len(speeds), f"{model.name}: {candidate.stages} stages on {len(speeds)} nodes"
-        works = [seconds / speed for seconds, speed in zip(candidate.seconds, speeds, strict=True)]
-        fixed = candidate.fixed or (0.0,) * len(speeds)
-        costs[replica.model] = Costs(
-            allowed=door.allowed(
-                model.slo, sum(works) + sum(candidate.hops), max(works) / ways[replica.model], len(works)
-            ),
-            into=candidate.hops[0],
-            steps=tuple(zip(works, candidate.hops[1:], strict=True)),
-            fixed=tuple(seconds / speed for seconds, speed in zip(fixed, speeds, strict=True)),
-            batch=candidate.batch,
-        )
-    return Track(len(speeds), costs)
+        candidate = served[replica.model].candidates[replica.candidate]
+        assert candidate.stages == len(speeds), f"{served[replica.model].name}: not as many stages as nodes"
+        found[replica.model] = [seconds / speed for seconds, speed in zip(candidate.seconds, speeds, strict=True)]
+    return found
 
 
 def coupled(placement: Placement) -> list[list[Group]]:
