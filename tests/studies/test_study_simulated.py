@@ -14,6 +14,7 @@ from cutwater.errors import BadFile, NoPlan
 from cutwater.lab.studies.cases import case_of, place, shape_of, spare_groups
 from cutwater.lab.studies.costs import known_models
 from cutwater.lab.studies.live import wanted
+from cutwater.lab.studies.measured import Found, as_measured, per_request
 from cutwater.lab.studies.reading import load_study
 from cutwater.lab.studies.results import ENGINE, LIVE, QUEUES, ResultsFolder, Row
 from cutwater.lab.studies.simulated import by_engine, latencies_of
@@ -63,7 +64,7 @@ def study(tmp_path):
 def run(path: Path, *arguments: object) -> str:
     result = CliRunner().invoke(app, ["study", str(path), *map(str, arguments)], catch_exceptions=False)
     assert result.exit_code == 0
-    return result.output
+    return result.stdout
 
 
 def test_a_study_ends_in_a_table_and_a_picture_and_goes_on_where_it_stopped(study, tmp_path):
@@ -153,6 +154,22 @@ def test_a_placement_becomes_deployments(study):
     assert isinstance(spec, DeploySpec) and not spec.fallback
     with pytest.raises(NoPlan, match="cut in several ways"):
         wanted(case, Placement((Group((0,), (Replica(0, 0),)), Group((0, 1), (Replica(0, 1),)))), 0)
+
+
+def test_the_simulator_is_given_what_was_measured(study):
+    """Two stages of 20 and 30 ms, of which each costs a node 5 ms besides, and 6 ms on the way."""
+    two, _ = study()
+    case = case_of(two, known_models(two, 2, Path()), next(two.points()))
+    placed = Placement((Group((0, 1), (Replica(0, 1), Replica(1, 1))),))
+    stages = {(model, stage): seconds for model in "ab" for stage, seconds in ((0, 0.02), (1, 0.03))}
+    found = Found(
+        alone=dict.fromkeys("ab", 0.066), computing=stages, answered=dict.fromkeys("ab", 0.5 / 0.035), busy=stages
+    )
+    under_load = {stage: 1.1 * seconds for stage, seconds in stages.items()}
+    seen = as_measured(case, placed, found, under_load).served[1].candidates[1]
+    assert seen.seconds == pytest.approx((0.022 + 0.005, 0.033 + 0.005))
+    assert seen.hops == pytest.approx((0.002, 0.002, 0.002))
+    assert per_request({("a", 0): (1.0, 10)}, {("a", 0): (3.0, 50), ("a", 1): (0.0, 0)}) == {("a", 0): 0.05}
 
 
 def test_groups_are_told_in_words(study):

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from cutwater.drivers.live import clock
 from cutwater.engine.cluster import DeploySpec, NodeBeat, Phase, WorkerState
-from cutwater.errors import DeadlineExceeded, InputError, NoPlan, ProcessLost, Unprivileged
+from cutwater.errors import BadSetting, DeadlineExceeded, InputError, NoPlan, ProcessLost, Unprivileged
 from cutwater.fabric.base import Fabric
 from cutwater.lab.drills.pids import family
 from cutwater.lab.drills.watch import Watch
@@ -102,9 +102,10 @@ class Bench:
 async def bench(home: Home, settings: Settings, count: int, share: float, say: Say) -> AsyncIterator[Bench]:
     """Bring up ``count`` nodes that have ``share`` of a core each.
 
-    Whole cores are its own for each node where there are as many; a part is a quota, which needs root.
+    A whole core is a node's own; a part is a quota, which needs root.
 
     Raises:
+        BadSetting: There are not enough cores.
         InputError: A cluster runs in this home already.
         Unprivileged: Quotas cannot be set here, or nodes cannot be pinned.
         ProcessLost: Something was left running; it is killed.
@@ -160,10 +161,19 @@ def _clear(home: Home) -> None:
 
 
 def _pinned(count: int, share: float) -> dict[str, Place]:
-    """Each node on a core, which its workers inherit; in turn, where there are fewer. Raises Unprivileged."""
-    cores = sorted(usable_cores())
-    if count > len(cores) and share == 1.0:
-        return {}
+    """Each node on a core, which its workers inherit; several on one, as far as their shares allow.
+
+    Raises:
+        BadSetting: There are not enough cores for that.
+        Unprivileged: There is no `taskset`.
+    """
+    cores = usable_cores()
+    if -(-count // len(cores)) * share > 1.0:
+        most = 1.0 / -(-count // len(cores))
+        raise BadSetting(
+            f"nodes.share: {count} nodes do not have {share:g} of a core each where there are {len(cores)} cores; "
+            f"give them {most:.2g} at most, less than that where the gateway is to have something, too"
+        )
     if shutil.which("taskset") is None:
         raise Unprivileged("nodes are pinned to cores by the program `taskset`, which is not here; install util-linux")
     return {

@@ -9,7 +9,6 @@ import asyncio
 import os
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -17,7 +16,7 @@ import numpy as np
 from cutwater.client.transport import Prepared
 from cutwater.drivers.live import clock
 from cutwater.engine.cluster import DeploySpec, Phase, WorkerState
-from cutwater.errors import NoPlan
+from cutwater.errors import DeadlineExceeded, NoPlan
 from cutwater.lab.drills.watch import model_of
 from cutwater.lab.load.doubt import mean, share
 from cutwater.lab.load.log import Log
@@ -26,10 +25,11 @@ from cutwater.lab.load.sender import Sender, SendOptions
 from cutwater.lab.load.target import Endpoint, Target
 from cutwater.lab.studies.bench import Bench, Wanted
 from cutwater.lab.studies.cases import Case, shape_of
+from cutwater.lab.studies.measured import Found, Spent, StageSeconds, as_measured, per_request
 from cutwater.lab.studies.results import LIVE, Row, Seen
 from cutwater.lab.studies.study import PATIENT, Failure, Point
-from cutwater.plan.many.served import Candidate, Group, Placement, Replica, Served
-from cutwater.plan.many.tracks import coupled, models_of
+from cutwater.plan.many.served import Placement
+from cutwater.plan.many.tracks import models_of
 from cutwater.units import NodeId, Seconds
 from cutwater.workload.schedule import Schedule
 from cutwater.workload.workload import make
@@ -46,8 +46,6 @@ WARM: Seconds = 10.0
 """So long requests come as they will, before those that count."""
 OTHER_SEED = 1_000_003
 """Further on: the warm-up is not to be the beginning of what is measured."""
-Spent = dict[tuple[str, int], tuple[float, int]]
-"""(Model, stage) -> seconds computed, and requests, of all workers."""
 
 
 def wanted(case: Case, placed: Placement, spares: int) -> dict[str, Wanted]:
@@ -104,19 +102,22 @@ async def alone_seconds(request: Prepared) -> Seconds:
 
 
 async def kept_busy(prepared: Mapping[str, Sequence[Prepared]], at_once: int) -> dict[str, float]:
-    """Answers per second to each model while there are always so many requests to each."""
-    counts = dict.fromkeys(prepared, 0)
+    """Answers per second to each model while there are always so many requests to each. Raises DeadlineExceeded."""
+    ends: dict[str, list[Seconds]] = {model: [] for model in prepared}
+    since = clock() + FULL / 5  # until then everybody gets going
+    until = since + FULL
 
-    async def client(model: str, until: Seconds) -> None:
+    async def client(model: str) -> None:
         while clock() < until:
             await prepared[model][0]()
-            counts[model] += 1
+            if since <= (now := clock()) < until:
+                ends[model].append(now)
 
-    for seconds in (FULL / 5, FULL):  # what is gathered first is how they get going
-        counts = dict.fromkeys(prepared, 0)
-        began = clock()
-        await asyncio.gather(*(client(model, began + seconds) for model in prepared for _ in range(at_once)))
-    return {model: count / (clock() - began) for model, count in counts.items()}
+    await asyncio.gather(*(client(model) for model in prepared for _ in range(at_once)))
+    for model, times in ends.items():
+        if len(times) < 2:
+            raise DeadlineExceeded(f"{model} was not answered twice in {FULL:g} s; study smaller models")
+    return {model: (len(times) - 1) / (times[-1] - times[0]) for model, times in ends.items()}
 
 
 class Attempt:
@@ -128,8 +129,8 @@ class Attempt:
         self._models = [case.served[k].name for k in sorted(models_of(placed.groups))]
         self._slos = {model.name: model.slo for model in case.served}
         self.log: Log
-        self.stage_seconds: dict[str, dict[tuple[str, int], Seconds]] = {}
-        """When -> (model, stage) -> computing one request."""
+        self.stage_seconds: dict[str, StageSeconds] = {}
+        """When -> what stages computed."""
         self.back: Seconds | None = None
         """How long the killed workers were away; None: nobody was killed."""
 
@@ -148,7 +149,7 @@ class Attempt:
             for model in self._models:
                 limit = min(self._slos[model], LONGEST)
                 prepared |= await target.prepared([model], PayloadOptions(), limit)
-            served, under_load = await self._warm(prepared, found)
+            under_load = await self._warm(prepared, found)
             self.log = Log(_only(self._case.schedule, self._models), slos=self._limits())
             before_run = await self._spent()
             async with asyncio.TaskGroup() as group:
@@ -157,8 +158,8 @@ class Attempt:
                     group.create_task(self._fail(self._failure))
             if sending.result().interrupted:
                 raise asyncio.CancelledError
-        self.stage_seconds = {"before": under_load, "meanwhile": _per_request(before_run, await self._spent())}
-        return replace(self._case, served=served)
+        self.stage_seconds = {"before": under_load, "meanwhile": per_request(before_run, await self._spent())}
+        return as_measured(self._case, self._placed, found, under_load)
 
     def row(self, point: Point, placement: str) -> Row:
         """What was seen."""
@@ -205,19 +206,17 @@ class Attempt:
 
     # Measuring
 
-    async def _measure(self, patient: Mapping[str, Sequence[Prepared]]) -> "_Found":
+    async def _measure(self, patient: Mapping[str, Sequence[Prepared]]) -> Found:
         before = await self._spent()
         alone = {model: await alone_seconds(patient[model][0]) for model in self._models}
         between = await self._spent()
         stages = max(len(group.nodes) for group in self._placed.groups)
         answered = await kept_busy(patient, stages + 1)
         after = await self._spent()
-        return _Found(alone, _per_request(before, between), answered, _per_request(between, after))
+        return Found(alone, per_request(before, between), answered, per_request(between, after))
 
-    async def _warm(
-        self, prepared: Mapping[str, Sequence[Prepared]], found: "_Found"
-    ) -> tuple[tuple[Served, ...], dict[tuple[str, int], Seconds]]:
-        """Let requests come as they will; the models with what they were seen to cost."""
+    async def _warm(self, prepared: Mapping[str, Sequence[Prepared]], found: Found) -> StageSeconds:
+        """Let requests come as they will; what stages compute then."""
         workload = self._case.workload
         other = msgspec.structs.replace(workload, seed=workload.seed + OTHER_SEED, duration=WARM)
         before = await self._spent()
@@ -226,50 +225,7 @@ class Attempt:
             log = await Sender(Log(schedule, slos=self._limits()), prepared, self._sending()).run()
             if log.interrupted:
                 raise asyncio.CancelledError
-        seconds = found.computing | _per_request(before, await self._spent())
-        served = list(self._case.served)
-        for groups in coupled(self._placed):
-            overhead = self._overhead(groups, found)
-            for group in groups:
-                for replica in group.replicas:
-                    model = served[replica.model]
-                    candidate = self._candidate(model, replica, seconds, overhead, found)
-                    candidates = list(model.candidates)
-                    candidates[replica.candidate] = candidate
-                    served[replica.model] = replace(model, candidates=tuple(candidates))
-        return tuple(served), seconds
-
-    def _overhead(self, groups: Sequence[Group], found: "_Found") -> Seconds:
-        """What the busiest node of some groups spends on a request besides computing its stage."""
-        ways = {model: sum(model in group.models for group in groups) for model in models_of(groups)}
-        names = {model: self._case.served[model].name for model in ways}
-        busiest, requests = 0.0, 0.0
-        for group in groups:
-            rates = {model: found.answered[names[model]] / ways[model] for model in group.models}
-            for stage in range(len(group.nodes)):
-                busy = sum(rate * found.busy[names[model], stage] for model, rate in rates.items())
-                if busy > busiest:
-                    busiest, requests = busy, sum(rates.values())
-        return max(1.0 - busiest, 0.0) / requests if requests else 0.0
-
-    def _candidate(
-        self,
-        model: Served,
-        replica: Replica,
-        seconds: Mapping[tuple[str, int], Seconds],
-        overhead: Seconds,
-        found: "_Found",
-    ) -> Candidate:
-        candidate = model.candidates[replica.candidate]
-        stages = range(candidate.stages)
-        speed = self._case.fleet.nodes[0].speed
-        alone = sum(found.computing[model.name, k] + overhead for k in stages)
-        hop = max(found.alone[model.name] - alone, 0.0) / (candidate.stages + 1)
-        return replace(
-            candidate,
-            seconds=tuple((seconds[model.name, k] + overhead) * speed for k in stages),
-            hops=(hop,) * (candidate.stages + 1),
-        )
+        return found.busy | per_request(before, await self._spent())
 
     async def _spent(self) -> Spent:
         found: Spent = {}
@@ -302,30 +258,8 @@ class Attempt:
         self.back = (seen[0] if seen else clock()) - at
 
 
-class _Found(msgspec.Struct, frozen=True):
-    """What was measured of a placement."""
-
-    alone: dict[str, Seconds]
-    """Model -> latency of a request that is alone."""
-    computing: dict[tuple[str, int], Seconds]
-    """(Model, stage) -> computing one request meanwhile."""
-    answered: dict[str, float]
-    """Model -> answers per second while all nodes were busy."""
-    busy: dict[tuple[str, int], Seconds]
-    """(Model, stage) -> computing one request meanwhile."""
-
-
 def _again(worker: WorkerState | None, pid: int) -> bool:
     return worker is not None and worker.phase is Phase.READY and worker.pid != pid
-
-
-def _per_request(before: Spent, after: Spent) -> dict[tuple[str, int], Seconds]:
-    found = {}
-    for stage, (spent, served) in after.items():
-        spent_before, served_before = before.get(stage, (0.0, 0))
-        if served > served_before:
-            found[stage] = (spent - spent_before) / (served - served_before)
-    return found
 
 
 def _only(schedule: Schedule, models: Sequence[str]) -> Schedule:

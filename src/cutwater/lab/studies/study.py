@@ -62,7 +62,7 @@ class StudyNodes(Checked, frozen=True, kw_only=True, omit_defaults=True):
     weights: Size | None = None
     """Bytes of weights that each may hold, as an accelerator's memory would; absent: any."""
     share: Share = 1.0
-    """Of a core that each has when it is run live; a whole core is one of its own, where there are as many."""
+    """Of a core that each has when it is run live; a whole core is its own."""
 
     def __post_init__(self) -> None:
         """Raises BadQuantity."""

@@ -1,0 +1,89 @@
+"""Measured: a case with the costs that were seen on real nodes, in place of those it was planned with."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from cutwater.lab.studies.cases import Case
+from cutwater.plan.many.served import Candidate, Group, Placement, Served
+from cutwater.plan.many.tracks import coupled, models_of
+from cutwater.units import Seconds
+
+Stage = tuple[str, int]
+"""A model, and which of its stages, from 0."""
+StageSeconds = dict[Stage, Seconds]
+"""Computing one request."""
+Spent = dict[Stage, tuple[Seconds, int]]
+"""Seconds computed, and requests, of all workers together."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was measured of a placement before anything was sent to it."""
+
+    alone: Mapping[str, Seconds]
+    """Model -> latency of a request that is alone."""
+    computing: StageSeconds
+    """Meanwhile."""
+    answered: Mapping[str, float]
+    """Model -> answers per second while all nodes always had something to do."""
+    busy: StageSeconds
+    """Meanwhile."""
+
+
+def per_request(before: Spent, after: Spent) -> StageSeconds:
+    """What was computed in between; stages that had nothing to do are left out."""
+    found = {}
+    for stage, (spent, served) in after.items():
+        spent_before, served_before = before.get(stage, (0.0, 0))
+        if served > served_before:
+            found[stage] = (spent - spent_before) / (served - served_before)
+    return found
+
+
+def as_measured(case: Case, placed: Placement, found: Found, under_load: StageSeconds) -> Case:
+    """The case with what stages compute under its load, and what requests were seen to cost besides.
+
+    A node that always has something to do answers at the rate at which it works: what its stages do not compute of its
+    time is what it spends on requests besides, alike for all. What a lone request takes beyond what nodes work for it,
+    it waits on its way.
+    """
+    served = list(case.served)
+    for groups in coupled(placed):
+        overhead = _overhead(case, groups, found)
+        for group in groups:
+            for replica in group.replicas:
+                model = served[replica.model]
+                candidates = list(model.candidates)
+                candidates[replica.candidate] = _candidate(
+                    case, model, candidates[replica.candidate], overhead, found, under_load
+                )
+                served[replica.model] = replace(model, candidates=tuple(candidates))
+    return replace(case, served=tuple(served))
+
+
+def _overhead(case: Case, groups: Sequence[Group], found: Found) -> Seconds:
+    """What the busiest node of some groups spends on a request besides computing its stage."""
+    ways = {model: sum(model in group.models for group in groups) for model in models_of(groups)}
+    names = {model: case.served[model].name for model in ways}
+    busiest, requests = 0.0, 0.0
+    for group in groups:
+        rates = {model: found.answered[names[model]] / ways[model] for model in group.models}
+        for stage in range(len(group.nodes)):
+            busy = sum(rate * found.busy[names[model], stage] for model, rate in rates.items())
+            if busy > busiest:
+                busiest, requests = busy, sum(rates.values())
+    return max(1.0 - busiest, 0.0) / requests if requests else 0.0
+
+
+def _candidate(
+    case: Case, model: Served, candidate: Candidate, overhead: Seconds, found: Found, under_load: StageSeconds
+) -> Candidate:
+    stages = range(candidate.stages)
+    speed = case.fleet.nodes[0].speed  # nodes are alike; a candidate's seconds are those of a whole core
+    worked = sum(found.computing[model.name, k] + overhead for k in stages)
+    hop = max(found.alone[model.name] - worked, 0.0) / (candidate.stages + 1)
+    return replace(
+        candidate,
+        seconds=tuple((under_load[model.name, k] + overhead) * speed for k in stages),
+        hops=(hop,) * (candidate.stages + 1),
+    )
