@@ -75,7 +75,7 @@ class Coordinator:
         self._conduct = Conduct(self.books)
         self._planning = Planning(self.books, self._conduct)
         self._scaler = Scaler(self.books, self._conduct, self._planning)
-        self._planning.make_way = self._scaler.make_room
+        self._planning.take_from_others = self._scaler.make_room
         self._writing = Writing(self.books)
 
     def handle(self, event: CoordinatorEvent, now: Seconds) -> list[CoordinatorCommand]:

@@ -94,6 +94,12 @@ class Deployment:
         """Whether it has one live epoch and nothing else going on."""
         return len(self.epochs) == 1 and self.live is not None and not self.removed and self.asked is None
 
+    @property
+    def parting(self) -> bool:
+        """Whether something of it is on its way out, whose room will be free soon."""
+        draining = any(epoch.phase is EpochPhase.DRAINING for epoch in self.epochs)
+        return bool(self.ending) or draining or any(epoch.parting for epoch in self.epochs)
+
     def epoch(self, number: int) -> Epoch | None:
         """The epoch of this number, if it is not GONE."""
         return next((epoch for epoch in self.epochs if epoch.number == number), None)

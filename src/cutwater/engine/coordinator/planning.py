@@ -25,8 +25,8 @@ class Planning:
         self._books = books
         self._options = books.options
         self._conduct = conduct
-        self.make_way: Callable[[Deployment, int, Seconds], bool] = lambda deployment, missing, now: False
-        """Has other deployments give chains back, where they have more than they need; whether any does."""
+        self.take_from_others: Callable[[Deployment, int, Seconds], bool] = lambda deployment, missing, now: False
+        """Have other deployments give chains back, where they are served more amply; whether any does."""
 
     def plan(self, deployment: Deployment, now: Seconds) -> None:
         """Ask for a plan if one is needed, or queue up for one that might pay; and look again when it is time."""
@@ -231,7 +231,7 @@ class Planning:
             have = len(live.staying)
             self._books.tell("short", deployment.spec.model, f"{have} of {size.chains} chains: {why}")
         size.short_since = now
-        size.awaits_room = self.make_way(deployment, asked.adding - len(chains), now)
+        size.awaits_room = self.take_from_others(deployment, asked.adding - len(chains), now)
         size.growing = size.growing if chains else None
 
     def _nearer(self, deployment: Deployment, blueprint: Blueprint) -> int:
@@ -268,12 +268,10 @@ class Planning:
         held = [d for d in self._books.deployments.values() if d.trial is not None]
         for on_trial in held:
             self._conduct.end_trial(on_trial)
-        if held or any(d.ending or any(e.phase is EpochPhase.DRAINING for e in d.epochs) for d in others):
-            return True
-        if deployment.ending or any(epoch.phase is EpochPhase.DRAINING for epoch in deployment.epochs):
+        if held or any(d.parting for d in self._books.deployments.values()):
             return True
         live = deployment.live
-        if live is None and self.make_way(deployment, deployment.wished.chains, now):
+        if live is None and self.take_from_others(deployment, deployment.wished.chains, now):
             return True
         if live is not None and not live.serves:
             live.take(EpochStep.RETIRE, now)

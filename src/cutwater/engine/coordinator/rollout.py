@@ -163,6 +163,11 @@ class Epoch:
         """All nodes that run something of what stays."""
         return frozenset(worker.node for worker in self.workers.values() if worker.chain not in self.leaving)
 
+    @property
+    def parting(self) -> int:
+        """Chains that have been given back, and whose room is not free yet."""
+        return len(self.leaving) + len({worker.chain for worker in self.ended.values()})
+
     def of(self, number: int) -> list[Worker]:
         """The workers of a chain."""
         return [worker for worker in self.workers.values() if worker.chain == number]

@@ -120,8 +120,8 @@ class Scaler:
             if missing and self._may_ask(size, now):
                 size.growing = now if size.growing is None else size.growing
                 self._planning.ask_more(deployment, missing, size.why, now)
-            elif missing and size.awaits_room:
-                self.make_room(deployment, missing, now)
+            elif missing:
+                size.awaits_room |= self.make_room(deployment, missing, now)
         else:
             size.short_since = None if have == size.chains else size.short_since
 
@@ -129,7 +129,7 @@ class Scaler:
         """Whether there may be room for more, as far as is known."""
         if size.short_since is None:
             return True
-        if self._freed():
+        if self._freed() or (self._promised() and not size.awaits_room):
             return False
         if size.awaits_room or now >= size.short_since + self._options.scale_again:
             size.awaits_room = False
@@ -138,15 +138,20 @@ class Scaler:
 
     def _freed(self) -> int:
         """Chains that are being given back, and whose room is not free yet."""
-        lives = [d.live for d in self._books.deployments.values() if d.live is not None]
-        ended = (len({worker.chain for worker in live.ended.values()}) for live in lives)
-        return sum(len(live.leaving) for live in lives) + sum(ended)
+        return sum(d.live.parting for d in self._books.deployments.values() if d.live is not None)
+
+    def _promised(self) -> bool:
+        """Whether what is being given back is for somebody."""
+        return any(
+            d.size is not None and d.size.awaits_room and d.live is not None and not d.removed
+            for d in self._books.deployments.values()
+        )
 
     def make_room(self, deployment: Deployment, missing: int, now: Seconds) -> bool:
-        """Have those that are served more amply give chains back for ``deployment``. Whether there is hope."""
+        """Have those that are served more amply give chains back for ``deployment``. Whether any does."""
         freed = self._freed()
         if freed >= missing:
-            return True
+            return False
         claims = [claim for each in self._books.deployments.values() if (claim := _claim_of(each, now)) is not None]
         if all(claim.model != deployment.spec.model for claim in claims):
             claims.append(Claim(deployment.spec.model, 0, 0, float(missing)))
@@ -162,7 +167,7 @@ class Scaler:
                 self._want(giver, size, enough, "scaled-down", now)
             size.short_since = now if left < size.chains else None
             self._give(giver, live, count, now)
-        return bool(given or freed)
+        return bool(given)
 
     def _give(self, deployment: Deployment, live: Epoch, count: int, now: Seconds) -> None:
         """First those that do not serve yet, then those that do least for their nodes, the newest of equals."""
