@@ -67,6 +67,7 @@ WAY = Route(
     epoch=1,
     seconds=(0.01, 0.01),
     latency=0.01,
+    nodes=(A, B),
 )
 DOORS = ((MADE.chains[0].entry, MADE.chains[0].exit),)
 WAYS = EpochTable(epoch=1, token=TOKEN, routes=(WAY,), doors=DOORS)
