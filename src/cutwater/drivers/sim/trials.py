@@ -1,7 +1,7 @@
 """Trials: small clusters under random faults, everything drawn from one seed, with what must hold whatever happens."""
 
 from collections.abc import Sequence
-from itertools import takewhile
+from itertools import cycle, takewhile
 from random import Random
 
 import msgspec
@@ -43,6 +43,8 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     """When people drain a node; it is used again at the end of the load."""
     changed: tuple[Seconds, DeploySpec] | None
     """When people want something else."""
+    models: tuple[str, ...]
+    """Whom requests ask in turn; all of them are deployed as ``spec`` says, on the same nodes."""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +59,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def setting(seed: int) -> Setting:
-    """3 to 6 nodes, 2 or 3 stages, a few dozen requests, one to four faults."""
+    """3 to 6 nodes, one or two models of 2 or 3 stages, a few dozen requests, one to four faults."""
     rng = Random(seed)
     nodes = [
         NodeOptions(node=NodeId(f"n{k}"), speed=rng.choice((0.5, 1.0, 1.0, 2.0)), cores=rng.choice((1, 2, 4)))
@@ -83,6 +85,7 @@ def setting(seed: int) -> Setting:
         early=rng.random() < 0.25,
         drained=(rng.uniform(0.0, LOAD / 2), rng.choice(names)) if rng.random() < 0.2 else None,
         changed=(rng.uniform(0.0, LOAD), replace(spec, stages=2, replicas=1)) if rng.random() < 0.2 else None,
+        models=("net",) if rng.random() < 0.8 else ("net", "other"),
     )
 
 
@@ -126,22 +129,24 @@ def run_trial(seed: int, *, validate_every: Seconds = 0.1) -> Verdict:
 class _Trial:
     def __init__(self, drawn: Setting, validate_every: Seconds) -> None:
         self.drawn = drawn
-        model = SimModel(name="net", blocks=(4e-3,) * 6, memory=2 * 2**20)
+        models = [SimModel(name=name, blocks=(4e-3,) * 6, memory=2 * 2**20) for name in drawn.models]
         options = ClusterOptions(
             world=WorldOptions(seed=drawn.seed, validate_every=validate_every), planning=0.05, spawning=0.2
         )
-        self.cluster = SimCluster(drawn.nodes, [model], gateways=drawn.gateways, options=options)
+        self.cluster = SimCluster(drawn.nodes, models, gateways=drawn.gateways, options=options)
         self.world = self.cluster.world
 
     def run(self) -> Verdict:
         cluster, drawn = self.cluster, self.drawn
         assert cluster.run_until(lambda: cluster.leader is not None, 5.0), "nobody leads"
-        cluster.deploy(drawn.spec)
+        for model in drawn.models:
+            cluster.deploy(replace(drawn.spec, model=model))
         assert drawn.early or cluster.run_until(self._well, HEALING), "it was never deployed"
         began = self.world.clock.now
         rng = Random(drawn.seed)
         arrivals = (bursty(4.0) if drawn.seed % 2 else poisson)(drawn.rate, rng)
-        cluster.offer(((when, "net") for when in takewhile(lambda when: when < LOAD, arrivals)), drawn.timeout)
+        times = takewhile(lambda when: when < LOAD, arrivals)
+        cluster.offer(zip(times, cycle(drawn.models), strict=False), drawn.timeout)
         cluster.suffer(drawn.faults)
         if drawn.drained is not None:
             at, node = drawn.drained
@@ -166,7 +171,7 @@ class _Trial:
         if leader is None or leader.stepper is None:
             return False
         said = leader.stepper.machine.snapshot()
-        return not said.rolling and not said.planning and self.cluster.live("net")
+        return not said.rolling and not said.planning and all(map(self.cluster.live, self.drawn.models))
 
     def _check(self, askings: Sequence[Asking]) -> None:
         for asking in askings:
@@ -177,7 +182,7 @@ class _Trial:
     def _serve(self) -> None:
         """After everything: requests have results."""
         before = len(self.world.askings)
-        self.cluster.offer(((0.1 * number, "net") for number in range(LAST)), 10.0)
+        self.cluster.offer(((0.1 * k, model) for k in range(LAST) for model in self.drawn.models), 10.0)
         self.world.settle(self.world.clock.now + 20.0)
         for asking in self.world.askings[before:]:
             assert asking.ended is not None, f"request {asking.request} has no answer, after all faults were over"
