@@ -3,7 +3,7 @@
 A request whose attempt ends without an answer flies again by another way; answers to earlier attempts are dropped. The
 deadline always wins. Everything that happens to a request happens in this file; who comes in is decided in door.py, who
 is next in line.py, which way it takes in ways.py, whether a link is dialled in reach.py, whether the gateway answers by
-itself in fallback.py.
+itself in fallback.py. Hence its length.
 """
 
 from collections.abc import Callable, Mapping
