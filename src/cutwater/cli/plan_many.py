@@ -15,10 +15,11 @@ import numpy as np
 from cutwater.cli.console import messages, print_json, progress, results
 from cutwater.errors import BadQuantity, BadSetting, did_you_mean
 from cutwater.lab.load.work import Work, drawn, from_file, models_of, places_of, slos_of
-from cutwater.lab.placing import Goal, engine_trial, fleet_of, located, measured, served_models
-from cutwater.plan.fleet import load_fleet
+from cutwater.lab.placing import Goal, Measured, engine_trial, fleet_of, located, measured, served_models
+from cutwater.plan.fleet import Fleet, load_fleet
 from cutwater.plan.many.choose import METHODS, Placed, plan_many
 from cutwater.plan.many.files import ManyPlan, many_plan, save_many
+from cutwater.plan.many.served import Served
 from cutwater.plan.solvers.base import Effort
 from cutwater.report.placement import methods_table, placement_table, predicted_table, simulated_line
 from cutwater.units import Seconds, parse_seconds
@@ -53,47 +54,54 @@ def plan_many_models(asking: Asking) -> None:
         raise BadSetting(f"--method {asking.method}: there is no such method{did_you_mean(asking.method, METHODS)}")
     limit = _limit(asking.within)
     work = from_file(asking.workload, None, asking.seed)
-    places = places_of(asking.workload, work)
-    cache = default_cache()
-    names = models_of(work)
-    files = located(names, _pairs("--model", asking.files, names), asking.workload.parent, places, cache)
-    profiles = {name: Path(text) for name, text in _pairs("--profile", asking.profiles, names).items()}
-    goals = goals_of(work, asking.slos)
     schedule = drawn(work)
-    fleet = load_fleet(asking.fleet) if asking.fleet is not None else None
-    with progress("measuring") as report:
-        models = []
-        for k, (name, path) in enumerate(files.items()):
-            models.append(measured(name, path, cache, profiles.get(name), _part(report, name, k, len(files))))
+    served, fleet = _served(asking, work)
+    arrivals = [schedule.times.get(model.name, np.empty(0)) for model in served]
+    trial, requests = engine_trial(served, fleet, arrivals, asking.simulate)
     with progress("planning") as report, interruptible() as go_on:
-        nodes = fleet or fleet_of(models)
-        most = asking.stages or LONGEST_PIPELINE
-        served = served_models(models, nodes, goals, most, go_on, lambda what, s: report(what, 0.1 * s))
-        arrivals = [schedule.times.get(model.name, np.empty(0)) for model in served]
-        trial, requests = engine_trial(served, nodes, arrivals, asking.simulate)
         until = time.monotonic() + limit
-        effort = Effort(
-            rng=np.random.default_rng(asking.seed or 0),
-            go_on=lambda: go_on() and time.monotonic() < until,
-            steps=asking.steps,
-        )
         placed = plan_many(
             served,
-            nodes,
+            fleet,
             arrivals,
             method=asking.method,
-            effort=effort,
+            effort=Effort(
+                rng=np.random.default_rng(asking.seed or 0),
+                go_on=lambda: go_on() and time.monotonic() < until,
+                steps=asking.steps,
+            ),
             trial=lambda placement: trial(placement) if asking.simulate and go_on() else None,
-            told=lambda what, s: report(what, 0.1 + 0.9 * s),
+            told=report,
         )
         ended = not go_on()
-    plan = many_plan(placed, served, nodes.nodes, requests)
+    plan = many_plan(placed, served, fleet.nodes, requests)
     if ended:
         messages.print("stopped: this is the best that was found so far")
     if asking.out is not None:
         save_many(plan, asking.out)
         messages.print(f"written: {asking.out}")
     _tell(plan, placed, asking.json)
+
+
+def _served(asking: Asking, work: Work) -> tuple[list[Served], Fleet]:
+    """The models with what is known of them, and the nodes."""
+    names, cache = models_of(work), default_cache()
+    places = places_of(asking.workload, work)
+    files = located(names, _pairs("--model", asking.files, names), asking.workload.parent, places, cache)
+    profiles = {name: Path(text) for name, text in _pairs("--profile", asking.profiles, names).items()}
+    goals = goals_of(work, asking.slos)
+    fleet = load_fleet(asking.fleet) if asking.fleet is not None else None
+    seen: dict[tuple[Path, Path | None], Measured] = {}
+    models = {}
+    with progress("measuring") as report:
+        for k, (name, path) in enumerate(files.items()):
+            which = path, profiles.get(name)
+            if which not in seen:
+                seen[which] = measured(path, cache, which[1], _part(report, name, k, len(files)))
+            models[name] = seen[which]
+    fleet = fleet or fleet_of(next(iter(models.values())))
+    with progress("pipelines of") as report:
+        return served_models(models, fleet, goals, asking.stages or LONGEST_PIPELINE, report), fleet
 
 
 def _tell(plan: ManyPlan, placed: Placed, json: bool) -> None:

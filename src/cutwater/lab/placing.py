@@ -75,16 +75,15 @@ def _located(model: str, given: str, folder: Path, place: str, cache: Path) -> P
 
 @dataclass(frozen=True)
 class Measured:
-    """A model that has been looked at."""
+    """A model's file that has been looked at."""
 
-    name: str
     problem: Callable[[Fleet], Problem]
     """Of running it on a fleet."""
     profile: Profile
 
 
 def measured(
-    name: str, path: Path, cache: Path, profile: Path | None = None, progress: Progress = lambda what, share: None
+    path: Path, cache: Path, profile: Path | None = None, progress: Progress = lambda what, share: None
 ) -> Measured:
     """Open a model and read its profile; without one measure it here, unless it was measured here before.
 
@@ -101,23 +100,22 @@ def measured(
         requests = good_feeds(open_inputs(["synthetic:3"], [graph.tensors[each] for each in graph.inputs]), 3)
         known = profile_for(graph, requests, cache / "profiles", progress=progress)
     lattice = build_lattice(graph)
-    return Measured(name, lambda fleet: build_problem(lattice, known, fleet), known)
+    return Measured(lambda fleet: build_problem(lattice, known, fleet), known)
 
 
-def fleet_of(models: Sequence[Measured]) -> Fleet:
-    """This machine, with a node for every core."""
-    return fleet_here(models[0].profile, len(usable_cores()))
+def fleet_of(model: Measured) -> Fleet:
+    """This machine, with a node for every core, and hops as they were measured with a model."""
+    return fleet_here(model.profile, len(usable_cores()))
 
 
 def served_models(
-    models: Sequence[Measured],
+    models: Mapping[str, Measured],
     fleet: Fleet,
     goals: Mapping[str, Goal],
     most: int,
-    go_on: Callable[[], bool] = lambda: True,
     progress: Progress = lambda what, share: None,
 ) -> list[Served]:
-    """The models with their SLOs, and the exact solver's pipelines of 1 to ``most`` stages.
+    """The models with their SLOs, and the exact solver's pipelines of 1 to ``most`` stages; of each `Measured` once.
 
     Pipelines are solved for nodes that are all alike: as fast as the fleet's middle one, with the memory of its largest
     and with its middle links. Nodes of one host slow each other down as was measured with all cores busy.
@@ -132,15 +130,18 @@ def served_models(
     fastest = max(node.speed for node in runs)
     shared = any(node.host is not None and sum(n.host == node.host for n in runs) > 1 for node in runs)
     most = min(most, len(runs))
+    known: dict[int, tuple[Candidate, ...]] = {}
     served = []
-    for k, model in enumerate(models):
-        progress(model.name, k / len(models))
-        slowed = max(model.profile.contention, 1.0) if shared else 1.0
-        problem = model.problem(alike(fleet, most, middle / slowed))
-        found = candidates_of(problem, range(1, most + 1), speed=middle, go_on=go_on)
+    for k, (name, model) in enumerate(models.items()):
+        progress(name, k / len(models))
+        if id(model) not in known:
+            slowed = max(model.profile.contention, 1.0) if shared else 1.0
+            problem = model.problem(alike(fleet, most, middle / slowed))
+            known[id(model)] = candidates_of(problem, range(1, most + 1), speed=middle)
+        found = known[id(model)]
         if not found:
-            raise NoPlan(f"{model.name}: no node has the memory for it, whole or cut into up to {most} stages")
-        served.append(Served(name=model.name, slo=_slo(goals[model.name], found[0], fastest), candidates=found))
+            raise NoPlan(f"{name}: no node has the memory for it, whole or cut into up to {most} stages")
+        served.append(Served(name=name, slo=_slo(goals[name], found[0], fastest), candidates=found))
     return served
 
 

@@ -68,5 +68,11 @@ def _candidate(problem: Problem, choice: Choice, speed: float, batch: int, fixed
         memory=tuple(stage.memory - (end - begin) for stage, (begin, end) in zip(scored.stages, spans, strict=True)),
         fixed=tuple(min(fixed * speed, each) for each in seconds) if batch > 1 else (),
         batch=batch,
-        cuts=tuple(problem.cuts[c].label for c in cuts[1:-1]),
+        cuts=tuple(_name(problem, c) for c in cuts[1:-1]),
     )
+
+
+def _name(problem: Problem, cut: int) -> str:
+    """Its label; where another cut has the same, its place among them."""
+    label = problem.cuts[cut].label
+    return label if sum(each.label == label for each in problem.cuts) == 1 else str(cut)
