@@ -293,6 +293,17 @@ def test_who_is_not_answered_asks_again_and_then_computes_all_the_same() -> None
     assert out[3:] == [Want(7.0, 0.1)]
 
 
+def test_a_turn_is_not_handed_on_after_every_short_batch() -> None:
+    place, out = Place(0.0), list[StageCommand]()
+    assert not place.may_compute(1.0, 0.002, 1.0, out)
+    place.told(Go(until=1.0), 1.1)
+    assert place.may_compute(1.0, 0.002, 1.1, out)
+    assert place.may_compute(1.05, 0.002, 1.102, out)
+    assert out == [Want(1.0, 0.002)]
+    assert not place.may_compute(1.06, 0.002, 1.104, out)
+    assert out == [Want(1.0, 0.002), Want(1.06, 0.002)]
+
+
 def test_batches_too_short_to_ask_for_are_computed_without_a_place() -> None:
     place, out = Place(0.001), list[StageCommand]()
     assert place.may_compute(1.0, 0.0005, 1.0, out)

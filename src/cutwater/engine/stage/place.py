@@ -10,6 +10,9 @@ from cutwater.units import Seconds
 
 SILENCE: Seconds = 1.0
 """How long a word may take to be answered."""
+WORTH: Seconds = 5e-3
+"""So long a turn may last in any case, if there is work: to hand it on takes a fraction of a millisecond, in which
+nothing is computed."""
 RARELY: Seconds = 10.0
 """How often one who was not answered asks."""
 
@@ -44,7 +47,11 @@ class Place:
         if usual < self._least:
             self._release(out)
             return True
-        if self._held and (self._until is None or (oldest <= self._until and now < self._since + RENEWAL)):
+        if self._held and (
+            self._until is None
+            or (oldest <= self._until and now < self._since + RENEWAL)
+            or now + usual <= self._since + WORTH
+        ):
             return True
         if self._asked is None:
             self._held, self._again = False, False
