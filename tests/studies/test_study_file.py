@@ -51,6 +51,7 @@ def test_the_experiments_are_studies(path):
     assert study.name == path.stem
     assert list(study.points())
     assert list(study.under(study.live).under(study.quick).points())
+    assert study.baseline in study.under(study.quick).placements
 
 
 def test_values_of_a_sweep_are_all_tried_with_and_without_the_failure(write):
@@ -66,7 +67,7 @@ def test_on_an_occasion_some_of_it_is_otherwise_and_the_baseline_stays(write):
     assert {model.source for model in live.models.values()} == {"vit-tiny"}
     assert live.workloads["even"].duration == 9.0
     assert list(live.placements) == ["apart", "together"]
-    assert study.under(Terms()) == study
+    assert list(study.under(Terms()).points()) == list(study.points())
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from cutwater.cli.app import app
 from cutwater.engine.cluster import DeploySpec
-from cutwater.errors import BadFile, NoPlan
+from cutwater.errors import BadFile, BadSetting, NoPlan
 from cutwater.lab.studies.cases import case_of, place, shape_of, spare_groups
 from cutwater.lab.studies.costs import known_models
 from cutwater.lab.studies.live import wanted
@@ -93,6 +93,15 @@ def test_another_study_does_not_go_on_in_the_folder_of_this_one(study, tmp_path)
     run(path, "--out", tmp_path / "out", "--for", "5 s", "--json")
     with pytest.raises(BadFile, match="holds another study, or one with other values"):
         run(path, "--out", tmp_path / "out", "--for", "6 s")
+
+
+def test_figures_and_searches_cannot_be_run_live(study, tmp_path):
+    _, path = study()
+    with pytest.raises(BadSetting, match=r"models\.a: figures cannot be run live"):
+        run(path, "--live", "--out", tmp_path / "out")
+    _, path = study(SOUGHT + "live: {source: vit-tiny}\n")
+    with pytest.raises(BadSetting, match=r"sweeps\.rate\.find: nothing is looked for live"):
+        run(path, "--live", "--out", tmp_path / "other")
 
 
 def test_what_is_looked_for_is_the_border_and_pipelines_push_it_out(study, tmp_path):

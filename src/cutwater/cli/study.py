@@ -89,10 +89,9 @@ def _telling(name: str) -> Iterator[Callable[[str, float], None]]:
 
 def _wanted(study: Study, live: bool, quick: bool, duration: str, seed: int | None) -> Study:
     """The study on this occasion. Raises BadQuantity."""
-    if live:
-        study = study.under(study.live)
-    if quick:
-        study = study.under(study.quick)
+    occasions = [study.live] * live + [study.quick] * quick
+    for terms in occasions:
+        study = study.under(terms)
     if duration:
         seconds = parse_seconds(duration)
         if seconds <= 0:

@@ -1,5 +1,6 @@
 """Conducts a study from its first point to its last, simulated or live; what is known already is not done again."""
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
@@ -37,7 +38,7 @@ async def conduct_live(folder: ResultsFolder, cache: Path, home: Home, settings:
     """All of a study on a cluster of its own, and each run again in virtual time with the costs that were seen.
 
     Raises:
-        BadSetting: There is nothing to run live.
+        BadSetting: There is nothing that could be run live.
         CutwaterError: Something does not come up; whatever was found until then is kept.
     """
     study = folder.results.study
@@ -46,6 +47,11 @@ async def conduct_live(folder: ResultsFolder, cache: Path, home: Home, settings:
             raise BadSetting(
                 f"models.{name}: figures cannot be run live; give 'source', a file or a model of the zoo, or under "
                 "'live' a source for all of them"
+            )
+    for name, sweep in study.sweeps.items():
+        if sweep.find:
+            raise BadSetting(
+                f"sweeps.{name}.find: nothing is looked for live; give values to try, or other sweeps there"
             )
     todo = list(_todo(folder, LIVE))
     done = 0
@@ -93,7 +99,8 @@ async def _attempt(
     measured = await attempt.run()
     if failure is not None and attempt.back is not None:
         failure = replace(failure, back=max(attempt.back, 1e-3))
-    taken = by_engine(measured, placed, spares=way.spares, failure=failure)
+    # In a thread: whoever stands still for seconds seems gone to the cluster.
+    taken = await asyncio.to_thread(by_engine, measured, placed, spares=way.spares, failure=failure)
     simulated = row_of(point, placement, ENGINE, measured, placed, taken)
     number = sum(row.how == LIVE for row in folder.results.rows) + 1
     requests = folder.folder / "requests"

@@ -250,13 +250,13 @@ class Study(Checked, frozen=True, kw_only=True, omit_defaults=True):
     # What is to be tried
 
     def under(self, terms: Terms) -> "Study":
-        """The study on an occasion. Raises BadQuantity."""
+        """The study on an occasion, which has no others then. Raises BadQuantity."""
         models, workloads = self.models, self.workloads
         if terms.source:
             models = {name: StudyModel(source=terms.source) for name in models}
         if terms.duration is not None:
             workloads = {name: replace(each, duration=terms.duration) for name, each in workloads.items()}
-        kept = terms.placements or tuple(self.placements)
+        kept = tuple(each for each in terms.placements if each in self.placements) or tuple(self.placements)
         if self.baseline not in kept:
             kept = (self.baseline, *kept)
         return replace(
@@ -266,6 +266,8 @@ class Study(Checked, frozen=True, kw_only=True, omit_defaults=True):
             placements={name: way for name, way in self.placements.items() if name in kept},
             sweeps=terms.sweeps or self.sweeps,
             failure=terms.failure or self.failure,
+            live=Terms(),
+            quick=Terms(),
         )
 
     def points(self) -> Iterator["Point"]:
