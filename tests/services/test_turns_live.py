@@ -17,6 +17,7 @@ from cutwater.drivers.gateway import LiveGateway
 from cutwater.engine.cluster import WorkerSpec
 from cutwater.engine.control import Ended, KeeperEvent, Start, Started
 from cutwater.engine.gateway.gateway import Gateway
+from cutwater.engine.gateway.neighbours import Neighbours
 from cutwater.engine.turns import Turns, TurnsSnapshot
 from cutwater.engine.vocabulary import Route
 from cutwater.fabric.memory import MemoryFabric, MemoryServer
@@ -30,15 +31,18 @@ WIDTH = 32768
 LONG = 400
 """Operations one after the other: tens of milliseconds."""
 ROUNDS = 4
+NODE = NodeId("a")
 
 
 class Deployment:
     """A worker in the crew's care, and the gateway that asks it."""
 
-    def __init__(self, crew: Crew, stage: Stage, blob: str, name: str) -> None:
+    def __init__(self, crew: Crew, stage: Stage, blob: str, name: str, neighbours: Neighbours) -> None:
         self.name = WorkerId(name)
         self.stage = stage
-        self.gateway = LiveGateway(Gateway(), Hello(PROTOCOL, name, "gateway", 0, 2**20))
+        self.machine = Gateway()
+        hello = Hello(PROTOCOL, name, "gateway", 0, 2**20)
+        self.gateway = LiveGateway(self.machine, hello, neighbours=neighbours)
         self.pid = 0
         spec = WorkerSpec(
             worker=self.name, model=name, epoch=1, stage=StageId("stage-1"), blob=blob, nbytes=len(stage.onnx),
@@ -49,7 +53,8 @@ class Deployment:
     def serves(self, event: Started) -> None:
         self.pid = event.pid
         doors = Doors(Entry.of(self.stage, "raw"), Exit.of(self.stage, "raw"))
-        self.gateway.reroute([Route((Hop(event.addresses[0], "plain"),), "plain")], {(0, 0): doors})
+        route = Route((Hop(event.addresses[0], "plain"),), nodes=(NODE,))
+        self.gateway.reroute([route], {(0, 0): doors})
 
     async def ask(self) -> Mark:
         reply = await self.gateway.ask({"t0": np.zeros((1, WIDTH), np.float32)}, 60.0)
@@ -76,8 +81,9 @@ async def test_neighbours_take_turns_and_pass_over_one_that_is_stopped_or_dies(t
     async with MemoryFabric(MemoryServer()) as fabric:
         blob = (await fabric.blobs.put(stage.onnx)).hash
         events: asyncio.Queue[KeeperEvent] = asyncio.Queue()
-        crew = Crew(NodeId("a"), BlobCache(tmp_path / "cache", 2**30, fabric.blobs), tmp_path, events.put_nowait)
-        both = {name: Deployment(crew, stage, blob, name) for name in ("one", "other")}
+        crew = Crew(NODE, BlobCache(tmp_path / "cache", 2**30, fabric.blobs), tmp_path, events.put_nowait)
+        neighbours = Neighbours()
+        both = {name: Deployment(crew, stage, blob, name, neighbours) for name in ("one", "other")}
         for _ in both:
             event = await events.get()
             assert isinstance(event, Started)
@@ -88,6 +94,9 @@ async def test_neighbours_take_turns_and_pass_over_one_that_is_stopped_or_dies(t
         # On a machine so busy that a batch takes ten times as long, somebody may lose a turn.
         together = sum(began < done for (_, done), (began, _) in pairwise(spans))
         assert together <= look(crew).lost < len(spans) // 2
+
+        # The door of whoever was answered last has heard of what was done for the other.
+        assert any(each.machine._ways.beside.loads[NODE].done for each in both.values())
 
         # One is stopped while it computes: the other is held up for a moment, not for as long as that lasts.
         one, other = both.values()
