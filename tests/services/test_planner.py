@@ -44,7 +44,13 @@ def ask(plain_record: ModelRecord, blob_folder: Path) -> Ask:
     """Plans for the small transformer: its profile says that computing is slow and links are not."""
     library = Library(blob_folder)
 
-    def asked(views: tuple[NodeView, ...], live: Blueprint | None = None, links: tuple = (), **spec: object) -> Planned:
+    def asked(
+        views: tuple[NodeView, ...],
+        live: Blueprint | None = None,
+        links: tuple = (),
+        span: int | None = None,
+        **spec: object,
+    ) -> Planned:
         command = MakePlan(
             ticket=7,
             spec=DeploySpec(model=plain_record.name, **spec),  # type: ignore[arg-type]
@@ -54,6 +60,7 @@ def ask(plain_record: ModelRecord, blob_folder: Path) -> Ask:
             source=NodeId("a"),
             source_host="a",
             live=live,
+            span=span,
         )
         return answer(command, library)
 
@@ -232,6 +239,18 @@ def test_chains_are_ways_of_their_own_as_far_as_there_are_nodes(ask: Ask) -> Non
     assert sorted(p.node for chain in blueprint.chains for p in chain.placements) == ["a", "b", "c"]
     one = made(ask(THREE, stages=1))
     assert blueprint.throughput > 2.5 * one.throughput
+
+
+def test_a_chain_takes_no_more_nodes_than_it_may_unless_it_needs_them(ask: Ask) -> None:
+    four = (*THREE, node("d"))
+    for span, chains in ((1, 4), (2, 2)):
+        blueprint = made(ask(four, span=span, chains=4))
+        assert [len(chain.parts) for chain in blueprint.chains] == [span] * chains
+    whole = ask(THREE, span=1)
+    room = made(whole).chains[0].placements[0].memory
+    tight = tuple(node(name, free=room - 1) for name in "abc")
+    [chain] = made(ask(tight, span=1)).chains
+    assert len(chain.parts) > 1
 
 
 def test_nodes_of_one_host_share_its_cores(ask: Ask) -> None:
