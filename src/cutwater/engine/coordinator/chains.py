@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from cutwater.engine.cluster import BEAT, LULL, Chain
 from cutwater.engine.coordinator.books import Books
 from cutwater.engine.coordinator.deployment import Deployment
-from cutwater.engine.coordinator.rollout import Epoch, Leave, Worker
+from cutwater.engine.coordinator.rollout import Epoch, Worker
 from cutwater.units import Seconds
 
 EMPTIED: Seconds = LULL + BEAT
@@ -33,14 +33,14 @@ class Chains:
 
     def give_back(self, deployment: Deployment, live: Epoch, numbers: Collection[int], now: Seconds) -> None:
         """No gateway shall use these any more."""
-        live.leaving.update({number: Leave(now) for number in numbers})
+        live.give_back(numbers, now)
         self._books.touch(deployment)
 
     def keep(self, deployment: Deployment, live: Epoch, most: int) -> int:
         """Use up to ``most`` of the chains again that are leaving and would still serve; returns how many."""
         kept = [c for c in live.leaving if live.whole(c) and self._fit(deployment, live, c)][:most]
         for number in kept:
-            del live.leaving[number]
+            live.keep(number)
         if kept:
             self._books.touch(deployment)
         return len(kept)

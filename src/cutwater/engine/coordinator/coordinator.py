@@ -254,6 +254,7 @@ class Coordinator:
             assert all(epoch.phase is not EpochPhase.GONE for epoch in deployment.epochs)
             assert all(epoch.number < deployment.next_epoch for epoch in deployment.epochs)
             for epoch in deployment.epochs:
+                assert epoch.nodes == {w.node for w in epoch.workers.values() if w.chain not in epoch.leaving}
                 assert epoch.frontier.keys() == {worker.chain for worker in epoch.workers.values()}
                 assert epoch.leaving.keys() <= epoch.frontier.keys() and max(epoch.frontier) < epoch.next_chain
                 assert all(n in placed for n, w in epoch.workers.items() if w.node in self.books.nodes)

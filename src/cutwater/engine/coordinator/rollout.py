@@ -1,7 +1,7 @@
 """Roll-out: the life of an epoch as a table, and which of its workers are wanted in each phase."""
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 from hashlib import sha256
 
@@ -97,8 +97,8 @@ class Epoch:
     """
 
     __slots__ = (
-        "blueprint", "ended", "frontier", "held", "lame", "leaving", "model", "next_chain", "number", "phase", "since",
-        "token", "voluntary", "why", "workers",
+        "blueprint", "ended", "frontier", "held", "lame", "leaving", "model", "next_chain", "nodes", "number", "phase",
+        "since", "token", "voluntary", "why", "workers",
     )  # fmt: skip
 
     def __init__(self, model: str, record: EpochRecord, now: Seconds, options: CoordinatorOptions) -> None:
@@ -128,6 +128,8 @@ class Epoch:
         """Of chains that have left, as far as nodes may still run them."""
         for c, chain in self.chains.items():
             self._enlist(c, chain, options)
+        self.nodes: frozenset[NodeId] = self._used()
+        """All that run something of what stays."""
 
     def take(self, taken: EpochStep, now: Seconds) -> None:
         """Go to the phase that follows ``taken``."""
@@ -159,11 +161,6 @@ class Epoch:
         return {c: chain for c, chain in self.chains.items() if c not in self.leaving}
 
     @property
-    def nodes(self) -> frozenset[NodeId]:
-        """All nodes that run something of what stays."""
-        return frozenset(worker.node for worker in self.workers.values() if worker.chain not in self.leaving)
-
-    @property
     def parting(self) -> int:
         """Chains that have been given back, and whose room is not free yet."""
         return len(self.leaving) + len({worker.chain for worker in self.ended.values()})
@@ -185,7 +182,18 @@ class Epoch:
             self._enlist(c, chain, options)
             joined += self.of(c)
         self._have((*self.blueprint.chains, *chains))
+        self.nodes = self._used()
         return joined
+
+    def give_back(self, numbers: Collection[int], now: Seconds) -> None:
+        """These chains shall leave."""
+        self.leaving.update({number: Leave(now) for number in numbers})
+        self.nodes = self._used()
+
+    def keep(self, number: int) -> None:
+        """A chain that was to leave stays."""
+        del self.leaving[number]
+        self.nodes = self._used()
 
     def leave(self, number: int) -> list[Worker]:
         """A chain has left the epoch; returns its workers."""
@@ -197,7 +205,11 @@ class Epoch:
         for worker in gone:
             self.ended[worker.spec.worker] = self.workers.pop(worker.spec.worker)
         self._have(left)
+        self.nodes = self._used()
         return gone
+
+    def _used(self) -> frozenset[NodeId]:
+        return frozenset(worker.node for worker in self.workers.values() if worker.chain not in self.leaving)
 
     def _have(self, chains: tuple[Chain, ...]) -> None:
         """These are its chains now; of what they could do alone they do the same share as before."""
