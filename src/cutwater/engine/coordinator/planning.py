@@ -111,7 +111,7 @@ class Planning:
         """Have so many chains planned that are to join the live epoch, on nodes that none of its chains is on."""
         live, spec = deployment.live, msgspec.structs.replace(deployment.spec, chains=count)
         assert live is not None
-        taken = {worker.node for worker in live.workers.values()}
+        taken = {worker.node for worker in live.workers.values() if not worker.spare}
         views = [view for view in self._views(deployment, whole=True) if view.announcement.node not in taken]
         self._books.tickets += 1
         nodes = frozenset(view.announcement.node for view in views)
