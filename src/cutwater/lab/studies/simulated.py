@@ -14,7 +14,6 @@ from cutwater.lab.studies.study import Failure, Point, Study, Way
 from cutwater.plan.many.forecast import latencies
 from cutwater.plan.many.served import Placement
 from cutwater.plan.problem import Floats
-from cutwater.units import Seconds
 
 ENGINE_MOST = 20_000
 """Requests that the engine is given: of more the first."""
@@ -84,7 +83,6 @@ def row_of(
     placed: Placement,
     taken: Floats,
     found: float | None = None,
-    **facts: float,
 ) -> Row:
     """Latencies, infinite for what was not answered in time, as figures."""
     answered = taken[np.isfinite(taken)]
@@ -100,7 +98,7 @@ def row_of(
         p50=quantiles[0],
         p99=quantiles[1],
         found=found,
-        facts={"offered": case.rate, **facts},
+        facts={"offered": case.rate},
     )
 
 
@@ -156,6 +154,6 @@ def _highest(reaches: Callable[[float], bool], low: float, high: float) -> float
     if not reaches(low):
         return 0.0
     while high / low > 1 + WIDTH:
-        middle: Seconds = (low * high) ** 0.5
+        middle = (low * high) ** 0.5
         low, high = (middle, high) if reaches(middle) else (low, middle)
     return low
