@@ -65,6 +65,7 @@ def plan_many_models(asking: Asking) -> None:
             fleet,
             arrivals,
             method=asking.method,
+            alike=True,
             effort=Effort(
                 rng=np.random.default_rng(asking.seed or 0),
                 go_on=lambda: go_on() and time.monotonic() < until,

@@ -83,6 +83,14 @@ def test_no_method_asks_a_node_for_more_than_it_has(method):
     assert 0 < placed.attainment < 1
 
 
+def test_replicas_can_be_held_to_be_cut_alike():
+    served, nodes = models(4, (1, 2, 4)), fleet(7, memory=250)
+    for alike in (True, False):
+        placed = plan_many(served, nodes, arrivals([25.0, 12.0, 4.0, 4.0], 3.0, 60.0), alike=alike, effort=effort(150))
+        replicas = {replica for group in placed.placement.groups for replica in group.replicas}
+        assert alike == (len(replicas) == len({replica.model for replica in replicas}))
+
+
 def test_in_bursts_pipelines_over_all_nodes_win():
     placed = plan_many(models(2, (1, 2)), fleet(2, memory=130), arrivals([10.0] * 2, 3.0, 300.0), effort=effort())
     assert [len(group.nodes) for group in placed.placement.groups] == [2]

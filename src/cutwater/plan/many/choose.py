@@ -73,6 +73,7 @@ def plan_many(
     method: str = ANYTIME,
     effort: Effort | None = None,
     door: Door = ENGINE,
+    alike: bool = False,
     sample: int | None = None,
     trial: Trial = lambda placement: None,
     told: Told = lambda what, share: None,
@@ -89,6 +90,7 @@ def plan_many(
         method: One of `METHODS`.
         effort: Chance, the number of steps, and whether there is time left, asked between steps.
         door: How it is decided who comes in.
+        alike: All replicas of a model are cut alike, as those of one deployment are.
         sample: Requests that a search looks at; the last few placements are judged on all. None: `SAMPLE`, `EACH`.
         trial: A closer look, such as the engine itself in virtual time.
         told: Hears how far it is.
@@ -103,7 +105,7 @@ def plan_many(
     effort = effort or Effort(rng=np.random.default_rng(0))
     stream = merged(arrivals)
     sample = max(SAMPLE, EACH * len(served)) if sample is None else sample
-    judge = Judge(served, fleet.nodes, sampled(stream, sample), door)
+    judge = Judge(served, fleet.nodes, sampled(stream, sample), door, alike=alike)
 
     def placed(name: str, placement: Placement) -> Placed:
         figures = forecast(placement, served, fleet.nodes, stream, door)

@@ -99,7 +99,9 @@ def with_replica(judge: Judge, placement: Placement, model: int, at: int) -> Pla
     for candidate in ways_on(judge, model, len(group.nodes)):
         grown = replace(group, replicas=(*group.replicas, Replica(model, candidate)))
         if fits(judge.served, judge.nodes, grown):
-            return exchanged(placement, {at: (grown,)})
+            more = exchanged(placement, {at: (grown,)})
+            if judge.allows(more):
+                return more
     return None
 
 

@@ -30,8 +30,11 @@ class Worth:
 class Judge:
     """Of placements of the same models on the same nodes, for one stream."""
 
-    def __init__(self, served: Sequence[Served], nodes: Sequence[Node], stream: Stream, door: Door) -> None:
-        self.served, self.nodes, self.stream, self.door = served, nodes, stream, door
+    def __init__(
+        self, served: Sequence[Served], nodes: Sequence[Node], stream: Stream, door: Door, *, alike: bool = False
+    ) -> None:
+        """``alike``: all replicas of a model run by the same candidate; no other placement is to be made."""
+        self.served, self.nodes, self.stream, self.door, self.alike = served, nodes, stream, door, alike
         self._known: dict[tuple[Kind, ...], tuple[Floats, float]] = {}
 
     @property
@@ -41,9 +44,17 @@ class Judge:
 
     def part(self, models: Iterable[int]) -> "Judge":
         """Of placements of some of the models, as if nobody asked for the others; what is known is known to both."""
-        judge = Judge(self.served, self.nodes, self.stream.only(self.stream.of(models)), self.door)
+        part = self.stream.only(self.stream.of(models))
+        judge = Judge(self.served, self.nodes, part, self.door, alike=self.alike)
         judge._known = self._known
         return judge
+
+    def allows(self, placement: Placement) -> bool:
+        """Whether the replicas of each model are as alike as they have to be."""
+        if not self.alike:
+            return True
+        replicas = {replica for group in placement.groups for replica in group.replicas}
+        return len({replica.model for replica in replicas}) == len(replicas)
 
     def worth(self, placement: Placement) -> Worth:
         """What all lots come to."""

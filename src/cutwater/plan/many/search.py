@@ -36,7 +36,7 @@ def search(
             break
         told(step / effort.steps)
         changed = MOVES[int(rng.integers(len(MOVES)))](judge, here, rng)
-        if changed is None:
+        if changed is None or not judge.allows(changed):
             continue
         full = rng.random() < FILLING
         changed, new = filled(judge, changed, effort.go_on) if full else (changed, judge.worth(changed))

@@ -22,7 +22,7 @@ def _spec(model: PlannedModel) -> DeploySpec:
     if any(way.cuts != cuts for way in model.ways):
         raise NoPlan(
             f"{model.name} was planned to run cut in different ways at once, which no deployment can; "
-            "plan with --stages 1, or another --method"
+            "plan again, with replicas that are alike"
         )
     if any(way.batch > 1 for way in model.ways):
         raise NoPlan(f"{model.name} was planned with batches; how many a stage takes at once is its node's setting")
