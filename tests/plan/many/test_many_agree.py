@@ -1,5 +1,7 @@
 """The fast queues and the simulator with the real engine: the same share of requests in time, within a point."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -85,3 +87,13 @@ def test_doors_that_hear_of_each_other_do_nearly_as_well_as_one(case):
     _, together = both(case)
     _, apart = both(case, together=False)
     assert together - 2 * POINT <= apart <= together + POINT
+
+
+def test_workers_take_what_waits_in_batches_as_planned():
+    batches = replace(pipeline(0.1), fixed=(0.08,), batch=3)
+    served = [Served(name="m", slo=10.0, candidates=(batches,))]
+    stream = merged([np.array([0.0, 0.01, 0.02, 0.03, 0.04])])
+    args = (whole(((0,), (0,))), served, [Node(name=NodeId("n0"))], stream)
+    # The first goes alone; three of the others fill the next batch: 80 ms, and 20 for each; the last follows.
+    assert (simulate(*args) + stream.times).tolist() == pytest.approx([0.1, 0.24, 0.24, 0.24, 0.34])
+    assert simulate(*args).tolist() == pytest.approx(latencies(*args).tolist())

@@ -113,7 +113,8 @@ class _Placed:
         hops = []
         for stage, (node, each) in enumerate(zip(group.nodes, seconds, strict=True)):
             once = candidate.fixed[stage] / self.nodes[node].speed if candidate.fixed else 0.0
-            options = StageOptions(batching=Batching(limit=candidate.batch))
+            axes = {"in": 0, "out": 0} if candidate.batch > 1 else {}
+            options = StageOptions(batching=Batching(limit=candidate.batch), batch_axes=axes)
             machine = StageWorker(StageId(f"stage-{stage + 1}"), options)
             work = Work(seconds=each, once=once, outputs=specs("out", NBYTES))
             hop = Hop(f"{node}.{self.deaths.get(node, 0)}.{replica.model}.{stage}", "plain")
