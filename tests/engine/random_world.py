@@ -56,6 +56,7 @@ MODELS = ("m", "n")
 BRISK = CoordinatorOptions(
     start_timeout=15.0, probe_timeout=5.0, drain_timeout=6.0, plan_timeout=4.0, unfit_for=6.0, retry_limit=4.0,
     interval=6.0, consider=2.0, trial=4.0, avoid=10.0, park_after=2.0, survey_timeout=2.0,
+    scale_hold=8.0, scale_hold_growth=2.0, scale_takes=2.0, scale_again=2.0,
 )  # fmt: skip
 
 
@@ -106,6 +107,9 @@ class World:
         self.draining: set[NodeId] = set()
         self.plans: list[tuple[float, int, Planned]] = []
         self.deployed: set[str] = set()
+        self.rates = dict.fromkeys(MODELS, 0.0)
+        """Requests per second."""
+        self.asked = dict.fromkeys(MODELS, 0.0)
         self.stormy = True
         self.lead()
 
@@ -226,7 +230,11 @@ class World:
             used = table.live.epoch if table.live is not None else 0
             probed = dict(entry.probed.get(name, {}))
             queued = 0 if table.live is not None or table.removed else 1
-            tally = ModelTally(model=name, epoch=used, mark=table.mark, probed=probed, flying=flying, queued=queued)
+            self.asked[name] += self.rates[name] * STEP
+            tally = ModelTally(
+                model=name, epoch=used, mark=table.mark, probed=probed, flying=flying, queued=queued,
+                accepted=int(self.asked[name]),
+            )  # fmt: skip
             tallies.append(tally)
         if not self.chance(0.2):
             self.tell(
@@ -257,6 +265,7 @@ class World:
         """One random thing."""
         agent = self.random.choice(self.agents)
         name = self.random.choice(MODELS)
+        self.rates[name] = self.random.choice((0.0, 50.0, 300.0))
         match self.random.randrange(9):
             case 0:
                 agent.up = False
@@ -293,6 +302,7 @@ class World:
     def calm_down(self) -> None:
         """Everything that is broken is mended, and breaks no more."""
         self.stormy = False
+        self.rates = dict.fromkeys(MODELS, 0.0)
         for agent in self.agents:
             agent.cut_off_until = 0.0
             if not agent.up:

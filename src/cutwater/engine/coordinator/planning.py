@@ -109,10 +109,8 @@ class Planning:
 
     def ask_more(self, deployment: Deployment, count: int, why: str, now: Seconds) -> None:
         """Have so many chains planned that are to join the live epoch, on nodes that none of its chains is on."""
-        live, spec = deployment.live, msgspec.structs.replace(deployment.spec, chains=count)
-        assert live is not None
-        taken = {worker.node for worker in live.workers.values() if not worker.spare}
-        views = [view for view in self._views(deployment, whole=True) if view.announcement.node not in taken]
+        spec = msgspec.structs.replace(deployment.spec, chains=count)
+        views = self._untaken(deployment)
         self._books.tickets += 1
         nodes = frozenset(view.announcement.node for view in views)
         deployment.asked = Ask(self._books.tickets, why, True, nodes, now, count)
@@ -121,6 +119,12 @@ class Planning:
         else:
             fault = Fault("NoPlan", "each node that may run it does", "coordinator")
             self.planned(Planned(model=spec.model, ticket=self._books.tickets, fault=fault), now)
+
+    def _untaken(self, deployment: Deployment) -> list[NodeView]:
+        """The nodes that may run it and run none of its chains; a spare only waits there."""
+        assert deployment.live is not None
+        taken = {worker.node for worker in deployment.live.workers.values() if not worker.spare}
+        return [view for view in self._views(deployment, whole=True) if view.announcement.node not in taken]
 
     def _views(self, deployment: Deployment, *, whole: bool = False) -> list[NodeView]:
         """The nodes as they are; ``whole``: with the load of the deployment's own workers."""
@@ -231,7 +235,8 @@ class Planning:
             have = len(live.staying)
             self._books.tell("short", deployment.spec.model, f"{have} of {size.chains} chains: {why}")
         size.short_since = now
-        size.awaits_room = self.take_from_others(deployment, asked.adding - len(chains), now)
+        size.crowded = (event.short or blueprint is not None) and bool(self._untaken(deployment))
+        size.awaits_room = size.crowded and self.take_from_others(deployment, asked.adding - len(chains), now)
         size.growing = size.growing if chains else None
 
     def _nearer(self, deployment: Deployment, blueprint: Blueprint) -> int:

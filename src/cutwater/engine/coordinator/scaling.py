@@ -120,7 +120,7 @@ class Scaler:
             if missing and self._may_ask(size, now):
                 size.growing = now if size.growing is None else size.growing
                 self._planning.ask_more(deployment, missing, size.why, now)
-            elif missing:
+            elif missing and size.crowded:
                 size.awaits_room |= self.make_room(deployment, missing, now)
         else:
             size.short_since = None if have == size.chains else size.short_since

@@ -12,8 +12,8 @@ class Size:
     """Changed only by the `Scaler`, and by `Planning` where there is no room."""
 
     __slots__ = (
-        "_needs", "awaits_room", "began", "brief", "chains", "changed_at", "demand", "each", "growing", "hold",
-        "low_since", "need", "provided", "short_since", "shrunk_at", "shrunk_from", "takes", "why",
+        "_needs", "awaits_room", "began", "brief", "chains", "changed_at", "crowded", "demand", "each", "growing",
+        "hold", "low_since", "need", "provided", "short_since", "shrunk_at", "shrunk_from", "takes", "why",
     )  # fmt: skip
 
     def __init__(self, record: DeploymentRecord, scaling: Scaling, options: CoordinatorOptions, now: Seconds) -> None:
@@ -44,6 +44,8 @@ class Size:
         """Since when it has been getting more."""
         self.short_since: Seconds | None = None
         """Since when there has been no room for more."""
+        self.crowded = False
+        """Nor would there be, unless others made some."""
         self.awaits_room = False
         """Others were asked to make some."""
         self._needs: deque[tuple[Seconds, float]] = deque()
