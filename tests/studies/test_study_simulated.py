@@ -95,6 +95,14 @@ def test_another_study_does_not_go_on_in_the_folder_of_this_one(study, tmp_path)
         run(path, "--out", tmp_path / "out", "--for", "6 s")
 
 
+def test_a_study_may_be_run_by_parts_into_one_folder(study, tmp_path):
+    _, path = study(FILE.replace("  chosen: {method: anytime}\n", "") + "  lower: {load: [0.3], workload: [even]}\n")
+    for sweep, rows in (("lower", 4), ("latency", 12)):
+        assert len(json.loads(run(path, "--out", tmp_path / "out", "--sweep", sweep, "--json"))["rows"]) == rows
+    with pytest.raises(BadSetting, match="--sweep lowr: the study has none called so; did you mean 'lower'"):
+        run(path, "--out", tmp_path / "out", "--sweep", "lowr")
+
+
 def test_figures_and_searches_cannot_be_run_live(study, tmp_path):
     _, path = study()
     with pytest.raises(BadSetting, match=r"models\.a: figures cannot be run live"):
