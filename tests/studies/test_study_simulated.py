@@ -67,6 +67,7 @@ def run(path: Path, *arguments: object) -> str:
     return result.stdout
 
 
+@pytest.mark.slow
 def test_a_study_ends_in_a_table_and_a_picture_and_goes_on_where_it_stopped(study, tmp_path):
     _, path = study()
     out = tmp_path / "out"
@@ -112,6 +113,7 @@ def test_figures_and_searches_cannot_be_run_live(study, tmp_path):
         run(path, "--live", "--out", tmp_path / "other")
 
 
+@pytest.mark.slow
 def test_what_is_looked_for_is_the_border_and_pipelines_push_it_out(study, tmp_path):
     _, path = study(SOUGHT)
     told = json.loads(run(path, "--out", tmp_path / "out", "--json"))
