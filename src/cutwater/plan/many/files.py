@@ -94,6 +94,7 @@ class ManyPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 def many_plan(placed: Placed, served: Sequence[Served], nodes: Sequence[Node], requests: int = 0) -> ManyPlan:
     """What was decided, by names. ``requests``: of each trial, where there was one."""
     placement, names = placed.placement, [node.name for node in nodes]
+    simulated = placed.finalists[0].tried if placed.finalists else None
     used = [group for group in placement.groups if group.replicas]
     ways: list[list[Way]] = [[] for _ in served]
     for group in used:
@@ -122,8 +123,8 @@ def many_plan(placed: Placed, served: Sequence[Served], nodes: Sequence[Node], r
             for stage, at in enumerate(group.nodes)
         },
         predicted=_predicted(placed.forecasts[-1]),
-        simulated=placed.finalists[0].tried if placed.finalists else None,
-        requests=requests,
+        simulated=simulated,
+        requests=0 if simulated is None else requests,
         baselines={name: each.attainment for name, each in placed.baselines.items()},
     )
 
