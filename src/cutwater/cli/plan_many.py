@@ -106,15 +106,16 @@ def _served(asking: Asking, work: Work) -> tuple[list[Served], Fleet]:
 
 
 def _tell(plan: ManyPlan, placed: Placed, json: bool) -> None:
-    tried = [each.tried for each in placed.finalists if each.tried is not None]
     if json:
-        finalists = [{"attainment": each.attainment, "simulated": each.tried} for each in placed.finalists]
+        finalists = [
+            {"method": each.method, "attainment": each.attainment, "simulated": each.tried} for each in placed.finalists
+        ]
         print_json({**_facts(plan), "finalists": finalists})
         return
     for made in (placement_table(plan), predicted_table(plan), methods_table(plan)):
         results.print(made)
         results.print()
-    results.print(simulated_line(plan, tried))
+    results.print(simulated_line(plan))
 
 
 def _facts(plan: ManyPlan) -> dict[str, Any]:

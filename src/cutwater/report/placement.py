@@ -53,16 +53,18 @@ def _seconds(value: Seconds | None) -> str:
 
 def methods_table(plan: ManyPlan) -> Table:
     """What every method comes to, on the same arrivals."""
-    rows = [[f"{plan.method} (this plan)", f"{plan.predicted.attainment:.2%}"]]
-    rows += [[name, f"{share:.2%}"] for name, share in plan.baselines.items()]
-    return filled("On the same arrivals", ["method", "in time"], rows)
+    rows = [[f"{plan.method} (this plan)", f"{plan.predicted.attainment:.2%}", _share(plan.simulated)]]
+    for name, share in plan.baselines.items():
+        rows.append([name, f"{share:.2%}", _share(plan.baselines_simulated.get(name))])
+    return filled("On the same arrivals", ["method", "in time, predicted", "simulated"], rows)
 
 
-def simulated_line(plan: ManyPlan, finalists: list[float]) -> str:
-    """What the engine itself makes of it."""
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2%}"
+
+
+def simulated_line(plan: ManyPlan) -> str:
+    """Of how many requests is spoken."""
     if plan.simulated is None:
         return "not simulated"
-    others = f"; the others of the last {len(finalists)}: " + ", ".join(f"{each:.2%}" for each in finalists[1:])
-    return f"{plan.simulated:.2%} in time by the engine in virtual time, over {plan.requests:,} requests" + (
-        others if len(finalists) > 1 else ""
-    )
+    return f"simulated: by the engine in virtual time, over {plan.requests:,} of {plan.predicted.asked:,} requests"

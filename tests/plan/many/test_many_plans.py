@@ -180,7 +180,9 @@ def test_the_last_few_are_decided_between_by_a_closer_look():
     assert placed.finalists[0].tried == len(looked) / 10
     assert placed.finalists[0].attainment == placed.attainment
     best = max(each.attainment for each in placed.baselines.values())
-    assert all(each.attainment >= best for each in placed.finalists)
+    assert all(each.attainment >= best for each in placed.finalists if each.method == "anytime")
+    near = {each.placement for each in placed.baselines.values() if each.attainment > best - 0.1}
+    assert near <= set(looked)
 
 
 def test_a_search_looks_at_runs_of_requests():

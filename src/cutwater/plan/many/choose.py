@@ -24,6 +24,8 @@ SAMPLE, EACH = 20_000, 400
 """Requests that a search looks at, where nobody says: so many, but for each model at least so many on average."""
 WINDOWS = 4
 """A search looks at so many runs of requests, far from each other: single requests would not be bursts."""
+NEAR = 0.1
+"""By how much less than the best one's a baseline's prediction may be for a trial to find it the best after all."""
 STARTED, SEARCHED = 0.2, 0.9
 """How far it is when a search begins, and when it ends."""
 Trial = Callable[[Placement], float | None]
@@ -36,6 +38,8 @@ Told = Callable[[str, float], None]
 class Finalist:
     """One of the placements between which is decided in the end."""
 
+    method: str
+    """That made it."""
     placement: Placement
     attainment: float
     """Predicted, on all arrivals."""
@@ -80,8 +84,8 @@ def plan_many(
 ) -> Placed:
     """The best placement that a method finds; "anytime" never does worse than any baseline on these arrivals.
 
-    Of its last few placements, none of which does worse than the best baseline, it takes the one that does best in
-    ``trial``; without one, the one that is predicted to do best.
+    Of its last few placements, none of which is predicted to do worse than the best baseline, and the baselines that
+    come near, it takes the one that does best in ``trial``; without one, the one that is predicted to do best.
 
     Args:
         served: The models.
@@ -128,7 +132,7 @@ def plan_many(
             lambda s: told("searching", STARTED + s * (SEARCHED - STARTED)),
         )
         news = [placed(ANYTIME, each) for each in found if each not in starts]
-        few = _not_worse(news, max(baselines.values(), key=_worth))
+        few = _few(news, list(baselines.values()))
     few, finalists = _tried(few, trial, told)
     return replace(few[0], method=method, baselines=baselines, finalists=finalists, judged=judge.lots)
 
@@ -139,10 +143,13 @@ def _worth(placed: Placed) -> tuple[int, float]:
     return together.answered, -together.mean if together.answered else 0.0
 
 
-def _not_worse(found: Sequence[Placed], baseline: Placed) -> list[Placed]:
-    """The best baseline, and who does as well at least; the best first."""
-    least = baseline.forecasts[-1].answered
-    return sorted([*(each for each in found if each.forecasts[-1].answered >= least), baseline], key=_worth)[::-1]
+def _few(found: Sequence[Placed], baselines: Sequence[Placed]) -> list[Placed]:
+    """Who does as well as the best baseline at least, and the baselines that come near it; the best first."""
+    best = max(baselines, key=_worth)
+    least = best.forecasts[-1].answered
+    few = [each for each in found if each.forecasts[-1].answered >= least]
+    near = {each.placement: each for each in baselines[::-1] if each.attainment >= best.attainment - NEAR}
+    return sorted([*near.values(), *few], key=_worth)[::-1]
 
 
 def _tried(few: Sequence[Placed], trial: Trial, told: Told) -> tuple[list[Placed], tuple[Finalist, ...]]:
@@ -152,8 +159,11 @@ def _tried(few: Sequence[Placed], trial: Trial, told: Told) -> tuple[list[Placed
         told(f"trial {k + 1} of {len(few)}", SEARCHED + k * (1.0 - SEARCHED) / len(few))
         tried.append(trial(each.placement))
     order = sorted(range(len(few)), key=lambda k: -(tried[k] or 0.0))
-    finalists = [Finalist(placement=few[k].placement, attainment=few[k].attainment, tried=tried[k]) for k in order]
-    return [few[k] for k in order], tuple(finalists)
+    ordered = [few[k] for k in order]
+    return ordered, tuple(
+        Finalist(method=each.method, placement=each.placement, attainment=each.attainment, tried=tried[k])
+        for k, each in zip(order, ordered, strict=True)
+    )
 
 
 def sampled(stream: Stream, count: int) -> Stream:

@@ -89,6 +89,8 @@ class ManyPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """So many were simulated."""
     baselines: dict[str, float] = {}
     """What share in time each of them is predicted to have, on the same arrivals."""
+    baselines_simulated: dict[str, float] = {}
+    """And has by the engine in virtual time, where it came near."""
 
 
 def many_plan(placed: Placed, served: Sequence[Served], nodes: Sequence[Node], requests: int = 0) -> ManyPlan:
@@ -126,6 +128,12 @@ def many_plan(placed: Placed, served: Sequence[Served], nodes: Sequence[Node], r
         simulated=simulated,
         requests=0 if simulated is None else requests,
         baselines={name: each.attainment for name, each in placed.baselines.items()},
+        baselines_simulated={
+            name: each.tried
+            for name, baseline in placed.baselines.items()
+            for each in placed.finalists
+            if each.placement == baseline.placement and each.tried is not None
+        },
     )
 
 
