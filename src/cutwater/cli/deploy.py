@@ -28,60 +28,73 @@ from cutwater.settings.resolve import Resolved
 from cutwater.units import NodeId, Seconds, format_seconds, parse_seconds
 
 Name = Annotated[str, typer.Argument(help="Its name in the cluster; see `cutwater model list`.", show_default=False)]
+PlacementFile = Annotated[
+    Path | None,
+    typer.Option(help="Instead of one model all those of a file of `cutwater plan --workload`.", metavar="FILE"),
+]
+Wish = Annotated[
+    str, typer.Option(help='What for: latency, throughput, "throughput@latency<=50ms", "latency@rate=20".')
+]
+Budget = Annotated[
+    float,
+    typer.Option(
+        min=0.0,
+        help="Largest relative error of the outputs that one hop's codec may cause; beyond 0, codecs that lose "
+        "something are chosen from those that `cutwater model add --codec` has measured.",
+    ),
+]
+Stages = Annotated[int | None, typer.Option(min=1, help="Number of stages; default: as many as are best.")]
+On = Annotated[
+    list[str],
+    typer.Option(
+        "--on",
+        help="A node it may run on; default: any. With --cut the node of the first, second, ... stage; - leaves "
+        "it open.",
+    ),
+]
+Replicas = Annotated[int, typer.Option(min=1, help="Workers of the busiest stage.")]
+Chains = Annotated[int, typer.Option(min=1, help="Independent ways through, on nodes of their own.")]
+Scale = Annotated[
+    str,
+    typer.Option(help="As many chains as the demand needs, such as 1..4; instead of --chains.", metavar="A..B"),
+]
+Target = Annotated[str, typer.Option(help="With --scale: the share of the requests to be answered within --timeout.")]
+Idle = Annotated[
+    str, typer.Option(help="With --scale: unused for so long it is taken down until somebody asks; 0 s: never.")
+]
+Spares = Annotated[int, typer.Option(min=0, help="Warm workers of each stage, used when no other is left.")]
+Window = Annotated[int, typer.Option(min=1, help="Most requests under way at once, per gateway.")]
+Timeout = Annotated[str, typer.Option(help="A request's time, where its client does not say.")]
+Fallback = Annotated[
+    bool, typer.Option("--fallback/--no-fallback", help="Let the gateway answer when nobody else is left.")
+]
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Return when it is live, or at once.")]
+Within = Annotated[str, typer.Option(help="How long to wait until it is live.")]
+NONE: list[str] = []
 
 
 @with_settings("", "fabric")
 def deploy(
     resolved: Resolved,
     context: typer.Context,
-    model: Annotated[
-        str, typer.Argument(help="Its name in the cluster; see `cutwater model list`.", show_default=False)
-    ] = "",
-    placement: Annotated[
-        Path | None,
-        typer.Option(help="Instead of one model all those of a file of `cutwater plan --workload`.", metavar="FILE"),
-    ] = None,
-    objective: Annotated[
-        str, typer.Option(help='What for: latency, throughput, "throughput@latency<=50ms", "latency@rate=20".')
-    ] = "throughput",
-    budget: Annotated[
-        float,
-        typer.Option(
-            min=0.0,
-            help="Largest relative error of the outputs that one hop's codec may cause; beyond 0, codecs that lose "
-            "something are chosen from those that `cutwater model add --codec` has measured.",
-        ),
-    ] = 0.0,
-    stages: Annotated[int | None, typer.Option(min=1, help="Number of stages; default: as many as are best.")] = None,
-    cut: Cuts = [],  # noqa: B006
-    on: Annotated[
-        list[str],
-        typer.Option(
-            "--on",
-            help="A node it may run on; default: any. With --cut the node of the first, second, ... stage; - leaves "
-            "it open.",
-        ),
-    ] = [],  # noqa: B006
-    replicas: Annotated[int, typer.Option(min=1, help="Workers of the busiest stage.")] = 1,
-    chains: Annotated[int, typer.Option(min=1, help="Independent ways through, on nodes of their own.")] = 1,
-    scale: Annotated[
-        str,
-        typer.Option(help="As many chains as the demand needs, such as 1..4; instead of --chains.", metavar="A..B"),
-    ] = "",
-    target: Annotated[
-        str, typer.Option(help="With --scale: the share of the requests to be answered within --timeout.")
-    ] = "99 %",
-    idle: Annotated[
-        str, typer.Option(help="With --scale: unused for so long it is taken down until somebody asks; 0 s: never.")
-    ] = "0 s",
-    spares: Annotated[int, typer.Option(min=0, help="Warm workers of each stage, used when no other is left.")] = 0,
-    window: Annotated[int, typer.Option(min=1, help="Most requests under way at once, per gateway.")] = 64,
-    timeout: Annotated[str, typer.Option(help="A request's time, where its client does not say.")] = "30 s",
-    fallback: Annotated[
-        bool, typer.Option("--fallback/--no-fallback", help="Let the gateway answer when nobody else is left.")
-    ] = True,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Return when it is live, or at once.")] = True,
-    within: Annotated[str, typer.Option(help="How long to wait until it is live.")] = "5 min",
+    model: Name = "",
+    placement: PlacementFile = None,
+    objective: Wish = "throughput",
+    budget: Budget = 0.0,
+    stages: Stages = None,
+    cut: Cuts = NONE,
+    on: On = NONE,
+    replicas: Replicas = 1,
+    chains: Chains = 1,
+    scale: Scale = "",
+    target: Target = "99 %",
+    idle: Idle = "0 s",
+    spares: Spares = 0,
+    window: Window = 64,
+    timeout: Timeout = "30 s",
+    fallback: Fallback = True,
+    wait: Wait = True,
+    within: Within = "5 min",
     json: Json = False,
 ) -> None:
     """Bring a model up over the nodes, or change how it runs; answers go on meanwhile."""

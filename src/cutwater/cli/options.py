@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Set
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
+import msgspec
 import typer
 
 from cutwater.errors import BadQuantity, BadSetting, BadShape, InputError
@@ -11,6 +12,8 @@ from cutwater.units import Seconds, parse_seconds
 
 if TYPE_CHECKING:  # most commands need no pictures and no codecs, and should not wait for what those import
     from cutwater.vision.prepare import Preparation
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 Model = Annotated[Path, typer.Argument(help="An ONNX file.", show_default=False)]
 Sizes = Annotated[
@@ -99,3 +102,8 @@ def refuse_given(context: typer.Context, names: Set[str], why: str) -> None:
         source = context.get_parameter_source(parameter.name or "")
         if parameter.name in names and source is not None and source.name == "COMMANDLINE":
             raise BadSetting(f"{parameter.opts[0]} {why}")
+
+
+def said(kind: type[T], flags: Mapping[str, Any]) -> T:
+    """A struct with a field for each flag that it needs, from the variables of a command's function."""
+    return kind(**{name: flags[name] for name in kind.__struct_fields__})

@@ -4,7 +4,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -29,14 +28,13 @@ LONGEST_PIPELINE = 8
 """Stages that are tried, where nobody says."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Asking:
-    """What a person says of many models."""
+class Many(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person says of many models; see `cutwater.cli.plan.plan`."""
 
     workload: Path
-    slos: Sequence[str]
-    files: Sequence[str]
-    profiles: Sequence[str]
+    slo: Sequence[str]
+    file: Sequence[str]
+    profile: Sequence[str]
     fleet: Path | None
     method: str
     stages: int | None
@@ -48,50 +46,50 @@ class Asking:
     json: bool
 
 
-def plan_many_models(asking: Asking) -> None:
+def plan_many_models(many: Many) -> None:
     """Read, measure, search, tell."""
-    if asking.method not in METHODS:
-        raise BadSetting(f"--method {asking.method}: there is no such method{did_you_mean(asking.method, METHODS)}")
-    limit = _limit(asking.within)
-    work = from_file(asking.workload, None, asking.seed)
+    if many.method not in METHODS:
+        raise BadSetting(f"--method {many.method}: there is no such method{did_you_mean(many.method, METHODS)}")
+    limit = _limit(many.within)
+    work = from_file(many.workload, None, many.seed)
     schedule = drawn(work)
-    served, fleet = _served(asking, work)
+    served, fleet = _served(many, work)
     arrivals = [schedule.times.get(model.name, np.empty(0)) for model in served]
-    trial, requests = engine_trial(served, fleet, arrivals, asking.simulate)
+    trial, requests = engine_trial(served, fleet, arrivals, many.simulate)
     with progress("planning") as report, interruptible() as go_on:
         until = time.monotonic() + limit
         placed = plan_many(
             served,
             fleet,
             arrivals,
-            method=asking.method,
+            method=many.method,
             alike=True,
             effort=Effort(
-                rng=np.random.default_rng(asking.seed or 0),
+                rng=np.random.default_rng(many.seed or 0),
                 go_on=lambda: go_on() and time.monotonic() < until,
-                steps=asking.steps,
+                steps=many.steps,
             ),
-            trial=lambda placement: trial(placement) if asking.simulate and go_on() else None,
+            trial=lambda placement: trial(placement) if many.simulate and go_on() else None,
             told=report,
         )
         ended = not go_on()
     plan = many_plan(placed, served, fleet.nodes, requests)
     if ended:
         messages.print("stopped: this is the best that was found so far")
-    if asking.out is not None:
-        save_many(plan, asking.out)
-        messages.print(f"written: {asking.out}")
-    _tell(plan, placed, asking.json)
+    if many.out is not None:
+        save_many(plan, many.out)
+        messages.print(f"written: {many.out}")
+    _tell(plan, placed, many.json)
 
 
-def _served(asking: Asking, work: Work) -> tuple[list[Served], Fleet]:
+def _served(many: Many, work: Work) -> tuple[list[Served], Fleet]:
     """The models with what is known of them, and the nodes."""
     names, cache = models_of(work), default_cache()
-    places = places_of(asking.workload, work)
-    files = located(names, _pairs("--model", asking.files, names), asking.workload.parent, places, cache)
-    profiles = {name: Path(text) for name, text in _pairs("--profile", asking.profiles, names).items()}
-    goals = goals_of(work, asking.slos)
-    fleet = load_fleet(asking.fleet) if asking.fleet is not None else None
+    places = places_of(many.workload, work)
+    files = located(names, _pairs("--model", many.file, names), many.workload.parent, places, cache)
+    profiles = {name: Path(text) for name, text in _pairs("--profile", many.profile, names).items()}
+    goals = goals_of(work, many.slo)
+    fleet = load_fleet(many.fleet) if many.fleet is not None else None
     seen: dict[tuple[Path, Path | None], Measured] = {}
     models = {}
     with progress("measuring") as report:
@@ -102,7 +100,7 @@ def _served(asking: Asking, work: Work) -> tuple[list[Served], Fleet]:
             models[name] = seen[which]
     fleet = fleet or fleet_of(next(iter(models.values())))
     with progress("pipelines of") as report:
-        return served_models(models, fleet, goals, asking.stages or LONGEST_PIPELINE, report), fleet
+        return served_models(models, fleet, goals, many.stages or LONGEST_PIPELINE, report), fleet
 
 
 def _tell(plan: ManyPlan, placed: Placed, json: bool) -> None:
