@@ -5,22 +5,25 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from cutwater.cli.app import app
 from cutwater.engine.cluster import DeploySpec
 from cutwater.errors import BadFile, BadSetting, NoPlan
+from cutwater.lab.load.log import Log
 from cutwater.lab.studies.cases import case_of, place, shape_of, spare_groups
 from cutwater.lab.studies.costs import known_models
 from cutwater.lab.studies.live import wanted
-from cutwater.lab.studies.measured import Found, as_measured, per_request
+from cutwater.lab.studies.measured import Found, Loaded, as_measured, lone_means, per_request
 from cutwater.lab.studies.reading import load_study
 from cutwater.lab.studies.results import ENGINE, LIVE, QUEUES, ResultsFolder, Row
 from cutwater.lab.studies.simulated import by_engine, latencies_of
 from cutwater.plan.many.served import Group, Placement, Replica
 from cutwater.report.study import lengths_text, sheets, study_lines, study_markdown
 from cutwater.report.study_picture import draw_study
+from cutwater.workload.schedule import Schedule
 
 FILE = """\
 name: two
@@ -184,11 +187,21 @@ def test_the_simulator_is_given_what_was_measured(study):
     found = Found(
         alone=dict.fromkeys("ab", 0.066), computing=stages, answered=dict.fromkeys("ab", 0.5 / 0.035), busy=stages
     )
-    under_load = {stage: 1.1 * seconds for stage, seconds in stages.items()}
-    seen = as_measured(case, placed, found, under_load).served[1].candidates[1]
-    assert seen.seconds == pytest.approx((0.022 + 0.005, 0.033 + 0.005))
-    assert seen.hops == pytest.approx((0.002, 0.002, 0.002))
+    computing = {stage: 1.1 * seconds for stage, seconds in stages.items()}
+    seen = as_measured(case, placed, found, Loaded(computing, {"b": 0.077})).served
+    for model, hop in ((0, 0.002), (1, 0.004)):  # for the second one it was seen that hops take longer under load
+        assert seen[model].candidates[1].seconds == pytest.approx((0.022 + 0.005, 0.033 + 0.005))
+        assert seen[model].candidates[1].hops == pytest.approx((hop,) * 3)
     assert per_request({("a", 0): (1.0, 10)}, {("a", 0): (3.0, 50), ("a", 1): (0.0, 0)}) == {("a", 0): 0.05}
+
+
+def test_lone_requests_are_those_that_meet_no_other_of_their_lot():
+    """Every tenth of a second one of 20 ms; each third of a's is met by one of b, and c is elsewhere."""
+    times = {"a": np.arange(18) / 10, "b": np.arange(0, 18, 3) / 10 + 0.01, "c": np.arange(18) / 10 + 0.005}
+    log = Log(Schedule(times, 2.0))
+    for k, due in enumerate(log.due):
+        log.answer(log.fire(), due + (0.02 if log.model[k] == 0 else 0.03), "", False)
+    assert lone_means(log, [["a", "b"], ["c"]]) == pytest.approx({"a": 0.02, "c": 0.03})
 
 
 def test_groups_are_told_in_words(study):
@@ -214,6 +227,7 @@ def test_live_figures_stand_beside_simulated_ones(study, tmp_path):
         attainment_margin=0.01,
         mean=0.1,
         mean_margin=0.005,
+        facts={"a stage 1 before": 0.05, "a stage 1 meanwhile": 0.051},
     )
     folder.add([row, live])
     again = ResultsFolder.open(tmp_path / "out", two, True)
@@ -222,5 +236,6 @@ def test_live_figures_stand_beside_simulated_ones(study, tmp_path):
     assert list(study_lines(again.results)) == [
         "simulated against live, at worst: 1.0 points of the requests in time, of the mean latency -5.0%"
     ]
+    assert "| 100 ms | 95 ms | -5.0% | +2.0% |" in study_markdown(again.results)
     assert "| 99.00% ±1.0 | 100 ms ±5% |" in study_markdown(again.results)
     assert "apart, live: 100 ms" in draw_study(again.results)

@@ -224,7 +224,7 @@ def _off(simulated: Row, live: Row) -> float | None:
 
 def _agreement(results: Results) -> Sheet:
     axes = varying(results.study, _points(results.rows))
-    headers = ["sweep", *axes, "placement", "in time", "simulated", "points off", "mean", "simulated", "off"]
+    headers = ["sweep", *axes, "placement", "in time", "simulated", "points off", "mean", "simulated", "off", "drift"]
     lines = []
     for simulated, live in _pairs(results):
         off = _off(simulated, live)
@@ -239,9 +239,18 @@ def _agreement(results: Results) -> Sheet:
                 "-" if live.mean is None else format_seconds(live.mean),
                 "-" if simulated.mean is None else format_seconds(simulated.mean),
                 "-" if off is None else f"{off:+.1%}",
+                _drift(live),
             ]
         )
     return Sheet("simulated against live", headers, lines)
+
+
+def _drift(live: Row) -> str:
+    """How much longer stages computed meanwhile than just before, when it was measured what they take."""
+    stages = [name.removesuffix(" before") for name in live.facts if name.endswith(" before")]
+    pairs = [(live.facts[f"{name} before"], live.facts.get(f"{name} meanwhile")) for name in stages]
+    ratios = [after / before for before, after in pairs if before and after]
+    return f"{sum(ratios) / len(ratios) - 1:+.1%}" if ratios else "-"
 
 
 def _line(cells: Iterable[str]) -> str:

@@ -25,11 +25,11 @@ from cutwater.lab.load.sender import Sender, SendOptions
 from cutwater.lab.load.target import Endpoint, Target
 from cutwater.lab.studies.bench import Bench, Wanted
 from cutwater.lab.studies.cases import Case, shape_of
-from cutwater.lab.studies.measured import Found, Spent, StageSeconds, as_measured, per_request
+from cutwater.lab.studies.measured import Found, Loaded, Spent, StageSeconds, as_measured, lone_means, per_request
 from cutwater.lab.studies.results import LIVE, Row, Seen
 from cutwater.lab.studies.study import PATIENT, Failure, Point
 from cutwater.plan.many.served import Placement
-from cutwater.plan.many.tracks import models_of
+from cutwater.plan.many.tracks import coupled, models_of
 from cutwater.units import NodeId, Seconds
 from cutwater.workload.schedule import Schedule
 from cutwater.workload.workload import make
@@ -131,6 +131,8 @@ class Attempt:
         self.log: Log
         self.stage_seconds: dict[str, StageSeconds] = {}
         """When -> what stages computed."""
+        self.lone: dict[str, dict[str, Seconds]] = {}
+        """When -> model -> latency of a request that met no other."""
         self.back: Seconds | None = None
         """How long the killed workers were away; None: nobody was killed."""
 
@@ -149,7 +151,7 @@ class Attempt:
             for model in self._models:
                 limit = min(self._slos[model], LONGEST)
                 prepared |= await target.prepared([model], PayloadOptions(), limit)
-            under_load = await self._warm(prepared, found)
+            loaded = await self._warm(prepared, found)
             self.log = Log(_only(self._case.schedule, self._models), slos=self._limits())
             before_run = await self._spent()
             async with asyncio.TaskGroup() as group:
@@ -158,8 +160,9 @@ class Attempt:
                     group.create_task(self._fail(self._failure))
             if sending.result().interrupted:
                 raise asyncio.CancelledError
-        self.stage_seconds = {"before": under_load, "meanwhile": per_request(before_run, await self._spent())}
-        return as_measured(self._case, self._placed, found, under_load)
+        self.stage_seconds = {"before": loaded.computing, "meanwhile": per_request(before_run, await self._spent())}
+        self.lone = {"alone": dict(found.alone), "alone under load": dict(loaded.lone)}
+        return as_measured(self._case, self._placed, found, loaded)
 
     def row(self, point: Point, placement: str) -> Row:
         """What was seen."""
@@ -181,6 +184,7 @@ class Attempt:
                 for (model, k), each in sorted(seconds.items())
             },
         }
+        facts |= {f"{model} {when}": each for when, means in self.lone.items() for model, each in means.items()}
         if self.back is not None:
             facts["back"] = self.back
         return Row(
@@ -215,17 +219,21 @@ class Attempt:
         after = await self._spent()
         return Found(alone, per_request(before, between), answered, per_request(between, after))
 
-    async def _warm(self, prepared: Mapping[str, Sequence[Prepared]], found: Found) -> StageSeconds:
-        """Let requests come as they will; what stages compute then."""
+    async def _warm(self, prepared: Mapping[str, Sequence[Prepared]], found: Found) -> Loaded:
+        """Let requests come as they will; what they take then."""
         workload = self._case.workload
         other = msgspec.structs.replace(workload, seed=workload.seed + OTHER_SEED, duration=WARM)
         before = await self._spent()
         schedule = _only(make(other), self._models)
+        lone: dict[str, Seconds] = {}
         if schedule.requests:
             log = await Sender(Log(schedule, slos=self._limits()), prepared, self._sending()).run()
             if log.interrupted:
                 raise asyncio.CancelledError
-        return found.busy | per_request(before, await self._spent())
+            served = self._case.served
+            lots = [[served[k].name for k in models_of(groups)] for groups in coupled(self._placed)]
+            lone = lone_means(log, lots)
+        return Loaded(found.busy | per_request(before, await self._spent()), lone)
 
     async def _spent(self) -> Spent:
         found: Spent = {}

@@ -3,6 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
+from cutwater.lab.load.log import Log
 from cutwater.lab.studies.cases import Case
 from cutwater.plan.many.served import Candidate, Group, Placement, Served
 from cutwater.plan.many.tracks import coupled, models_of
@@ -30,6 +33,36 @@ class Found:
     """Meanwhile."""
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """What was measured of it under such a load as it is to be judged by."""
+
+    computing: StageSeconds
+    lone: Mapping[str, Seconds]
+    """Model -> mean latency of requests that met no other on their nodes; not of models that had too few of these."""
+
+
+FEW = 5
+"""Requests, of which no mean is taken."""
+
+
+def lone_means(log: Log, lots: Sequence[Sequence[str]]) -> dict[str, Seconds]:
+    """Model -> mean latency of its answers that met no other request; ``lots`` are models that share nodes."""
+    found: dict[str, Seconds] = {}
+    due, ended, good = log.due[: log.fired], log.ended, log.good
+    for models in lots:
+        ours = np.isin(log.model[: log.fired], [log.models.index(model) for model in models if model in log.models])
+        which = np.flatnonzero(ours & good)
+        before = np.maximum.accumulate(np.concatenate([[-np.inf], ended[which]]))[:-1]
+        after = np.append(due[which][1:], np.inf)
+        lone = which[(before < due[which]) & (after > ended[which])]
+        for model in models:
+            own = lone[log.model[lone] == log.models.index(model)] if model in log.models else lone[:0]
+            if len(own) >= FEW:
+                found[model] = float((ended[own] - due[own]).mean())
+    return found
+
+
 def per_request(before: Spent, after: Spent) -> StageSeconds:
     """What was computed in between; stages that had nothing to do are left out."""
     found = {}
@@ -40,12 +73,12 @@ def per_request(before: Spent, after: Spent) -> StageSeconds:
     return found
 
 
-def as_measured(case: Case, placed: Placement, found: Found, under_load: StageSeconds) -> Case:
+def as_measured(case: Case, placed: Placement, found: Found, loaded: Loaded) -> Case:
     """The case with what stages compute under its load, and what requests were seen to cost besides.
 
     A node that always has something to do answers at the rate at which it works: what its stages do not compute of its
-    time is what it spends on requests besides, alike for all. What a lone request takes beyond what nodes work for it,
-    it waits on its way.
+    time is what it spends on requests besides, alike for all. What a request that meets no other takes beyond what
+    nodes work for it, it waits on its way; under load that is more, for others have the cores then.
     """
     served = list(case.served)
     for groups in coupled(placed):
@@ -55,7 +88,7 @@ def as_measured(case: Case, placed: Placement, found: Found, under_load: StageSe
                 model = served[replica.model]
                 candidates = list(model.candidates)
                 candidates[replica.candidate] = _candidate(
-                    case, model, candidates[replica.candidate], overhead, found, under_load
+                    case, model, candidates[replica.candidate], overhead, found, loaded
                 )
                 served[replica.model] = replace(model, candidates=tuple(candidates))
     return replace(case, served=tuple(served))
@@ -76,14 +109,14 @@ def _overhead(case: Case, groups: Sequence[Group], found: Found) -> Seconds:
 
 
 def _candidate(
-    case: Case, model: Served, candidate: Candidate, overhead: Seconds, found: Found, under_load: StageSeconds
+    case: Case, model: Served, candidate: Candidate, overhead: Seconds, found: Found, loaded: Loaded
 ) -> Candidate:
-    stages = range(candidate.stages)
+    name, stages = model.name, range(candidate.stages)
     speed = case.fleet.nodes[0].speed  # nodes are alike; a candidate's seconds are those of a whole core
-    worked = sum(found.computing[model.name, k] + overhead for k in stages)
-    hop = max(found.alone[model.name] - worked, 0.0) / (candidate.stages + 1)
-    return replace(
-        candidate,
-        seconds=tuple((under_load[model.name, k] + overhead) * speed for k in stages),
-        hops=(hop,) * (candidate.stages + 1),
-    )
+    worked = [loaded.computing[name, k] + overhead for k in stages]
+    if name in loaded.lone:
+        beside = loaded.lone[name] - sum(worked)
+    else:
+        beside = found.alone[name] - sum(found.computing[name, k] + overhead for k in stages)
+    hop = max(beside, 0.0) / (candidate.stages + 1)
+    return replace(candidate, seconds=tuple(each * speed for each in worked), hops=(hop,) * (candidate.stages + 1))
