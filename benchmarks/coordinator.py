@@ -17,7 +17,7 @@ import psutil
 
 from cutwater.drivers.live import clock
 from cutwater.drivers.loop import run
-from cutwater.engine.cluster import BEAT, LEASE, Announcement, Hardware, NodeBeat
+from cutwater.engine.facts.nodes import BEAT, LEASE, Announcement, Hardware, NodeBeat
 from cutwater.fabric.base import Fabric, KeyValue
 from cutwater.services.asking import ClusterStatus, GetStatus, ask_coordinator
 from cutwater.services.cluster.cluster import LocalCluster

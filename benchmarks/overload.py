@@ -33,7 +33,7 @@ from cutwater.drivers.loop import run
 from cutwater.drivers.sim.cluster import ClusterOptions, NodeOptions, SimCluster
 from cutwater.drivers.sim.models import SimModel
 from cutwater.drivers.sim.workload import poisson
-from cutwater.engine.cluster import DeploySpec
+from cutwater.engine.facts.deployments import DeploySpec
 from cutwater.engine.gateway.admission import Admission
 from cutwater.engine.gateway.gateway import Gateway, GatewayOptions
 from cutwater.engine.vocabulary import Asked, Key, Launch, LinkId, Opened, Received, Rerouted, Route

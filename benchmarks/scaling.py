@@ -28,8 +28,8 @@ import numpy as np
 from cutwater.drivers.sim.cluster import ClusterOptions, NodeOptions, SimCluster
 from cutwater.drivers.sim.models import SimModel
 from cutwater.drivers.sim.outcomes import Asking
-from cutwater.engine.cluster import DeploySpec, Scaling
 from cutwater.engine.coordinator.steering import CoordinatorOptions
+from cutwater.engine.facts.deployments import DeploySpec, Scaling
 from cutwater.units import NodeId, Seconds
 from cutwater.workload.arrivals import Arrivals, Diurnal, Gamma, Poisson, Step, Steps, Times
 from cutwater.workload.draw import draw

@@ -17,7 +17,7 @@ from cutwater.drivers.sim.models import SimModel
 from cutwater.drivers.sim.outcomes import Figures
 from cutwater.drivers.sim.workload import poisson
 from cutwater.drivers.sim.world import WorldOptions
-from cutwater.engine.cluster import DeploySpec
+from cutwater.engine.facts.deployments import DeploySpec
 from cutwater.units import NodeId
 
 MB = 2**20

@@ -21,7 +21,8 @@ import msgspec
 
 from cutwater.drivers.live import clock
 from cutwater.drivers.loop import run
-from cutwater.engine.cluster import BEAT, DeploySpec
+from cutwater.engine.facts.deployments import DeploySpec
+from cutwater.engine.facts.nodes import BEAT
 from cutwater.engine.trace import Step, from_lines
 from cutwater.engine.vocabulary import Launch, Lost, Received
 from cutwater.lab.adding import Addition, prepare

@@ -19,7 +19,8 @@ from typing import NamedTuple
 import msgspec
 from interleave import conditions
 
-from cutwater.engine.cluster import DeploySpec, MeasuredLink
+from cutwater.engine.facts.deployments import DeploySpec
+from cutwater.engine.facts.nodes import MeasuredLink
 from cutwater.errors import CutwaterError
 from cutwater.lab.adding import Added, Addition, prepare
 from cutwater.lab.bed import SWITCH, Bed, Device

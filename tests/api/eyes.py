@@ -17,7 +17,7 @@ from cutwater.api.http.server import HttpServer
 from cutwater.api.http.tasks import task_routes
 from cutwater.api.tasks import PictureLimits
 from cutwater.api.where import Where
-from cutwater.engine.cluster import Pictures
+from cutwater.engine.facts.models import Pictures
 from cutwater.errors import CutwaterError, NotFound, did_you_mean
 from cutwater.frameworks.base import Array
 from cutwater.graph.graph import Tensor

@@ -6,7 +6,7 @@ from eyes import COLOURS, HUES, LIGHTS, file, picture, tensor
 
 from cutwater.api.backend import ModelCard
 from cutwater.api.tasks import PictureLimits, classes_of, detections_of, feeds_of, measured_picture, task_of
-from cutwater.engine.cluster import Pictures
+from cutwater.engine.facts.models import Pictures
 from cutwater.errors import BadPicture, BadTensor, TooLarge
 from cutwater.vision.detect import Detection, Selection, select_boxes
 from cutwater.vision.host_ops import host_op

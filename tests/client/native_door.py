@@ -3,7 +3,7 @@
 from two_x import TwoX
 
 from cutwater.api.backend import Ask
-from cutwater.engine.cluster import RouteTable
+from cutwater.engine.facts.gateways import RouteTable
 from cutwater.errors import CutwaterError
 from cutwater.services.front.host import Reply
 from cutwater.services.gateway.reception import Reception, ReceptionOptions

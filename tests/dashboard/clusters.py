@@ -2,17 +2,9 @@
 
 from typing import Any
 
-from cutwater.engine.cluster import (
-    Announcement,
-    DeploySpec,
-    EpochPhase,
-    GatewayBeat,
-    Hardware,
-    MeasuredLink,
-    NodeBeat,
-    Phase,
-    WorkerState,
-)
+from cutwater.engine.facts.deployments import DeploySpec, EpochPhase
+from cutwater.engine.facts.gateways import GatewayBeat
+from cutwater.engine.facts.nodes import Announcement, Hardware, MeasuredLink, NodeBeat, Phase, WorkerState
 from cutwater.plan.plan import HopScore, Score
 from cutwater.services.asking import (
     ClusterStatus,

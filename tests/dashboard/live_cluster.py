@@ -14,7 +14,8 @@ from tempfile import TemporaryDirectory
 import msgspec
 
 from cutwater.cut.lattice import Lattice
-from cutwater.engine.cluster import DeploySpec, ModelRecord
+from cutwater.engine.facts.deployments import DeploySpec
+from cutwater.engine.facts.models import ModelRecord
 from cutwater.profile.files import save_profile
 from cutwater.profile.profile import Conditions, Profile, Sample
 from cutwater.services.asking import AddModel, ClusterStatus, Done, ask_coordinator

@@ -18,7 +18,8 @@ from cutwater.api.http.app import make_app
 from cutwater.api.http.options import HttpOptions
 from cutwater.api.http.server import HttpServer
 from cutwater.api.where import Where
-from cutwater.engine.cluster import ModelRecord, Note
+from cutwater.engine.facts.gateways import Note
+from cutwater.engine.facts.models import ModelRecord
 from cutwater.fabric.base import Message
 from cutwater.fabric.memory import MemoryFabric, MemoryServer
 from cutwater.services.asking import CoordinatorRequest, Deploy, Done, GetStatus

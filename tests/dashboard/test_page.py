@@ -15,7 +15,7 @@ from live_cluster import MODEL, LiveCluster, live_cluster
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from cutwater.cut.lattice import Lattice
-from cutwater.engine.cluster import EpochPhase
+from cutwater.engine.facts.deployments import EpochPhase
 
 pytestmark = pytest.mark.slow
 

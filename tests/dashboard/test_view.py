@@ -4,7 +4,8 @@ import pytest
 from clusters import cluster, deployment, epoch, node, worker
 from ended import ended
 
-from cutwater.engine.cluster import EpochPhase, Phase
+from cutwater.engine.facts.deployments import EpochPhase
+from cutwater.engine.facts.nodes import Phase
 from cutwater.services.asking import DeploymentStatus, NodeStatus
 from cutwater.services.dashboard.ledger import Ledger
 from cutwater.services.dashboard.view import bottleneck, entries, resource_words

@@ -4,24 +4,6 @@ from collections.abc import Iterable
 
 import msgspec
 
-from cutwater.engine.cluster import (
-    LEASE,
-    Announcement,
-    Blueprint,
-    Chain,
-    DeploySpec,
-    Door,
-    GatewayBeat,
-    Hardware,
-    ModelRecord,
-    ModelTally,
-    NodeBeat,
-    Phase,
-    Placement,
-    RouteTable,
-    StagePart,
-    WorkerState,
-)
 from cutwater.engine.control import (
     Assign,
     Beaten,
@@ -36,6 +18,10 @@ from cutwater.engine.control import (
 )
 from cutwater.engine.coordinator.coordinator import Coordinator
 from cutwater.engine.coordinator.steering import CoordinatorOptions
+from cutwater.engine.facts.deployments import Blueprint, Chain, DeploySpec, Door, Placement, StagePart
+from cutwater.engine.facts.gateways import GatewayBeat, ModelTally, RouteTable
+from cutwater.engine.facts.models import ModelRecord
+from cutwater.engine.facts.nodes import LEASE, Announcement, Hardware, NodeBeat, Phase, WorkerState
 from cutwater.engine.fault import Fault
 from cutwater.plan.plan import CutRef, Plan, PlanStage, Score
 from cutwater.units import GatewayId, NodeId, StageId, WorkerId

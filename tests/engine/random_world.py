@@ -4,20 +4,6 @@ from random import Random
 
 from cluster_world import announcement, model, plan_in_turn
 
-from cutwater.engine.cluster import (
-    Announcement,
-    Assignment,
-    DeploymentRecord,
-    DeploySpec,
-    EpochPhase,
-    EpochTable,
-    GatewayBeat,
-    ModelTally,
-    NodeBeat,
-    Phase,
-    RouteTable,
-    Scaling,
-)
 from cutwater.engine.control import (
     Announced,
     Assign,
@@ -46,6 +32,9 @@ from cutwater.engine.control import (
 )
 from cutwater.engine.coordinator.coordinator import Coordinator
 from cutwater.engine.coordinator.steering import CoordinatorOptions
+from cutwater.engine.facts.deployments import DeploymentRecord, DeploySpec, EpochPhase, Scaling
+from cutwater.engine.facts.gateways import EpochTable, GatewayBeat, ModelTally, RouteTable
+from cutwater.engine.facts.nodes import Announcement, Assignment, NodeBeat, Phase
 from cutwater.engine.fault import Fault
 from cutwater.engine.keeper import Keeper, KeeperOptions
 from cutwater.engine.vocabulary import Tick

@@ -5,8 +5,9 @@ from itertools import product
 
 import pytest
 
-from cutwater.engine.cluster import EpochPhase, Phase
 from cutwater.engine.coordinator.rollout import EPOCH_LIFE, EpochStep
+from cutwater.engine.facts.deployments import EpochPhase
+from cutwater.engine.facts.nodes import Phase
 from cutwater.engine.keeper import WORKER_LIFE, WorkerStep
 from cutwater.engine.lives import step
 

@@ -2,7 +2,6 @@
 
 from cluster_world import Story, announcement, blueprint, chain, spec
 
-from cutwater.engine.cluster import Assignment, Blueprint, EpochPhase, NodeBeat, Phase
 from cutwater.engine.control import (
     Assign,
     Beaten,
@@ -16,6 +15,8 @@ from cutwater.engine.control import (
 )
 from cutwater.engine.coordinator.rollout import token_of
 from cutwater.engine.coordinator.steering import CoordinatorOptions
+from cutwater.engine.facts.deployments import Blueprint, EpochPhase
+from cutwater.engine.facts.nodes import Assignment, NodeBeat, Phase
 from cutwater.engine.fault import Fault
 from cutwater.units import NodeId
 

@@ -2,9 +2,10 @@
 
 from cluster_world import GIB, Story, announcement, blueprint, spec
 
-from cutwater.engine.cluster import DeploySpec, EpochPhase, MeasuredLink
 from cutwater.engine.control import Announced, DeployAsked, LinkMeasured, MakePlan, Planned, Tell
 from cutwater.engine.coordinator.steering import CoordinatorOptions
+from cutwater.engine.facts.deployments import DeploySpec, EpochPhase
+from cutwater.engine.facts.nodes import MeasuredLink
 from cutwater.engine.fault import Fault
 from cutwater.units import NodeId
 

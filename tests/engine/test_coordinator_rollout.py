@@ -2,16 +2,6 @@
 
 from cluster_world import Story, announcement, blueprint, model, spec
 
-from cutwater.engine.cluster import (
-    Assignment,
-    DeploymentRecord,
-    EpochPhase,
-    EpochRecord,
-    EpochTable,
-    ModelTally,
-    Phase,
-    RouteTable,
-)
 from cutwater.engine.control import (
     Assign,
     DeployAsked,
@@ -28,6 +18,9 @@ from cutwater.engine.control import (
 from cutwater.engine.coordinator.coordinator import CoordinatorSnapshot
 from cutwater.engine.coordinator.rollout import Epoch, token_of
 from cutwater.engine.coordinator.steering import CoordinatorOptions
+from cutwater.engine.facts.deployments import DeploymentRecord, EpochPhase, EpochRecord
+from cutwater.engine.facts.gateways import EpochTable, ModelTally, RouteTable
+from cutwater.engine.facts.nodes import Assignment, Phase
 from cutwater.engine.fault import Fault
 from cutwater.engine.vocabulary import Route
 from cutwater.units import GatewayId, NodeId

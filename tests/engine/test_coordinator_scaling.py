@@ -4,10 +4,11 @@ import msgspec
 import pytest
 from cluster_world import GIB, Story, announcement, blueprint, chain, spec
 
-from cutwater.engine.cluster import Blueprint, DeploySpec, Phase, Scaling
 from cutwater.engine.control import Assign, CoordinatorCommand, DeployAsked, Direct, MakePlan, Planned, Save, Tell
 from cutwater.engine.coordinator.deployment import Deployment, needs_plan
 from cutwater.engine.coordinator.steering import CoordinatorOptions
+from cutwater.engine.facts.deployments import Blueprint, DeploySpec, Scaling
+from cutwater.engine.facts.nodes import Phase
 from cutwater.engine.fault import Fault
 from cutwater.units import NodeId
 

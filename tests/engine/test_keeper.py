@@ -5,7 +5,6 @@ from random import Random
 import msgspec
 import pytest
 
-from cutwater.engine.cluster import Assignment, Phase, WorkerSpec
 from cutwater.engine.control import (
     Assigned,
     End,
@@ -18,6 +17,7 @@ from cutwater.engine.control import (
     Start,
     Started,
 )
+from cutwater.engine.facts.nodes import Assignment, Phase, WorkerSpec
 from cutwater.engine.fault import Fault
 from cutwater.engine.keeper import Keeper, KeeperOptions
 from cutwater.engine.vocabulary import Tick

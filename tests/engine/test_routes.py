@@ -2,10 +2,11 @@
 
 from cluster_world import chain
 
-from cutwater.engine.cluster import Blueprint, EpochPhase, EpochRecord, Phase, Placement, WorkerState
 from cutwater.engine.coordinator.rollout import Epoch
 from cutwater.engine.coordinator.routes import closest, epoch_table
 from cutwater.engine.coordinator.steering import CoordinatorOptions
+from cutwater.engine.facts.deployments import Blueprint, EpochPhase, EpochRecord, Placement
+from cutwater.engine.facts.nodes import Phase, WorkerState
 from cutwater.units import NodeId, WorkerId
 
 HOSTS = {"a": "one", "b": "one", "c": "two"}

@@ -4,11 +4,11 @@ from itertools import pairwise
 
 from cluster_world import announcement
 
-from cutwater.engine.cluster import MeasuredLink, NodeBeat
 from cutwater.engine.control import Measure
 from cutwater.engine.coordinator.members import Member, Members, Standing
 from cutwater.engine.coordinator.steering import CoordinatorOptions
 from cutwater.engine.coordinator.survey import Survey
+from cutwater.engine.facts.nodes import MeasuredLink, NodeBeat
 from cutwater.units import NodeId
 
 OPTIONS = CoordinatorOptions()

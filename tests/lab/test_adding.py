@@ -11,7 +11,7 @@ from estimated import estimate
 from fabric_bed import MemoryBed
 from onnx import TensorProto, helper, numpy_helper
 
-from cutwater.engine.cluster import ModelRecord
+from cutwater.engine.facts.models import ModelRecord
 from cutwater.errors import BadFile, BadModel, BadShape, InputError
 from cutwater.fabric.base import Fabric, Message
 from cutwater.lab.adding import TYPICAL_BYTES, Added, Addition, add_model, attached, embedded, known_as, prepare

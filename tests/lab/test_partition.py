@@ -10,7 +10,8 @@ from random import Random
 import pytest
 
 from cutwater.drivers.live import clock
-from cutwater.engine.cluster import BEAT, LEASE, DeploySpec
+from cutwater.engine.facts.deployments import DeploySpec
+from cutwater.engine.facts.nodes import BEAT, LEASE
 from cutwater.lab.adding import Addition, prepare
 from cutwater.lab.bed import SWITCH, Bed, Device
 from cutwater.lab.bed_cluster import BedCluster

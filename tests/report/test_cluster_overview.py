@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from cutwater.engine.cluster import DeploySpec
+from cutwater.engine.facts.deployments import DeploySpec
 from cutwater.report.cluster import overview_parts
 from cutwater.services.asking import ClusterStatus, DeploymentStatus
 from cutwater.services.cluster.overview import Overview

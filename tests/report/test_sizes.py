@@ -5,7 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cutwater.cli.app import app
-from cutwater.engine.cluster import (
+from cutwater.engine.facts.deployments import (
     Blueprint,
     Chain,
     DeploymentRecord,
@@ -13,13 +13,11 @@ from cutwater.engine.cluster import (
     Door,
     EpochPhase,
     EpochRecord,
-    NodeBeat,
-    Phase,
     Placement,
     Scaling,
     StagePart,
-    WorkerState,
 )
+from cutwater.engine.facts.nodes import NodeBeat, Phase, WorkerState
 from cutwater.errors import InputError
 from cutwater.plan.plan import CutRef, Plan, PlanStage, Score
 from cutwater.report.cluster import overview_parts

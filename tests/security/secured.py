@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from cutwater.drivers.loop import run
-from cutwater.engine.cluster import Assignment
+from cutwater.engine.facts.nodes import Assignment
 from cutwater.fabric.base import Message
 from cutwater.fabric.nats import NatsFabric
 from cutwater.services.access import fabric_of

@@ -12,18 +12,10 @@ from typing import Any
 
 import msgspec
 
-from cutwater.engine.cluster import (
-    BEAT,
-    DeploySpec,
-    EpochTable,
-    GatewayBeat,
-    ModelRecord,
-    ModelTally,
-    NodeBeat,
-    Phase,
-    RouteTable,
-    WorkerState,
-)
+from cutwater.engine.facts.deployments import DeploySpec
+from cutwater.engine.facts.gateways import EpochTable, GatewayBeat, ModelTally, RouteTable
+from cutwater.engine.facts.models import ModelRecord
+from cutwater.engine.facts.nodes import BEAT, NodeBeat, Phase, WorkerState
 from cutwater.errors import CutwaterError, FabricError
 from cutwater.fabric.base import Fabric, Message
 from cutwater.services.asking import AddModel, ClusterStatus, Deploy, Done, GetStatus, ask_coordinator

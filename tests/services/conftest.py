@@ -11,7 +11,7 @@ from cutwater.cut.cut import Cut
 from cutwater.cut.form import Form
 from cutwater.cut.lattice import Lattice
 from cutwater.cut.stage import Stage
-from cutwater.engine.cluster import ModelRecord
+from cutwater.engine.facts.models import ModelRecord
 from cutwater.graph.graph import Tensor
 from cutwater.profile.files import save_profile
 from cutwater.profile.profile import BorderSample, Conditions, Profile, Sample

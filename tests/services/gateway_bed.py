@@ -14,16 +14,9 @@ from cutwater.cut.lattice import Lattice, chain_cuts
 from cutwater.cut.split import split
 from cutwater.cut.stage import Stage
 from cutwater.drivers.loop import run
-from cutwater.engine.cluster import (
-    LEASE,
-    Door,
-    EpochTable,
-    GatewayBeat,
-    ModelTally,
-    RouteTable,
-    StagePart,
-    WholeModel,
-)
+from cutwater.engine.facts.deployments import Door, StagePart, WholeModel
+from cutwater.engine.facts.gateways import EpochTable, GatewayBeat, ModelTally, RouteTable
+from cutwater.engine.facts.nodes import LEASE
 from cutwater.engine.vocabulary import Route
 from cutwater.fabric.base import Entry, KeyValue, Message
 from cutwater.fabric.nats import NatsFabric

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cutwater.engine.cluster import LEASE
+from cutwater.engine.facts.nodes import LEASE
 from cutwater.services.node.node import until_next_lull
 
 

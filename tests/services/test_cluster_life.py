@@ -14,7 +14,9 @@ from cluster_bed import Nursery, Watcher, alive, watching
 from fabric_bed import NatsBed
 
 from cutwater.drivers.loop import run
-from cutwater.engine.cluster import DeploySpec, EpochPhase, ModelRecord, Phase
+from cutwater.engine.facts.deployments import DeploySpec, EpochPhase
+from cutwater.engine.facts.models import ModelRecord
+from cutwater.engine.facts.nodes import Phase
 from cutwater.engine.replay import replay
 from cutwater.engine.trace import from_line
 from cutwater.errors import NotFound, Refused

@@ -15,19 +15,9 @@ from endings import answered, failed, get
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from cutwater.engine.cluster import (
-    Announcement,
-    DeploySpec,
-    EpochPhase,
-    GatewayBeat,
-    Hardware,
-    MeasuredLink,
-    ModelTally,
-    NodeBeat,
-    Note,
-    Phase,
-    WorkerState,
-)
+from cutwater.engine.facts.deployments import DeploySpec, EpochPhase
+from cutwater.engine.facts.gateways import GatewayBeat, ModelTally, Note
+from cutwater.engine.facts.nodes import Announcement, Hardware, MeasuredLink, NodeBeat, Phase, WorkerState
 from cutwater.fabric.base import Message
 from cutwater.fabric.memory import MemoryFabric, MemoryServer
 from cutwater.observe.instruments import Instruments

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from fabric_bed import story
 
-from cutwater.engine.cluster import WorkerSpec
 from cutwater.engine.control import Ended, Fetch, Fetched, KeeperEvent, Start
+from cutwater.engine.facts.nodes import WorkerSpec
 from cutwater.fabric.memory import MemoryFabric, MemoryServer
 from cutwater.services.cache import BlobCache
 from cutwater.services.node.crew import Crew

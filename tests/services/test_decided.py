@@ -7,9 +7,10 @@ import msgspec
 import pytest
 from test_planner import made, node
 
-from cutwater.engine.cluster import DeploySpec, ModelRecord
 from cutwater.engine.control import MakePlan, NodeView, Planned
 from cutwater.engine.coordinator.replanning import Shortfall
+from cutwater.engine.facts.deployments import DeploySpec
+from cutwater.engine.facts.models import ModelRecord
 from cutwater.errors import InputError
 from cutwater.plan.plan import Plan
 from cutwater.services.coordinator.desk import check_decided

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cutwater.api.backend import Ask, Standing, Statistics
-from cutwater.engine.cluster import DeploySpec, ModelRecord
+from cutwater.engine.facts.deployments import DeploySpec
+from cutwater.engine.facts.models import ModelRecord
 from cutwater.errors import BadSetting, CutwaterError, NotFound, Refused
 from cutwater.fabric.memory import MemoryFabric, MemoryServer
 from cutwater.services.asking import ClusterStatus, DeploymentStatus

@@ -14,7 +14,7 @@ from gateway_bed import GATEWAY, MODEL, Bed, bed, in_loop, with_gateway
 
 from cutwater.cut.lattice import Lattice
 from cutwater.drivers.live import clock
-from cutwater.engine.cluster import RouteTable
+from cutwater.engine.facts.gateways import RouteTable
 from cutwater.errors import CutwaterError, FrameError, LinkLost, NotFound, Refused
 from cutwater.fabric.server import ServerOptions, answering, prepare
 from cutwater.services.workers.outcome import Outcome

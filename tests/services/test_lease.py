@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from fabric_bed import story
 
-from cutwater.engine.cluster import LEASE
+from cutwater.engine.facts.nodes import LEASE
 from cutwater.errors import Refused
 from cutwater.fabric.base import KeyValue
 from cutwater.fabric.memory import MemoryFabric, MemoryServer

@@ -9,8 +9,10 @@ import msgspec
 import pytest
 
 from cutwater.cut.lattice import Lattice
-from cutwater.engine.cluster import Announcement, Blueprint, DeploySpec, Hardware, MeasuredLink, ModelRecord
 from cutwater.engine.control import MakePlan, NodeView, Planned
+from cutwater.engine.facts.deployments import Blueprint, DeploySpec
+from cutwater.engine.facts.models import ModelRecord
+from cutwater.engine.facts.nodes import Announcement, Hardware, MeasuredLink
 from cutwater.frameworks.onnx import OnnxRuntime
 from cutwater.profile.profile import Conditions, FrameCost, Profile, Sample
 from cutwater.services.coordinator.fleet import fleet_of

@@ -10,8 +10,10 @@ import pytest
 from cluster_bed import alive
 
 from cutwater.drivers.loop import run
-from cutwater.engine.cluster import Announcement, DeploySpec, Hardware, ModelRecord
 from cutwater.engine.control import MakePlan, NodeView, Planned
+from cutwater.engine.facts.deployments import DeploySpec
+from cutwater.engine.facts.models import ModelRecord
+from cutwater.engine.facts.nodes import Announcement, Hardware
 from cutwater.errors import BadFile
 from cutwater.services.coordinator.library import Library
 from cutwater.services.coordinator.planner import answer

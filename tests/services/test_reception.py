@@ -10,7 +10,7 @@ import pytest
 
 from cutwater.api.backend import Ask
 from cutwater.drivers.loop import run
-from cutwater.engine.cluster import RouteTable
+from cutwater.engine.facts.gateways import RouteTable
 from cutwater.errors import (
     BadTensor,
     DeadlineExceeded,

@@ -9,8 +9,8 @@ import pytest
 from fabric_bed import story
 
 from cutwater.cut.lattice import Lattice
-from cutwater.engine.cluster import WorkerSpec
 from cutwater.engine.control import Ended, KeeperEvent, Start, Started
+from cutwater.engine.facts.nodes import WorkerSpec
 from cutwater.fabric.memory import MemoryFabric, MemoryServer
 from cutwater.services.cache import BlobCache
 from cutwater.services.node import reserve

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fabric_bed import story
 
-from cutwater.engine.cluster import (
+from cutwater.engine.facts.deployments import (
     Blueprint,
     Chain,
     DeploymentRecord,
@@ -16,9 +16,9 @@ from cutwater.engine.cluster import (
     Door,
     EpochPhase,
     EpochRecord,
-    ModelRecord,
     StagePart,
 )
+from cutwater.engine.facts.models import ModelRecord
 from cutwater.fabric.base import Blobs, KeyValue
 from cutwater.fabric.memory import MemoryFabric, MemoryServer
 from cutwater.plan.plan import Plan, Score

@@ -7,16 +7,10 @@ import msgspec
 import pytest
 from fabric_bed import story
 
-from cutwater.engine.cluster import (
-    Announcement,
-    Assignment,
-    DeploymentRecord,
-    DeploySpec,
-    Hardware,
-    MeasuredLink,
-    ModelRecord,
-    Note,
-)
+from cutwater.engine.facts.deployments import DeploymentRecord, DeploySpec
+from cutwater.engine.facts.gateways import Note
+from cutwater.engine.facts.models import ModelRecord
+from cutwater.engine.facts.nodes import Announcement, Assignment, Hardware, MeasuredLink
 from cutwater.fabric.base import KeyValue
 from cutwater.fabric.memory import MemoryFabric, MemoryServer
 from cutwater.fabric.nats import NatsFabric

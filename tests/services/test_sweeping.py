@@ -6,7 +6,7 @@ from pathlib import Path
 from fabric_bed import story
 
 from cutwater.drivers.tracefile import TraceFile
-from cutwater.engine.cluster import GatewayBeat
+from cutwater.engine.facts.gateways import GatewayBeat
 from cutwater.fabric.memory import MemoryFabric, MemoryServer
 from cutwater.services.coordinator.state import Outbox, read_state
 from cutwater.services.coordinator.status import MISSED, Sightings

@@ -11,7 +11,8 @@ import pytest
 from cutwater.cut.stage import Stage
 from cutwater.drivers.gateway import LiveGateway
 from cutwater.drivers.loop import run
-from cutwater.engine.cluster import Door, EpochTable
+from cutwater.engine.facts.deployments import Door
+from cutwater.engine.facts.gateways import EpochTable
 from cutwater.engine.gateway.gateway import Gateway
 from cutwater.engine.vocabulary import Route
 from cutwater.errors import BadTensor, DeadlineExceeded

@@ -14,8 +14,8 @@ from onnx import helper
 
 from cutwater.cut.stage import Stage
 from cutwater.drivers.gateway import LiveGateway
-from cutwater.engine.cluster import WorkerSpec
 from cutwater.engine.control import Ended, KeeperEvent, Start, Started
+from cutwater.engine.facts.nodes import WorkerSpec
 from cutwater.engine.gateway.gateway import Gateway
 from cutwater.engine.gateway.neighbours import Neighbours
 from cutwater.engine.turns import Turns, TurnsSnapshot

@@ -11,8 +11,8 @@ from cutwater.drivers.sim.cluster import ClusterOptions, NodeOptions, SimCluster
 from cutwater.drivers.sim.models import SimModel
 from cutwater.drivers.sim.outcomes import Asking
 from cutwater.drivers.sim.world import WorldOptions
-from cutwater.engine.cluster import DeploySpec, Scaling
 from cutwater.engine.coordinator.steering import CoordinatorOptions
+from cutwater.engine.facts.deployments import DeploySpec, Scaling
 from cutwater.units import NodeId
 from cutwater.workload.arrivals import Arrivals, Gamma, Step, Steps
 from cutwater.workload.draw import draw

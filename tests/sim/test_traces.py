@@ -11,7 +11,7 @@ from cutwater.drivers.faults import Hang, Kill, Partition, What
 from cutwater.drivers.sim.cluster import ClusterOptions, NodeOptions, SimCluster
 from cutwater.drivers.sim.models import SimModel
 from cutwater.drivers.tracefile import TraceFile, read_trace
-from cutwater.engine.cluster import DeploySpec
+from cutwater.engine.facts.deployments import DeploySpec
 from cutwater.engine.replay import replay
 from cutwater.engine.story import tell
 from cutwater.engine.trace import Step

@@ -6,7 +6,7 @@ from cutwater.drivers.sim.cluster import ClusterOptions, NodeOptions, SimCluster
 from cutwater.drivers.sim.models import SimModel
 from cutwater.drivers.sim.nodes import SimNode
 from cutwater.drivers.sim.process import Process
-from cutwater.engine.cluster import DeploySpec
+from cutwater.engine.facts.deployments import DeploySpec
 from cutwater.engine.turns import GRACE, RENEWAL, Turns
 from cutwater.units import NodeId, Seconds
 

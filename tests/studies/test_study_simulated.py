@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cutwater.cli.app import app
-from cutwater.engine.cluster import DeploySpec
+from cutwater.engine.facts.deployments import DeploySpec
 from cutwater.errors import BadFile, BadSetting, NoPlan
 from cutwater.lab.load.log import Log
 from cutwater.lab.studies.cases import case_of, place, shape_of, spare_groups

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from cutwater.engine.cluster import Pictures
+from cutwater.engine.facts.models import Pictures
 from cutwater.errors import CutwaterError
 from cutwater.frameworks.base import Array
 from cutwater.graph.graph import Tensor

@@ -12,7 +12,7 @@ import numpy as np
 
 from cutwater.api.backend import Backend, Feeds, ModelCard, Standing
 from cutwater.api.pictures import aside
-from cutwater.engine.cluster import Pictures
+from cutwater.engine.facts.models import Pictures
 from cutwater.errors import BadSetting, BadTensor, NotFound, TooLarge, did_you_mean
 from cutwater.frameworks.base import Array
 from cutwater.graph.graph import Tensor

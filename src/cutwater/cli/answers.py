@@ -3,7 +3,7 @@
 from typing import Any
 
 from cutwater.api.tasks import classes_of, detections_of, task_of
-from cutwater.engine.cluster import ModelRecord
+from cutwater.engine.facts.models import ModelRecord
 from cutwater.errors import BadTensor, CutwaterError
 from cutwater.frameworks.base import Array
 from cutwater.lab.inputs import Item

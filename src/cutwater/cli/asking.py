@@ -13,7 +13,7 @@ import numpy as np
 from cutwater.api.tasks import DEFAULT_THRESHOLD
 from cutwater.cli.answers import Reader
 from cutwater.drivers.live import clock
-from cutwater.engine.cluster import ModelRecord, Pictures
+from cutwater.engine.facts.models import ModelRecord, Pictures
 from cutwater.errors import CutwaterError, InputError, LinkLost, NotFound
 from cutwater.fabric.base import Fabric
 from cutwater.lab.adding import known_as

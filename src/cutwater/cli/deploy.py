@@ -13,7 +13,8 @@ from cutwater.cli.flags import with_settings
 from cutwater.cli.load_flags import parse_share
 from cutwater.cli.options import Cuts, Json, parse_timeout, refuse_given
 from cutwater.drivers.loop import run
-from cutwater.engine.cluster import DeploySpec, EpochPhase, Phase, Scaling
+from cutwater.engine.facts.deployments import DeploySpec, EpochPhase, Scaling
+from cutwater.engine.facts.nodes import Phase
 from cutwater.errors import BadSetting, NoPlan
 from cutwater.plan.many.files import ManyPlan, load_many
 from cutwater.plan.objective import parse_objective

@@ -12,7 +12,7 @@ from cutwater.cli.flags import with_settings
 from cutwater.cli.options import Json, parse_timeout
 from cutwater.drivers.loop import run
 from cutwater.drivers.sim.workload import parse_arrivals
-from cutwater.engine.cluster import DeploySpec
+from cutwater.engine.facts.deployments import DeploySpec
 from cutwater.errors import BadQuantity
 from cutwater.lab.adding import Addition, prepare
 from cutwater.lab.drill import HABITS, Injected, Kind

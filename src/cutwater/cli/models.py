@@ -11,7 +11,7 @@ from cutwater.cli.console import messages, print_json, progress, results
 from cutwater.cli.flags import with_settings
 from cutwater.cli.options import Codecs, Json, Sizes, comma_numbers, parse_codecs, parse_sizes
 from cutwater.drivers.loop import run
-from cutwater.engine.cluster import ModelRecord
+from cutwater.engine.facts.models import ModelRecord
 from cutwater.errors import InputError
 from cutwater.lab.adding import LOSSLESS, Added, Addition, add_model, prepare, usual_preparation
 from cutwater.report.table import table

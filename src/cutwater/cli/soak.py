@@ -10,7 +10,7 @@ from cutwater.cli.console import print_json, results, speaking, write_file
 from cutwater.cli.flags import with_settings
 from cutwater.cli.options import Json
 from cutwater.drivers.loop import run
-from cutwater.engine.cluster import DeploySpec
+from cutwater.engine.facts.deployments import DeploySpec
 from cutwater.errors import BadQuantity
 from cutwater.lab.adding import Addition, prepare
 from cutwater.lab.drill import Injected, Kind

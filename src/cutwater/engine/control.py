@@ -5,19 +5,10 @@
 
 import msgspec
 
-from cutwater.engine.cluster import (
-    Announcement,
-    Assignment,
-    Blueprint,
-    DeploymentRecord,
-    DeploySpec,
-    GatewayBeat,
-    MeasuredLink,
-    ModelRecord,
-    NodeBeat,
-    RouteTable,
-    WorkerSpec,
-)
+from cutwater.engine.facts.deployments import Blueprint, DeploymentRecord, DeploySpec
+from cutwater.engine.facts.gateways import GatewayBeat, RouteTable
+from cutwater.engine.facts.models import ModelRecord
+from cutwater.engine.facts.nodes import Announcement, Assignment, MeasuredLink, NodeBeat, WorkerSpec
 from cutwater.engine.fault import Fault
 from cutwater.engine.vocabulary import Tick
 from cutwater.units import GatewayId, NodeId, Seconds, WorkerId

@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 
-from cutwater.engine.cluster import Assignment, Phase, WorkerSpec, WorkerState
 from cutwater.engine.control import (
     Assigned,
     End,
@@ -19,6 +18,7 @@ from cutwater.engine.control import (
     Start,
     Started,
 )
+from cutwater.engine.facts.nodes import Assignment, Phase, WorkerSpec, WorkerState
 from cutwater.engine.fault import Fault
 from cutwater.engine.lives import step
 from cutwater.engine.vocabulary import Tick

@@ -10,7 +10,7 @@ import msgspec
 import onnx
 from google.protobuf.message import EncodeError
 
-from cutwater.engine.cluster import ModelRecord, Pictures
+from cutwater.engine.facts.models import ModelRecord, Pictures
 from cutwater.errors import BadFile, BadModel, InputError, did_you_mean
 from cutwater.fabric.base import Blobs, Fabric
 from cutwater.frameworks.open import open_graph

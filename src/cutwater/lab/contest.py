@@ -15,7 +15,8 @@ import msgspec
 import numpy as np
 
 from cutwater.drivers.live import clock
-from cutwater.engine.cluster import DeploymentRecord, DeploySpec, MeasuredLink
+from cutwater.engine.facts.deployments import DeploymentRecord, DeploySpec
+from cutwater.engine.facts.nodes import MeasuredLink
 from cutwater.errors import DeadlineExceeded, NoReply, RunError
 from cutwater.fabric.base import Fabric
 from cutwater.frameworks.base import Session

@@ -7,7 +7,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from cutwater.engine.cluster import EpochPhase, Phase
+from cutwater.engine.facts.deployments import EpochPhase
+from cutwater.engine.facts.nodes import Phase
 from cutwater.report.table import table
 from cutwater.services.asking import (
     ClusterStatus,

@@ -4,16 +4,10 @@ from typing import TypeVar
 
 import msgspec
 
-from cutwater.engine.cluster import (
-    Announcement,
-    DeploySpec,
-    EpochPhase,
-    GatewayBeat,
-    MeasuredLink,
-    ModelRecord,
-    NodeBeat,
-    WorkerState,
-)
+from cutwater.engine.facts.deployments import DeploySpec, EpochPhase
+from cutwater.engine.facts.gateways import GatewayBeat
+from cutwater.engine.facts.models import ModelRecord
+from cutwater.engine.facts.nodes import Announcement, MeasuredLink, NodeBeat, WorkerState
 from cutwater.fabric.base import TIMEOUT, Fabric
 from cutwater.plan.plan import Score
 from cutwater.services.facts import ASK_COORDINATOR, ask_node, decode, encode

@@ -1,6 +1,6 @@
 """How the facts of a cluster are called on the fabric, and how they are written: buckets, keys, subjects, msgpack.
 
-What stands under which name is said in `cutwater.engine.cluster`.
+What stands under which name is said in `cutwater.engine.facts`.
 """
 
 import logging

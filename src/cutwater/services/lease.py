@@ -13,7 +13,7 @@ from collections.abc import Callable
 import msgspec
 
 from cutwater.drivers.live import clock
-from cutwater.engine.cluster import LEASE
+from cutwater.engine.facts.nodes import LEASE
 from cutwater.errors import Conflict, FabricError, Refused
 from cutwater.fabric.base import Entry, KeyValue
 from cutwater.services.facts import encode, readable

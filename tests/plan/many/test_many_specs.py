@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from cutwater.engine.cluster import DeploySpec
+from cutwater.engine.facts.deployments import DeploySpec
 from cutwater.errors import NoPlan
 from cutwater.plan.many.files import ManyPlan, PlannedModel, Predicted, Way
 from cutwater.services.cluster.placing import left_open, to_specs

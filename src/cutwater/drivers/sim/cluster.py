@@ -17,9 +17,10 @@ from cutwater.drivers.sim.nodes import SimNode
 from cutwater.drivers.sim.process import Process
 from cutwater.drivers.sim.workers import SimWorker, Work
 from cutwater.drivers.sim.world import Arrival, World, WorldOptions
-from cutwater.engine.cluster import Announcement, DeploySpec, Hardware, WorkerSpec
 from cutwater.engine.control import CoordinatorEvent, DeployAsked, ModelAdded
 from cutwater.engine.coordinator.steering import CoordinatorOptions
+from cutwater.engine.facts.deployments import DeploySpec
+from cutwater.engine.facts.nodes import Announcement, Hardware, WorkerSpec
 from cutwater.engine.stage.stage import StageOptions, StageWorker
 from cutwater.engine.trace import Trace
 from cutwater.engine.turns import LEAST

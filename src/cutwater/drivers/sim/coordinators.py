@@ -8,7 +8,6 @@ from cutwater.drivers.sim.models import Planner
 from cutwater.drivers.sim.network import Network
 from cutwater.drivers.sim.process import Process
 from cutwater.drivers.sim.stepper import Hands, Stepper
-from cutwater.engine.cluster import LEASE, Announcement, GatewayBeat, MeasuredLink, NodeBeat
 from cutwater.engine.control import (
     Announced,
     Assign,
@@ -26,6 +25,8 @@ from cutwater.engine.control import (
 )
 from cutwater.engine.coordinator.coordinator import Coordinator
 from cutwater.engine.coordinator.steering import CoordinatorOptions
+from cutwater.engine.facts.gateways import GatewayBeat
+from cutwater.engine.facts.nodes import LEASE, Announcement, MeasuredLink, NodeBeat
 from cutwater.engine.trace import Trace
 from cutwater.units import Seconds
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from cutwater.drivers.sim.clock import Clock
 from cutwater.drivers.sim.network import Network
 from cutwater.drivers.sim.process import Process
-from cutwater.engine.cluster import LEASE
+from cutwater.engine.facts.nodes import LEASE
 from cutwater.units import NodeId, Seconds
 
 FABRIC = NodeId("(fabric)")

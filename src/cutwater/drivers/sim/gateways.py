@@ -8,7 +8,9 @@ from cutwater.drivers.sim.links import Links
 from cutwater.drivers.sim.outcomes import Asking, quantile
 from cutwater.drivers.sim.process import Process
 from cutwater.drivers.sim.stepper import Stepper
-from cutwater.engine.cluster import BEAT, Door, EpochTable, GatewayBeat, ModelTally, RouteTable
+from cutwater.engine.facts.deployments import Door
+from cutwater.engine.facts.gateways import EpochTable, GatewayBeat, ModelTally, RouteTable
+from cutwater.engine.facts.nodes import BEAT
 from cutwater.engine.gateway.admission import Admission
 from cutwater.engine.gateway.figures import GatewaySnapshot
 from cutwater.engine.gateway.gateway import Gateway, GatewayOptions

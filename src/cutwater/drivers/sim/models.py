@@ -10,16 +10,9 @@ from zlib import crc32
 
 import msgspec
 
-from cutwater.engine.cluster import (
-    Blueprint,
-    Chain,
-    Door,
-    ModelRecord,
-    Placement,
-    StagePart,
-    WholeModel,
-)
 from cutwater.engine.control import MakePlan, NodeView, Planned
+from cutwater.engine.facts.deployments import Blueprint, Chain, Door, Placement, StagePart, WholeModel
+from cutwater.engine.facts.models import ModelRecord
 from cutwater.engine.fault import Fault
 from cutwater.graph.graph import Tensor
 from cutwater.plan.plan import CutRef, HopScore, Plan, PlanStage, Score, StageScore

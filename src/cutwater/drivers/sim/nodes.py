@@ -7,8 +7,8 @@ from cutwater.drivers.sim.fabric import SimFabric
 from cutwater.drivers.sim.process import Process
 from cutwater.drivers.sim.stepper import Hands, Stepper
 from cutwater.drivers.sim.workers import SimWorker
-from cutwater.engine.cluster import BEAT, Announcement, Assignment, NodeBeat, WorkerSpec, WorkerState
 from cutwater.engine.control import Assigned, End, Ended, Fetch, Fetched, Report, Start, Started
+from cutwater.engine.facts.nodes import BEAT, Announcement, Assignment, NodeBeat, WorkerSpec, WorkerState
 from cutwater.engine.fault import Fault
 from cutwater.engine.keeper import Keeper
 from cutwater.engine.trace import Trace

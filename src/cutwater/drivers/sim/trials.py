@@ -13,8 +13,8 @@ from cutwater.drivers.sim.models import SimModel
 from cutwater.drivers.sim.outcomes import Asking, Figures, figures
 from cutwater.drivers.sim.workload import bursty, poisson
 from cutwater.drivers.sim.world import WorldOptions
-from cutwater.engine.cluster import DeploySpec
 from cutwater.engine.control import DeployAsked, DrainAsked
+from cutwater.engine.facts.deployments import DeploySpec
 from cutwater.units import NodeId, Seconds
 
 LOAD: Seconds = 6.0

@@ -1,21 +1,13 @@
 """Attendance: nodes and gateways come, beat, change and go; what that changes is marked in the books."""
 
-from cutwater.engine.cluster import (
-    Announcement,
-    Assignment,
-    GatewayBeat,
-    ModelTally,
-    NodeBeat,
-    Phase,
-    RouteTable,
-    WorkerState,
-)
 from cutwater.engine.control import Assign, Direct, DrainAsked
 from cutwater.engine.coordinator.books import Books
 from cutwater.engine.coordinator.health import Work
 from cutwater.engine.coordinator.members import Entrance, Member, Standing
 from cutwater.engine.coordinator.rollout import Worker
 from cutwater.engine.coordinator.size import Size
+from cutwater.engine.facts.gateways import GatewayBeat, ModelTally, RouteTable
+from cutwater.engine.facts.nodes import Announcement, Assignment, NodeBeat, Phase, WorkerState
 from cutwater.units import GatewayId, NodeId, Seconds
 
 

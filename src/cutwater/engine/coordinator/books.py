@@ -1,6 +1,5 @@
 """Books: what the coordinator knows of the cluster, and what it has still to look at, to save and to write."""
 
-from cutwater.engine.cluster import MeasuredLink, ModelRecord
 from cutwater.engine.control import CoordinatorCommand, Tell
 from cutwater.engine.coordinator.deployment import Deployment
 from cutwater.engine.coordinator.health import Leases, Paces
@@ -8,6 +7,8 @@ from cutwater.engine.coordinator.members import Entrance, Members, Standing
 from cutwater.engine.coordinator.replanning import Measured
 from cutwater.engine.coordinator.steering import CoordinatorOptions
 from cutwater.engine.coordinator.survey import Survey
+from cutwater.engine.facts.models import ModelRecord
+from cutwater.engine.facts.nodes import MeasuredLink
 from cutwater.units import GatewayId, NodeId, Seconds
 
 

@@ -6,10 +6,11 @@ taken out of the tables first; its workers end when every gateway has shown that
 
 from collections.abc import Collection, Sequence
 
-from cutwater.engine.cluster import BEAT, LULL, Chain
 from cutwater.engine.coordinator.books import Books
 from cutwater.engine.coordinator.deployment import Deployment
 from cutwater.engine.coordinator.rollout import Epoch, Worker
+from cutwater.engine.facts.deployments import Chain
+from cutwater.engine.facts.nodes import BEAT, LULL
 from cutwater.units import Seconds
 
 EMPTIED: Seconds = LULL + BEAT

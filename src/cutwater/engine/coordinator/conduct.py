@@ -3,13 +3,13 @@
 import itertools
 from collections.abc import Callable, Mapping
 
-from cutwater.engine.cluster import Blueprint, DeploymentRecord, EpochPhase, EpochRecord
 from cutwater.engine.coordinator.books import Books
 from cutwater.engine.coordinator.chains import Chains
 from cutwater.engine.coordinator.deployment import Deployment
 from cutwater.engine.coordinator.members import Entrance
 from cutwater.engine.coordinator.replanning import Shortfall, Trial, lost, pause, worse
 from cutwater.engine.coordinator.rollout import Epoch, EpochStep, token_of
+from cutwater.engine.facts.deployments import Blueprint, DeploymentRecord, EpochPhase, EpochRecord
 from cutwater.units import GatewayId, Seconds
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 
-from cutwater.engine.cluster import DeploymentRecord, EpochPhase
 from cutwater.engine.control import (
     Announced,
     Beaten,
@@ -39,6 +38,7 @@ from cutwater.engine.coordinator.replanning import differs
 from cutwater.engine.coordinator.scaling import Scaler
 from cutwater.engine.coordinator.steering import CoordinatorOptions
 from cutwater.engine.coordinator.writing import Writing
+from cutwater.engine.facts.deployments import DeploymentRecord, EpochPhase
 from cutwater.engine.vocabulary import Tick
 from cutwater.units import Seconds, WorkerId
 

@@ -4,11 +4,11 @@ from collections.abc import Iterable
 
 import msgspec
 
-from cutwater.engine.cluster import DeploymentRecord, DeploySpec, EpochPhase
 from cutwater.engine.coordinator.replanning import Trial
 from cutwater.engine.coordinator.rollout import Epoch
 from cutwater.engine.coordinator.size import Size
 from cutwater.engine.coordinator.steering import CoordinatorOptions
+from cutwater.engine.facts.deployments import DeploymentRecord, DeploySpec, EpochPhase
 from cutwater.units import NodeId, Seconds
 
 ROLLING = (EpochPhase.STARTING, EpochPhase.PROBING)

@@ -2,8 +2,9 @@
 
 from enum import StrEnum
 
-from cutwater.engine.cluster import Announcement, GatewayBeat, ModelTally, NodeBeat, RouteTable, WorkerSpec
 from cutwater.engine.coordinator.rollout import Worker
+from cutwater.engine.facts.gateways import GatewayBeat, ModelTally, RouteTable
+from cutwater.engine.facts.nodes import Announcement, NodeBeat, WorkerSpec
 from cutwater.units import NodeId, Seconds, WorkerId
 from cutwater.wire.message import Address
 

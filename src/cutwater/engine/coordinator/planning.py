@@ -5,7 +5,6 @@ from heapq import heappush
 
 import msgspec
 
-from cutwater.engine.cluster import Blueprint, Chain, DeploySpec, EpochPhase
 from cutwater.engine.control import MakePlan, NodeView, Planned
 from cutwater.engine.coordinator.books import Books
 from cutwater.engine.coordinator.conduct import Conduct
@@ -13,6 +12,7 @@ from cutwater.engine.coordinator.deployment import Ask, Deployment, soonest
 from cutwater.engine.coordinator.replanning import Shortfall, fit, gains, lost, pause
 from cutwater.engine.coordinator.rollout import EpochStep
 from cutwater.engine.coordinator.room import fits, least_used, nodes_of
+from cutwater.engine.facts.deployments import Blueprint, Chain, DeploySpec, EpochPhase
 from cutwater.engine.fault import Fault
 from cutwater.errors import did_you_mean
 from cutwater.units import NodeId, Seconds

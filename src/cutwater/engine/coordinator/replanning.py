@@ -4,10 +4,12 @@ from collections.abc import Callable, Collection, Mapping
 
 import msgspec
 
-from cutwater.engine.cluster import Blueprint, DeploySpec, MeasuredLink, ModelTally
 from cutwater.engine.control import Planned
 from cutwater.engine.coordinator.rollout import Epoch
 from cutwater.engine.coordinator.steering import CoordinatorOptions
+from cutwater.engine.facts.deployments import Blueprint, DeploySpec
+from cutwater.engine.facts.gateways import ModelTally
+from cutwater.engine.facts.nodes import MeasuredLink
 from cutwater.units import NodeId, Seconds
 
 

@@ -7,8 +7,9 @@ from hashlib import sha256
 
 import msgspec
 
-from cutwater.engine.cluster import Chain, EpochPhase, EpochRecord, Phase, Placement, WorkerSpec, WorkerState
 from cutwater.engine.coordinator.steering import CoordinatorOptions
+from cutwater.engine.facts.deployments import Chain, EpochPhase, EpochRecord, Placement
+from cutwater.engine.facts.nodes import Phase, WorkerSpec, WorkerState
 from cutwater.engine.lives import step
 from cutwater.engine.stage.batching import Batching
 from cutwater.units import NodeId, Seconds, WorkerId

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from cutwater.engine.cluster import Blueprint
 from cutwater.engine.coordinator.deployment import Deployment
 from cutwater.engine.coordinator.members import Members
+from cutwater.engine.facts.deployments import Blueprint
 from cutwater.units import NodeId, Seconds
 
 

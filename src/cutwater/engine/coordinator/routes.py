@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 from itertools import islice, product
 
-from cutwater.engine.cluster import Chain, EpochTable
 from cutwater.engine.coordinator.rollout import Epoch, Worker
+from cutwater.engine.facts.deployments import Chain
+from cutwater.engine.facts.gateways import EpochTable
 from cutwater.engine.vocabulary import Route
 from cutwater.units import NodeId
 from cutwater.wire.codecs.registry import get_codec

@@ -8,7 +8,6 @@ is no room for another chain, those that are served more amply give some of thei
 from collections.abc import Mapping
 from math import ceil
 
-from cutwater.engine.cluster import Scaling
 from cutwater.engine.coordinator.books import Books
 from cutwater.engine.coordinator.conduct import Conduct
 from cutwater.engine.coordinator.demand import headroom
@@ -17,6 +16,7 @@ from cutwater.engine.coordinator.planning import Planning
 from cutwater.engine.coordinator.rollout import Epoch
 from cutwater.engine.coordinator.shares import Claim, transfers
 from cutwater.engine.coordinator.size import Size
+from cutwater.engine.facts.deployments import Scaling
 from cutwater.units import Seconds
 
 LEAST_PATIENCE: Seconds = 0.05

@@ -2,9 +2,9 @@
 
 from collections import deque
 
-from cutwater.engine.cluster import DeploymentRecord, Scaling
 from cutwater.engine.coordinator.demand import Demand
 from cutwater.engine.coordinator.steering import CoordinatorOptions
+from cutwater.engine.facts.deployments import DeploymentRecord, Scaling
 from cutwater.units import Seconds
 
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from cutwater.engine.cluster import LEASE
+from cutwater.engine.facts.nodes import LEASE
 from cutwater.engine.stage.batching import Batching
 from cutwater.units import Seconds
 

@@ -4,10 +4,10 @@ from collections.abc import Collection, Iterable
 from heapq import heappop, heappush
 
 from cutwater.engine.backoff import BackOff
-from cutwater.engine.cluster import MeasuredLink
 from cutwater.engine.control import Measure
 from cutwater.engine.coordinator.members import Member, Members, Standing
 from cutwater.engine.coordinator.steering import CoordinatorOptions
+from cutwater.engine.facts.nodes import MeasuredLink
 from cutwater.units import NodeId, Seconds
 
 Pair = tuple[NodeId, NodeId]

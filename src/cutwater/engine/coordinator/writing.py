@@ -2,13 +2,15 @@
 
 import msgspec
 
-from cutwater.engine.cluster import Assignment, EpochPhase, EpochTable, RouteTable
 from cutwater.engine.control import Assign, CoordinatorCommand, Direct, Erase, Save
 from cutwater.engine.coordinator.books import Books
 from cutwater.engine.coordinator.deployment import Deployment
 from cutwater.engine.coordinator.members import Standing
 from cutwater.engine.coordinator.rollout import Epoch
 from cutwater.engine.coordinator.routes import epoch_table
+from cutwater.engine.facts.deployments import EpochPhase
+from cutwater.engine.facts.gateways import EpochTable, RouteTable
+from cutwater.engine.facts.nodes import Assignment
 from cutwater.units import Seconds
 
 

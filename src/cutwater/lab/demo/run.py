@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cutwater.drivers.live import clock
 from cutwater.drivers.loop import run
-from cutwater.engine.cluster import DeploySpec
+from cutwater.engine.facts.deployments import DeploySpec
 from cutwater.lab.adding import Added, Addition, add_model, prepare
 from cutwater.lab.demo.exam import MODEL, Exam
 from cutwater.lab.demo.leftovers import leftovers

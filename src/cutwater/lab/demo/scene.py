@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from cutwater.drivers.live import clock
-from cutwater.engine.cluster import EpochPhase, ModelTally, Note
+from cutwater.engine.facts.deployments import EpochPhase
+from cutwater.engine.facts.gateways import ModelTally, Note
 from cutwater.errors import NoReply, NotFound
 from cutwater.fabric.base import Fabric, Message
 from cutwater.lab.demo.exam import MODEL

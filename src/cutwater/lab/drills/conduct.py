@@ -11,7 +11,8 @@ import msgspec
 
 from cutwater.drivers.live import clock
 from cutwater.drivers.sim.workload import parse_arrivals
-from cutwater.engine.cluster import BEAT, DeploySpec
+from cutwater.engine.facts.deployments import DeploySpec
+from cutwater.engine.facts.nodes import BEAT
 from cutwater.lab.adding import Added
 from cutwater.lab.drill import Findings, Injected, Kind, Verdict, judge, schedule
 from cutwater.lab.drills.apart import apart, nodes_apart, places

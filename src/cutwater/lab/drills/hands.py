@@ -9,7 +9,7 @@ from random import Random
 
 from cutwater.drivers.faults import Hang, Kill, Partition, Slow, What
 from cutwater.drivers.live import clock
-from cutwater.engine.cluster import Phase
+from cutwater.engine.facts.nodes import Phase
 from cutwater.errors import CutwaterError, FabricError
 from cutwater.lab.bed import Bed
 from cutwater.lab.drill import Injected, Moment, Planned

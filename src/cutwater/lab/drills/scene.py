@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from cutwater.drivers.live import clock
-from cutwater.engine.cluster import DeploySpec
+from cutwater.engine.facts.deployments import DeploySpec
 from cutwater.errors import InputError, NoReply, ProcessLost
 from cutwater.fabric.base import Fabric
 from cutwater.frameworks.base import Session

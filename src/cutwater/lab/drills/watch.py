@@ -6,7 +6,8 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from cutwater.drivers.live import clock
-from cutwater.engine.cluster import LEASE, GatewayBeat, ModelTally, NodeBeat, Note, Phase, WorkerState
+from cutwater.engine.facts.gateways import GatewayBeat, ModelTally, Note
+from cutwater.engine.facts.nodes import LEASE, NodeBeat, Phase, WorkerState
 from cutwater.errors import FabricError
 from cutwater.fabric.base import Closing, Fabric, Message
 from cutwater.services.facts import COORDINATOR, GATEWAY_BEATS, LEASES, NODE_BEATS, NOTES, decode

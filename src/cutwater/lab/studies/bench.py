@@ -12,7 +12,8 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from cutwater.drivers.live import clock
-from cutwater.engine.cluster import DeploySpec, NodeBeat, Phase, WorkerState
+from cutwater.engine.facts.deployments import DeploySpec
+from cutwater.engine.facts.nodes import NodeBeat, Phase, WorkerState
 from cutwater.errors import BadSetting, DeadlineExceeded, InputError, NoPlan, ProcessLost, Unprivileged
 from cutwater.fabric.base import Fabric
 from cutwater.lab.drills.pids import family

@@ -15,7 +15,8 @@ import numpy as np
 
 from cutwater.client.transport import Prepared
 from cutwater.drivers.live import clock
-from cutwater.engine.cluster import DeploySpec, Phase, WorkerState
+from cutwater.engine.facts.deployments import DeploySpec
+from cutwater.engine.facts.nodes import Phase, WorkerState
 from cutwater.errors import DeadlineExceeded, NoPlan
 from cutwater.lab.drills.watch import model_of
 from cutwater.lab.load.doubt import mean, share

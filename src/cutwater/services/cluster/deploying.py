@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable
 
 from cutwater.drivers.live import clock
-from cutwater.engine.cluster import DeploySpec, EpochPhase
 from cutwater.engine.coordinator.deployment import needs_plan
+from cutwater.engine.facts.deployments import DeploySpec, EpochPhase
 from cutwater.errors import DeadlineExceeded, NoPlan, NoReply
 from cutwater.fabric.base import Fabric
 from cutwater.services.asking import (

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from cutwater.drivers.live import clock
-from cutwater.engine.cluster import BEAT, LEASE, LULL, GatewayBeat, NodeBeat
+from cutwater.engine.facts.gateways import GatewayBeat
+from cutwater.engine.facts.nodes import BEAT, LEASE, LULL, NodeBeat
 from cutwater.errors import FabricError, FabricLost, NoReply
 from cutwater.fabric.base import Fabric, Message
 from cutwater.services.access import fabric_of

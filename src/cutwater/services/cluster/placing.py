@@ -1,6 +1,6 @@
 """From a placement of many models to the deployments that a cluster is asked for."""
 
-from cutwater.engine.cluster import DeploySpec
+from cutwater.engine.facts.deployments import DeploySpec
 from cutwater.errors import NoPlan
 from cutwater.plan.many.files import ManyPlan, PlannedModel
 

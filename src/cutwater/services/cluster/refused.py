@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from cutwater.engine.cluster import GatewayBeat, NodeBeat
+from cutwater.engine.facts.gateways import GatewayBeat
+from cutwater.engine.facts.nodes import NodeBeat
 
 _REASONS = (
     ("user", re.compile(r"authentication error|Authorization Violation", re.IGNORECASE)),

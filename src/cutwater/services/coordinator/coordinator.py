@@ -13,8 +13,8 @@ import sys
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from cutwater.engine.cluster import LEASE
 from cutwater.engine.coordinator.steering import CoordinatorOptions
+from cutwater.engine.facts.nodes import LEASE
 from cutwater.errors import FabricError
 from cutwater.fabric.base import Fabric, KeyValue
 from cutwater.services.access import fabric_of

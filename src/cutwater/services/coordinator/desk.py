@@ -5,7 +5,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from cutwater.drivers.live import clock
-from cutwater.engine.cluster import DeploySpec, ModelRecord, Note, Scaling
 from cutwater.engine.control import (
     CoordinatorEvent,
     DeployAsked,
@@ -15,6 +14,9 @@ from cutwater.engine.control import (
     NodeRevoked,
     UndeployAsked,
 )
+from cutwater.engine.facts.deployments import DeploySpec, Scaling
+from cutwater.engine.facts.gateways import Note
+from cutwater.engine.facts.models import ModelRecord
 from cutwater.errors import BadBlob, InputError, NotFound, did_you_mean
 from cutwater.fabric.base import Blobs, Message
 from cutwater.plan.objective import parse_objective

@@ -6,8 +6,8 @@ from itertools import permutations
 
 import msgspec
 
-from cutwater.engine.cluster import MeasuredLink
 from cutwater.engine.control import MakePlan, NodeView
+from cutwater.engine.facts.nodes import MeasuredLink
 from cutwater.plan.fleet import LOCAL_LINK, Fleet, Link, Node
 from cutwater.profile.profile import FrameCost, Profile
 from cutwater.units import NodeId, Seconds

@@ -9,16 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from cutwater.drivers.live import Hands, Live, clock
-from cutwater.engine.cluster import (
-    LEASE,
-    Announcement,
-    DeploymentRecord,
-    GatewayBeat,
-    MeasuredLink,
-    ModelRecord,
-    NodeBeat,
-    Note,
-)
 from cutwater.engine.control import (
     Announced,
     Assign,
@@ -37,6 +27,10 @@ from cutwater.engine.control import (
 )
 from cutwater.engine.coordinator.coordinator import Coordinator
 from cutwater.engine.coordinator.steering import CoordinatorOptions
+from cutwater.engine.facts.deployments import DeploymentRecord
+from cutwater.engine.facts.gateways import GatewayBeat, Note
+from cutwater.engine.facts.models import ModelRecord
+from cutwater.engine.facts.nodes import LEASE, Announcement, MeasuredLink, NodeBeat
 from cutwater.engine.fault import Fault
 from cutwater.engine.trace import Trace
 from cutwater.errors import CutwaterError, NoPlan

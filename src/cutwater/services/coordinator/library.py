@@ -12,7 +12,8 @@ from cutwater.cut.cut import Cut
 from cutwater.cut.form import Form
 from cutwater.cut.lattice import Lattice, build_lattice
 from cutwater.cut.split import extract
-from cutwater.engine.cluster import ModelRecord, StagePart
+from cutwater.engine.facts.deployments import StagePart
+from cutwater.engine.facts.models import ModelRecord
 from cutwater.errors import BadFile, BadModel
 from cutwater.frameworks.open import observe_shapes
 from cutwater.graph.model import read_model

@@ -13,8 +13,8 @@ import msgspec
 import numpy as np
 
 from cutwater.cut.lattice import find_cut
-from cutwater.engine.cluster import Blueprint, Chain, Door, Placement, WholeModel
 from cutwater.engine.control import MakePlan, NodeView, Planned
+from cutwater.engine.facts.deployments import Blueprint, Chain, Door, Placement, WholeModel
 from cutwater.engine.fault import Fault
 from cutwater.errors import BadModel, CutwaterError, NoPlan, did_you_mean
 from cutwater.plan.build import build_problem

@@ -18,8 +18,8 @@ from typing import BinaryIO
 
 import msgspec
 
-from cutwater.engine.cluster import ModelRecord
 from cutwater.engine.control import MakePlan, Planned
+from cutwater.engine.facts.models import ModelRecord
 from cutwater.engine.fault import Fault
 from cutwater.errors import CutwaterError
 from cutwater.services.facts import decode, encode

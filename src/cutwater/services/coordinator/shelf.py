@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from cutwater.drivers.live import clock
-from cutwater.engine.cluster import Blueprint, DeploymentRecord, ModelRecord
+from cutwater.engine.facts.deployments import Blueprint, DeploymentRecord
+from cutwater.engine.facts.models import ModelRecord
 from cutwater.errors import CutwaterError
 from cutwater.fabric.base import Blobs
 from cutwater.services.cache import BlobCache

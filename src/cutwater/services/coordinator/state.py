@@ -13,7 +13,9 @@ from typing import TypeVar
 
 import msgspec
 
-from cutwater.engine.cluster import Announcement, DeploymentRecord, MeasuredLink, ModelRecord
+from cutwater.engine.facts.deployments import DeploymentRecord
+from cutwater.engine.facts.models import ModelRecord
+from cutwater.engine.facts.nodes import Announcement, MeasuredLink
 from cutwater.errors import Conflict, FabricError, FabricLost
 from cutwater.fabric.base import Entry, KeyValue
 from cutwater.services.facts import BORN, STORED, encode, link_key, node_key, readable

@@ -3,19 +3,9 @@
 import itertools
 from collections.abc import Iterable, Mapping
 
-from cutwater.engine.cluster import (
-    LEASE,
-    Announcement,
-    Chain,
-    DeploymentRecord,
-    EpochPhase,
-    EpochRecord,
-    GatewayBeat,
-    ModelTally,
-    NodeBeat,
-    Phase,
-    WorkerState,
-)
+from cutwater.engine.facts.deployments import Chain, DeploymentRecord, EpochPhase, EpochRecord
+from cutwater.engine.facts.gateways import GatewayBeat, ModelTally
+from cutwater.engine.facts.nodes import LEASE, Announcement, NodeBeat, Phase, WorkerState
 from cutwater.services.asking import (
     DeploymentStatus,
     EpochStatus,

@@ -2,8 +2,8 @@
 
 import msgspec
 
-from cutwater.engine.cluster import DeploySpec
 from cutwater.engine.control import MakePlan, NodeView
+from cutwater.engine.facts.deployments import DeploySpec
 from cutwater.errors import InputError, NotFound, Refused
 from cutwater.services.asking import ClusterStatus
 from cutwater.services.cache import BlobCache

@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Route
 
 from cutwater.api.backend import Backend
 from cutwater.api.finished import Finished
-from cutwater.engine.cluster import Note
+from cutwater.engine.facts.gateways import Note
 from cutwater.errors import (
     BadCut,
     CutwaterError,

@@ -6,7 +6,9 @@ An entry's key says what it is ("node/pi-a"), its value is plain data. Nothing h
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cutwater.engine.cluster import EpochPhase, ModelRecord, Phase
+from cutwater.engine.facts.deployments import EpochPhase
+from cutwater.engine.facts.models import ModelRecord
+from cutwater.engine.facts.nodes import Phase
 from cutwater.plan.plan import Score
 from cutwater.services.asking import (
     ClusterStatus,

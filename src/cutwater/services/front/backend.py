@@ -9,7 +9,8 @@ import msgspec
 from cutwater.api.backend import Answered, Ask, ModelCard, Standing, Statistics
 from cutwater.api.requests import NAME
 from cutwater.drivers.live import clock
-from cutwater.engine.cluster import DeploySpec, EpochPhase, ModelRecord
+from cutwater.engine.facts.deployments import DeploySpec, EpochPhase
+from cutwater.engine.facts.models import ModelRecord
 from cutwater.errors import BadSetting, CutwaterError, NotFound, Refused, did_you_mean
 from cutwater.fabric.base import Fabric
 from cutwater.services.asking import Deploy, DeploymentStatus, Done, EpochStatus, Undeploy, ask_coordinator

@@ -11,7 +11,9 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from cutwater.engine.cluster import EpochPhase, GatewayBeat, ModelTally, Note, Phase
+from cutwater.engine.facts.deployments import EpochPhase
+from cutwater.engine.facts.gateways import GatewayBeat, ModelTally, Note
+from cutwater.engine.facts.nodes import Phase
 from cutwater.services.asking import (
     ClusterStatus,
     DeploymentStatus,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 from cutwater.api.backend import Ask
-from cutwater.engine.cluster import RouteTable
+from cutwater.engine.facts.gateways import RouteTable
 from cutwater.errors import CutwaterError
 from cutwater.frameworks.base import Array
 from cutwater.units import RequestId

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from cutwater.engine.cluster import Note
+from cutwater.engine.facts.gateways import Note
 from cutwater.errors import CutwaterError, FabricError
 from cutwater.fabric.base import Fabric, Message
 from cutwater.services.access import FABRIC_RETRY

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping
 
 from cutwater.drivers.live import clock
-from cutwater.engine.cluster import ModelRecord
+from cutwater.engine.facts.models import ModelRecord
 from cutwater.errors import CutwaterError
 from cutwater.fabric.base import Fabric
 from cutwater.services.asking import ClusterStatus, DeploymentStatus, GetStatus, ask_coordinator

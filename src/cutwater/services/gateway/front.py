@@ -18,7 +18,7 @@ from cutwater.api.http.server import HttpServer
 from cutwater.api.http.tasks import task_routes
 from cutwater.api.porch import Porch
 from cutwater.api.where import Where, parse_where
-from cutwater.engine.cluster import GatewayBeat
+from cutwater.engine.facts.gateways import GatewayBeat
 from cutwater.errors import BadSetting
 from cutwater.fabric.base import Fabric
 from cutwater.observe.instruments import Instruments

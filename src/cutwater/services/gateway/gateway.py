@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from cutwater.drivers.live import clock
 from cutwater.drivers.sockets import split_address
 from cutwater.drivers.tls import TlsFiles
-from cutwater.engine.cluster import BEAT, LEASE, GatewayBeat, ModelTally, RouteTable
+from cutwater.engine.facts.gateways import GatewayBeat, ModelTally, RouteTable
+from cutwater.engine.facts.nodes import BEAT, LEASE
 from cutwater.errors import BadSetting, FabricError
 from cutwater.fabric.base import Fabric, KeyValue
 from cutwater.services.access import FABRIC_RETRY, fabric_of, tls_of

@@ -16,7 +16,8 @@ from cutwater.api.finished import WITHDRAWN, Finished, Observer
 from cutwater.drivers.gateway import LiveGateway
 from cutwater.drivers.live import clock
 from cutwater.drivers.tls import TlsFiles
-from cutwater.engine.cluster import EpochTable, ModelTally, RouteTable, WholeModel
+from cutwater.engine.facts.deployments import WholeModel
+from cutwater.engine.facts.gateways import EpochTable, ModelTally, RouteTable
 from cutwater.engine.gateway.admission import Admission
 from cutwater.engine.gateway.gateway import Gateway, GatewayOptions
 from cutwater.engine.gateway.neighbours import Neighbours

@@ -8,7 +8,7 @@ from itertools import count
 from cutwater.drivers.gateway import LiveGateway
 from cutwater.drivers.shared import MEMORY
 from cutwater.drivers.tls import TlsFiles
-from cutwater.engine.cluster import EpochTable
+from cutwater.engine.facts.gateways import EpochTable
 from cutwater.engine.gateway.gateway import Gateway
 from cutwater.engine.vocabulary import Route
 from cutwater.errors import InputError, StageFailed

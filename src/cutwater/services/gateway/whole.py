@@ -4,7 +4,7 @@ import logging
 from contextlib import ExitStack
 
 from cutwater.drivers.shared import MEMORY
-from cutwater.engine.cluster import WholeModel
+from cutwater.engine.facts.deployments import WholeModel
 from cutwater.engine.vocabulary import Route
 from cutwater.frameworks.base import EngineOptions
 from cutwater.services.cache import BlobCache

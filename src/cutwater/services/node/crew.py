@@ -15,8 +15,8 @@ import msgspec
 
 from cutwater.drivers.live import Live
 from cutwater.drivers.tls import TlsFiles
-from cutwater.engine.cluster import WorkerSpec, WorkerState
 from cutwater.engine.control import End, Ended, Fetch, Fetched, KeeperEvent, Start, Started
+from cutwater.engine.facts.nodes import WorkerSpec, WorkerState
 from cutwater.engine.fault import Fault
 from cutwater.engine.turns import Left, Said, Say, Turns, TurnsOptions
 from cutwater.errors import BadBlob, CutwaterError

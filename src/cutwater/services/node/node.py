@@ -18,8 +18,8 @@ import msgspec
 
 from cutwater import __version__
 from cutwater.drivers.live import Hands, Live, clock
-from cutwater.engine.cluster import BEAT, LEASE, LULL, Announcement, Assignment, Hardware, MeasuredLink, NodeBeat
 from cutwater.engine.control import Assigned, End, Fetch, Report, Start
+from cutwater.engine.facts.nodes import BEAT, LEASE, LULL, Announcement, Assignment, Hardware, MeasuredLink, NodeBeat
 from cutwater.engine.keeper import Keeper, KeeperOptions
 from cutwater.errors import BadFile, BadSetting, CutwaterError, FabricError, Refused
 from cutwater.fabric.base import Entry, Fabric, KeyValue, Message

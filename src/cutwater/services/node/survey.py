@@ -7,7 +7,7 @@ from cutwater.drivers.cork import Cork
 from cutwater.drivers.links import Link
 from cutwater.drivers.measure import measure_link
 from cutwater.drivers.tls import TlsFiles
-from cutwater.engine.cluster import MeasuredLink
+from cutwater.engine.facts.nodes import MeasuredLink
 from cutwater.errors import FrameError
 from cutwater.units import NodeId, Seconds
 from cutwater.wire.message import PROTOCOL, Address, Hello, Message

@@ -7,7 +7,8 @@ from typing import Self
 import numpy as np
 
 from cutwater.cut.stage import Stage
-from cutwater.engine.cluster import Door, EpochTable
+from cutwater.engine.facts.deployments import Door
+from cutwater.engine.facts.gateways import EpochTable
 from cutwater.errors import BadTensor, CodecError
 from cutwater.frameworks.base import Array
 from cutwater.graph.graph import Tensor

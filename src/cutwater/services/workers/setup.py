@@ -71,7 +71,7 @@ class Pulse(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     spent: Seconds = 0.0
     """Computing, since it started."""
     waited: Seconds = 0.0
-    """See `cutwater.engine.cluster.WorkerState.waited`."""
+    """See `cutwater.engine.facts.nodes.WorkerState.waited`."""
     memory: int = 0
     """Bytes resident."""
     refused: dict[str, int] = {}
