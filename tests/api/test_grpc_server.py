@@ -21,7 +21,7 @@ from cutwater.api.grpc import inference_pb2 as pb
 from cutwater.api.grpc.options import GrpcOptions
 from cutwater.api.grpc.server import GrpcServer
 from cutwater.api.where import Where
-from cutwater.errors import BadSetting
+from cutwater.errors import BadSetting, Refused
 
 SOURCES = Path(pb.__file__).parent
 INFER = "/inference.GRPCInferenceService/ModelInfer"
@@ -116,6 +116,23 @@ def test_more_calls_than_agreed_are_refused_and_so_are_more_bytes() -> None:
 
     with serving(GrpcOptions(calls=2, max_held=1000)) as bed:
         bed.run(story(bed))
+
+
+def test_a_message_that_would_be_read_in_vain_is_not_read() -> None:
+    with serving(GrpcOptions()) as bed:
+        assert bed.infer(two_x(1, 2, 3, 4)).raw_output_contents
+        bed.backend.refuses = Refused("too late")
+        with pytest.raises(grpc.aio.AioRpcError, match="too late") as caught:
+            bed.infer(b"this is no message")
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        (ask, ahead) = bed.backend.coming.pop()
+        assert (ask.model, ask.timeout, ask.client, ask.door) == ("two_float32", 30.0, "grpc:127.0.0.1", "grpc")
+        assert ahead == 0
+        assert bed.backend.turned_away == [bed.backend.refuses] and len(bed.backend.asked) == 1
+        bed.backend.refuses = None
+        with pytest.raises(grpc.aio.AioRpcError, match="the message has a field"):
+            bed.infer(b"this is no message")
+        assert bed.infer(two_x(1, 2, 3, 4)).raw_output_contents
 
 
 def test_answers_that_nobody_takes_are_held_in_bounds_until_their_client_goes() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from cutwater.api.backend import Ask
-from cutwater.api.porch import FEW, SPELL, Coming, Porch
+from cutwater.api.porch import ASKERS, FEW, PROBE, SPELL, Coming, Porch
 from cutwater.errors import CutwaterError, Refused
 from cutwater.units import Seconds
 
@@ -122,3 +122,39 @@ def test_who_is_refused_on_the_way_counts_and_who_is_refused_in_the_line_is_not_
         coming.here()
         raise error
     assert world.turned_away == [error]
+
+
+def test_a_door_that_shows_nothing_is_closed_if_whoever_asked_lately_would_be_refused() -> None:
+    world = World(each=1.0)
+    assert world.porch.closed("http") is None  # nobody has asked
+    with world.coming("a") as first:
+        first.wants(0.5, 0)
+    assert isinstance(error := world.porch.closed("http"), Refused)
+    assert world.turned_away == [error]
+    assert world.porch.closed("grpc") is None
+    with world.coming("b", "other") as patient:
+        patient.wants(5.0, 0)
+    assert world.porch.closed("http") is None
+    world.now += 2 * SPELL + 1
+    with world.coming("a") as first:
+        first.wants(0.5, 0)
+    world.now += SPELL + 1
+    with world.coming("a") as first:
+        first.wants(0.5, 0)
+    assert world.porch.closed("http") is not None
+
+
+def test_some_are_read_though_it_seems_to_be_in_vain() -> None:
+    world = World(each=1.0)
+    with world.coming() as first:
+        first.wants(0.5, 0)
+    read = [world.porch.closed("http") is None for _ in range(3 * PROBE)]
+    assert sum(read) == 3 and len(world.turned_away) == 3 * (PROBE - 1)
+
+
+def test_with_many_who_ask_all_are_read() -> None:
+    world = World(each=1.0)
+    for number in range(ASKERS + 1):
+        with world.coming(f"client {number}") as coming:
+            coming.wants(0.5, 0)
+    assert world.porch.closed("http") is None

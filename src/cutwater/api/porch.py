@@ -20,7 +20,14 @@ SPELL: Seconds = 10.0
 MOST = 4096
 """Clients about whom that is known; of more, for a shorter time."""
 
+ASKERS = 16
+"""Of so many `Porch.closed` knows what all of them want; with more it refuses nobody."""
+PROBE = 16
+"""One in so many is read though it seems to be in vain: else nobody would hear that clients want something else."""
+
 _Terms = tuple[Seconds, int]
+_Asker = tuple[str, str, str]
+"""Door, model, client."""
 
 
 class Line(Protocol):
@@ -44,8 +51,9 @@ class Porch:
         self.line = line
         self._counts: dict[str, int] = {}
         self._spell = now()
-        self._lately: dict[tuple[str, str], _Terms] = {}
-        self._before: dict[tuple[str, str], _Terms] = {}
+        self._lately: dict[_Asker, _Terms] = {}
+        self._before: dict[_Asker, _Terms] = {}
+        self._turned_away = 0
 
     def coming(self, model: str, client: str, door: str, since: Seconds | None = None) -> "Coming":
         """A request that began to arrive at ``since``, on the gateway's clock; None: now."""
@@ -67,13 +75,37 @@ class Porch:
         """What a request wants."""
         if ask.since - self._spell > SPELL or len(self._lately) >= MOST:
             self._before, self._lately, self._spell = self._lately, {}, ask.since
-        key = ask.model, ask.client
+        key = ask.door, ask.model, ask.client
         longest, highest = self._lately.get(key, (timeout, priority))
         self._lately[key] = max(longest, timeout), max(highest, priority)
 
+    def closed(self, door: str) -> CutwaterError | None:
+        """Why nobody need be read who comes now by a door that does not show whose request it is, nor for which model.
+
+        Whoever has asked there lately, and whatever of what it has wanted, would be refused; None: somebody would not.
+        """
+        askers = {key for key in (*self._lately, *self._before) if key[0] == door}
+        error: CutwaterError | None = None
+        if not askers or len(askers) > ASKERS:
+            return None
+        for key in askers:
+            _, model, client = key
+            timeout, priority = self._habit(key) or (inf, 0)
+            ask = Ask(model, {}, timeout, priority, client, door=door, since=self.now())
+            error = self.line.refusal(ask, self.count(model))
+            if error is None:
+                return None
+        self._turned_away += 1
+        if error is None or self._turned_away % PROBE == 0:
+            return None
+        self.line.refused(ask, error)
+        return error
+
     def habit(self, ask: Ask) -> _Terms | None:
         """The longest time, and the highest priority, that this client's requests have wanted lately."""
-        key = ask.model, ask.client
+        return self._habit((ask.door, ask.model, ask.client))
+
+    def _habit(self, key: _Asker) -> _Terms | None:
         lately, before = self._lately.get(key), self._before.get(key)
         if lately is None or before is None:
             return lately or before

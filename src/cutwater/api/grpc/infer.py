@@ -22,6 +22,7 @@ from cutwater.api.tasks import picture_feeds
 from cutwater.errors import CutwaterError, DeadlineExceeded, Refused, forgetful
 from cutwater.units import Seconds
 
+DOOR = "grpc"
 STRICT = "triton_grpc_error"
 """Metadata with which a client wants a stream to end with the status of its first error."""
 
@@ -139,13 +140,13 @@ class Inference:
         timeout, priority = terms(parameters_of(request.parameters)) if request.parameters else ORDINARY
         timeout = _limit(context.time_remaining(), timeout, card.timeout)
         client = client_of(context.peer())
-        if picture is not None:
-            with self._porch.coming(card.name, client, "grpc", since) as coming:
-                coming.wants(timeout or card.timeout, priority)
+        with self._porch.coming(card.name, client, DOOR, since) as coming:
+            coming.wants(timeout or card.timeout, priority)
+            if picture is not None:
                 coming.check()
                 feeds = await picture_feeds(card, picture, until=coming.until)
         ask = Ask(
-            card.name, feeds, timeout, priority, client, request.id, "grpc", _trace(context), came=came, since=since
+            card.name, feeds, timeout, priority, client, request.id, DOOR, _trace(context), came=came, since=since
         )
         answered = await self._backend.infer(ask)
         return answered, write_answer(contract, request.id, wanted, answered, final=final)

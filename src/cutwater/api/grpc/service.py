@@ -9,7 +9,7 @@ import grpc
 
 from cutwater.api.backend import Backend
 from cutwater.api.grpc import inference_pb2 as pb
-from cutwater.api.grpc.infer import Inference
+from cutwater.api.grpc.infer import DOOR, Inference
 from cutwater.api.grpc.messages import parse
 from cutwater.api.grpc.models import Models
 from cutwater.api.grpc.options import GrpcOptions
@@ -18,6 +18,8 @@ from cutwater.api.porch import Porch
 from cutwater.errors import CutwaterError, StageFailed, Unsupported
 
 SERVICE: str = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
+
+INFER = f"/{SERVICE}/ModelInfer"
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 M = TypeVar("M")
@@ -31,6 +33,7 @@ class Service(grpc.GenericRpcHandler):
 
     def __init__(self, backend: Backend, options: GrpcOptions, draining: asyncio.Event, porch: Porch) -> None:
         """``draining``: set once streams shall end; ``porch``: where requests are on their way in."""
+        self._porch = porch
         inference, models = Inference(backend, options, draining, porch), Models(backend)
         found = {
             "ServerLive": _look(pb.ServerLiveRequest, models.live),
@@ -55,6 +58,8 @@ class Service(grpc.GenericRpcHandler):
         """See `grpc.GenericRpcHandler.service`."""
         method = handler_call_details.method
         found = self._methods.get(method)
+        if method == INFER and (error := self._porch.closed(DOOR)) is not None:
+            return refusing(error)  # the message is not read
         return self._missing if found is None and method.startswith(f"/{SERVICE}/") else found
 
 
