@@ -26,8 +26,8 @@ PROBE = 16
 """One in so many is read though it seems to be in vain: else nobody would hear that clients want something else."""
 
 _Terms = tuple[Seconds, int]
-_Asker = tuple[str, str, str]
-"""Door, model, client."""
+_Asker = tuple[str, str]
+"""Model, client."""
 
 
 class Line(Protocol):
@@ -51,8 +51,9 @@ class Porch:
         self.line = line
         self._counts: dict[str, int] = {}
         self._spell = now()
-        self._lately: dict[_Asker, _Terms] = {}
-        self._before: dict[_Asker, _Terms] = {}
+        self._lately: dict[str, dict[_Asker, _Terms]] = {}
+        """By door, and ``_before`` the same of the spell before."""
+        self._before: dict[str, dict[_Asker, _Terms]] = {}
         self._turned_away = 0
 
     def coming(self, model: str, client: str, door: str, since: Seconds | None = None) -> "Coming":
@@ -73,40 +74,43 @@ class Porch:
 
     def learn(self, ask: Ask, timeout: Seconds, priority: int) -> None:
         """What a request wants."""
-        if ask.since - self._spell > SPELL or len(self._lately) >= MOST:
-            self._before, self._lately, self._spell = self._lately, {}, ask.since
-        key = ask.door, ask.model, ask.client
-        longest, highest = self._lately.get(key, (timeout, priority))
-        self._lately[key] = max(longest, timeout), max(highest, priority)
+        lately = self._lately.setdefault(ask.door, {})
+        if ask.since - self._spell > SPELL or len(lately) >= MOST:
+            lately = {}
+            self._before, self._lately, self._spell = self._lately, {ask.door: lately}, ask.since
+        key = ask.model, ask.client
+        longest, highest = lately.get(key, (timeout, priority))
+        lately[key] = max(longest, timeout), max(highest, priority)
 
     def closed(self, door: str) -> CutwaterError | None:
         """Why nobody need be read who comes now by a door that does not show whose request it is, nor for which model.
 
         Whoever has asked there lately, and whatever of what it has wanted, would be refused; None: somebody would not.
         """
-        askers = {key for key in (*self._lately, *self._before) if key[0] == door}
+        lately, before = self._lately.get(door, {}), self._before.get(door, {})
         error: CutwaterError | None = None
-        if not askers or len(askers) > ASKERS:
+        if len(lately) > ASKERS or len(before) > ASKERS:
             return None
-        for key in askers:
-            _, model, client = key
-            timeout, priority = self._habit(key) or (inf, 0)
+        for model, client in {**before, **lately}:
+            timeout, priority = self._habit(door, (model, client)) or (inf, 0)
             ask = Ask(model, {}, timeout, priority, client, door=door, since=self.now())
             error = self.line.refusal(ask, self.count(model))
             if error is None:
                 return None
+        if error is None:
+            return None
         self._turned_away += 1
-        if error is None or self._turned_away % PROBE == 0:
+        if self._turned_away % PROBE == 0:
             return None
         self.line.refused(ask, error)
         return error
 
     def habit(self, ask: Ask) -> _Terms | None:
         """The longest time, and the highest priority, that this client's requests have wanted lately."""
-        return self._habit((ask.door, ask.model, ask.client))
+        return self._habit(ask.door, (ask.model, ask.client))
 
-    def _habit(self, key: _Asker) -> _Terms | None:
-        lately, before = self._lately.get(key), self._before.get(key)
+    def _habit(self, door: str, key: _Asker) -> _Terms | None:
+        lately, before = self._lately.get(door, {}).get(key), self._before.get(door, {}).get(key)
         if lately is None or before is None:
             return lately or before
         return max(lately[0], before[0]), max(lately[1], before[1])
