@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 from rich.table import Table
 
-from cutwater.lab.studies.results import ENGINE, LIVE, QUEUES, Results, Row
+from cutwater.lab.studies.results import ENGINE, HINDSIGHT, LIVE, QUEUES, Results, Row
 from cutwater.lab.studies.study import Point, Study
 from cutwater.report.table import filled
 from cutwater.units import format_rate, format_seconds
 
-WORDS = {QUEUES: "queues", ENGINE: "simulated", LIVE: "live"}
+WORDS = {QUEUES: "queues", ENGINE: "simulated", LIVE: "live", HINDSIGHT: "simulated in hindsight"}
 AXES = ("workload", "load", "rate", "cv", "slo", "nodes", "failing")
 SOUGHT = {"rate": "highest rate", "cv": "highest CV", "nodes": "fewest nodes"}
 COLUMNS = (
@@ -88,12 +88,13 @@ def study_csv(results: Results) -> str:
 
 def study_lines(results: Results) -> Iterator[str]:
     """What it comes to, in sentences: how far simulated is from live at worst."""
-    pairs = list(_pairs(results))
-    if pairs:
-        points = max(abs(simulated.attainment - live.attainment) for simulated, live in pairs)
-        means = [off for simulated, live in pairs if (off := _off(simulated, live)) is not None]
-        worst = f", of the mean latency {max(means, key=abs):+.1%}" if means else ""
-        yield f"simulated against live, at worst: {100 * points:.1f} points of the requests in time{worst}"
+    for how in (ENGINE, HINDSIGHT):
+        pairs = list(_pairs(results, how))
+        if pairs:
+            points = max(abs(simulated.attainment - live.attainment) for simulated, live in pairs)
+            means = [off for simulated, live in pairs if (off := _off(simulated, live)) is not None]
+            worst = f", of the mean latency {max(means, key=abs):+.1%}" if means else ""
+            yield f"{WORDS[how]} against live, at worst: {100 * points:.1f} points of the requests in time{worst}"
 
 
 def varying(study: Study, points: Iterable[Point]) -> list[str]:
@@ -210,10 +211,10 @@ def _found_text(what: str, value: float) -> str:
     return format_rate(value) if what == "rate" else f"{value:.3g}"
 
 
-def _pairs(results: Results) -> Iterator[tuple[Row, Row]]:
-    """Simulated and live, of the same placement and point."""
+def _pairs(results: Results, how: str = ENGINE) -> Iterator[tuple[Row, Row]]:
+    """Simulated and live, of the same placement and point; ``how``: with costs of before, or in hindsight."""
     for row in results.rows:
-        simulated = results.of(row.point, row.placement, ENGINE) if row.how == LIVE else None
+        simulated = results.of(row.point, row.placement, how) if row.how == LIVE else None
         if simulated is not None:
             yield simulated, row
 
@@ -224,10 +225,13 @@ def _off(simulated: Row, live: Row) -> float | None:
 
 def _agreement(results: Results) -> Sheet:
     axes = varying(results.study, _points(results.rows))
-    headers = ["sweep", *axes, "placement", "in time", "simulated", "points off", "mean", "simulated", "off", "drift"]
+    headers = ["sweep", *axes, "placement", "in time", "simulated", "points off", "mean", "simulated", "off"]
+    headers += ["drift", "in hindsight", "off"]
     lines = []
     for simulated, live in _pairs(results):
         off = _off(simulated, live)
+        after = results.of(live.point, live.placement, HINDSIGHT)
+        after_off = _off(after, live) if after is not None else None
         lines.append(
             [
                 live.point.sweep,
@@ -240,6 +244,8 @@ def _agreement(results: Results) -> Sheet:
                 "-" if simulated.mean is None else format_seconds(simulated.mean),
                 "-" if off is None else f"{off:+.1%}",
                 _drift(live),
+                "-" if after is None or after.mean is None else format_seconds(after.mean),
+                "-" if after_off is None else f"{after_off:+.1%}",
             ]
         )
     return Sheet("simulated against live", headers, lines)

@@ -14,7 +14,7 @@ from cutwater.lab.studies.bench import Bench, bench
 from cutwater.lab.studies.cases import case_of, fleet_of, place
 from cutwater.lab.studies.costs import Known, known_models
 from cutwater.lab.studies.live import Attempt, seen, wanted
-from cutwater.lab.studies.results import ENGINE, LIVE, ResultsFolder
+from cutwater.lab.studies.results import ENGINE, HINDSIGHT, LIVE, ResultsFolder
 from cutwater.lab.studies.simulated import MOST_NODES, by_engine, row_of, simulated_rows
 from cutwater.lab.studies.study import Point, Study
 from cutwater.services.home import Home
@@ -96,17 +96,19 @@ async def _attempt(
     await made.become(wanted(case, placed, way.spares))
     failure = study.failure if point.failing else None
     attempt = Attempt(made, case, placed, failure)
-    measured = await attempt.run()
+    measured, hindsight = await attempt.run()
     if failure is not None and attempt.back is not None:
         failure = replace(failure, back=max(attempt.back, 1e-3))
     # In a thread: whoever stands still for seconds seems gone to the cluster.
-    taken = await asyncio.to_thread(by_engine, measured, placed, spares=way.spares, failure=failure)
-    simulated = row_of(point, placement, ENGINE, measured, placed, taken)
+    simulated = []
+    for how, costs in ((ENGINE, measured), (HINDSIGHT, hindsight)):
+        taken = await asyncio.to_thread(by_engine, costs, placed, spares=way.spares, failure=failure)
+        simulated.append(row_of(point, placement, how, costs, placed, taken))
     number = sum(row.how == LIVE for row in folder.results.rows) + 1
     requests = folder.folder / "requests"
     requests.mkdir(exist_ok=True)
     write_csv(attempt.log, requests / f"{number:03d}-{placement}.csv")
-    folder.add([simulated, attempt.row(point, placement)])
+    folder.add([*simulated, attempt.row(point, placement)])
 
 
 def _todo(folder: ResultsFolder, how: str) -> Iterator[tuple[Point, str]]:

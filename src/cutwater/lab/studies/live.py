@@ -2,13 +2,15 @@
 
 The simulator is given what was measured just before, on the same workers: what stages compute under such a load, what a
 node spends on a request besides, and what a request waits on its way. None of that is taken from the run it is held
-against, and nothing is fitted to it.
+against, and nothing is fitted to it. In hindsight it is given what stages took in that very run instead: what is left
+then is not the machine's doing, which is faster at one time than at another.
 """
 
 import asyncio
 import os
 import signal
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -137,8 +139,8 @@ class Attempt:
         self.back: Seconds | None = None
         """How long the killed workers were away; None: nobody was killed."""
 
-    async def run(self) -> Case:
-        """Measure, then send; the case with the costs that were measured, for the simulator.
+    async def run(self) -> tuple[Case, Case]:
+        """Measure, then send; the case with the costs that were measured before, and in hindsight, for the simulator.
 
         Raises:
             CutwaterError: A model does not answer at all.
@@ -161,9 +163,12 @@ class Attempt:
                     group.create_task(self._fail(self._failure))
             if sending.result().interrupted:
                 raise asyncio.CancelledError
-        self.stage_seconds = {"before": loaded.computing, "meanwhile": per_request(before_run, await self._spent())}
+        meanwhile = loaded.computing | per_request(before_run, await self._spent())
+        self.stage_seconds = {"before": loaded.computing, "meanwhile": meanwhile}
         self.lone = {"alone": dict(found.alone), "alone under load": dict(loaded.lone)}
-        return as_measured(self._case, self._placed, found, loaded)
+        costs = (loaded, replace(loaded, computing=meanwhile))
+        before, after = (as_measured(self._case, self._placed, found, each) for each in costs)
+        return before, after
 
     def row(self, point: Point, placement: str) -> Row:
         """What was seen."""

@@ -13,7 +13,7 @@ from cutwater.services.speed import conditions
 from cutwater.units import Seconds
 from cutwater.zoo.packages import write_atomically
 
-QUEUES, ENGINE, LIVE = "queues", "engine", "live"
+QUEUES, ENGINE, LIVE, HINDSIGHT = "queues", "engine", "live", "hindsight"
 """How figures come about: reckoned by fast queues; by the real engine in virtual time; measured."""
 FILE = "results.json"
 
