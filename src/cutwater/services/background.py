@@ -266,6 +266,15 @@ def marked(folder: Path) -> list[psutil.Process]:
     return [process for process in psutil.process_iter() if _marked(process, folder)]
 
 
+def kill_leftovers(folder: Path) -> None:
+    """See that nothing is left of a home that was taken down. Raises ProcessLost, once it is killed, where it was."""
+    left = marked(folder)
+    for process in left:
+        process.kill()
+    if left:
+        raise ProcessLost(f"left running: {', '.join(f'pid {each.pid}' for each in left)}; killed now")
+
+
 def _marked(process: psutil.Process, folder: Path) -> bool:
     try:
         mark = process.environ().get(MARK)

@@ -10,7 +10,7 @@ import msgspec
 
 from cutwater.drivers.live import clock
 from cutwater.engine.facts.deployments import DeploySpec
-from cutwater.errors import InputError, NoReply, ProcessLost
+from cutwater.errors import InputError, NoReply
 from cutwater.fabric.base import Fabric
 from cutwater.frameworks.base import Session
 from cutwater.frameworks.onnx import OnnxRuntime
@@ -19,7 +19,7 @@ from cutwater.lab.drills.watch import Watch
 from cutwater.lab.inputs import good_feeds, open_inputs
 from cutwater.lab.load.checked import Case, Load
 from cutwater.services.asking import Deploy, Done, ask_coordinator
-from cutwater.services.background import marked
+from cutwater.services.background import kill_leftovers
 from cutwater.services.cluster.cluster import GATEWAY, LocalCluster
 from cutwater.services.cluster.deploying import deploy, until_live
 from cutwater.services.cluster.overview import reached
@@ -111,11 +111,7 @@ async def scene(
                 yield Scene(home, settings, cluster, fabric, watch, client, load, spec)
     finally:
         await cluster.take_down(settings)
-        left = marked(home.run)
-        for process in left:
-            process.kill()
-        if left:
-            raise ProcessLost(f"left running: {', '.join(f'pid {each.pid}' for each in left)}; killed now")
+        kill_leftovers(home.run)
 
 
 def cases(added: Added) -> list[Case]:

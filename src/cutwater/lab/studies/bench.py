@@ -14,14 +14,14 @@ from msgspec.structs import replace
 from cutwater.drivers.live import clock
 from cutwater.engine.facts.deployments import DeploySpec
 from cutwater.engine.facts.nodes import NodeBeat, Phase, WorkerState
-from cutwater.errors import BadSetting, DeadlineExceeded, InputError, NoPlan, ProcessLost, Unprivileged
+from cutwater.errors import BadSetting, DeadlineExceeded, InputError, NoPlan, Unprivileged
 from cutwater.fabric.base import Fabric
 from cutwater.lab.drills.pids import family
 from cutwater.lab.drills.watch import Watch
 from cutwater.lab.quota import Quota
 from cutwater.lab.timing import usable_cores
 from cutwater.services.asking import Done, EpochStatus, Undeploy, ask_coordinator
-from cutwater.services.background import marked
+from cutwater.services.background import kill_leftovers
 from cutwater.services.cluster.cluster import GATEWAY, LocalCluster, Place
 from cutwater.services.cluster.deploying import deploy, live_epoch, until_live
 from cutwater.services.cluster.overview import reached
@@ -133,11 +133,7 @@ async def bench(home: Home, settings: Settings, count: int, share: float, say: S
                 yield made
         finally:
             await cluster.take_down(settings)
-            left = marked(home.run)
-            for process in left:
-                process.kill()
-            if left:
-                raise ProcessLost(f"left running: {', '.join(f'pid {each.pid}' for each in left)}; killed now")
+            kill_leftovers(home.run)
 
 
 def _ways(epoch: EpochStatus | None) -> frozenset[tuple[NodeId, ...]]:
