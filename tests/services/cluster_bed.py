@@ -17,7 +17,7 @@ from cutwater.engine.facts.gateways import EpochTable, GatewayBeat, ModelTally, 
 from cutwater.engine.facts.models import ModelRecord
 from cutwater.engine.facts.nodes import BEAT, NodeBeat, Phase, WorkerState
 from cutwater.errors import CutwaterError, FabricError
-from cutwater.fabric.base import Fabric, Message
+from cutwater.fabric.base import TIMEOUT, Fabric, Message
 from cutwater.services.asking import AddModel, ClusterStatus, Deploy, Done, GetStatus, ask_coordinator
 from cutwater.services.coordinator.coordinator import CoordinatorProcess
 from cutwater.services.facts import GATEWAY_BEATS, NODE_BEATS, STATE, decode, encode, gateway_beat
@@ -129,17 +129,18 @@ class Watcher:
         async with self._changed:
             return await self._changed.wait_for(what)
 
-    async def ask(self, request: Any, kind: Any = Done) -> Any:
+    async def ask(self, request: Any, kind: Any = Done, timeout: float = TIMEOUT) -> Any:  # noqa: ASYNC109
         """Ask whoever leads, as soon as somebody does."""
         while True:
             try:
-                return await ask_coordinator(self.fabric, request, kind)
+                return await ask_coordinator(self.fabric, request, kind, timeout)
             except FabricError:
                 await self._tick()
 
     async def status(self, is_so: Callable[[ClusterStatus], bool]) -> ClusterStatus:
         """The coordinator's picture, once ``is_so``."""
-        while not is_so(found := await self.ask(GetStatus(), ClusterStatus)):
+        # A question that reached one who was killed at that moment has no answer: it is not waited for at length.
+        while not is_so(found := await self.ask(GetStatus(), ClusterStatus, timeout=1.0)):
             await self._tick()
         return found
 
