@@ -1,5 +1,6 @@
 # Two commands matter: `make demo` runs the main job on real input, `make test` checks everything.
-# Both set themselves up in .venv from Python 3.11+ and the package registry; nothing else is needed.
+# Both set themselves up in .venv from Python 3.11+ and the package registry. `make test` also fetches PyTorch, and
+# needs Chromium on PATH; where that is missing, it installs it with apt-get, if it is root.
 
 PYTHON ?= python3
 TORCH  ?= torch==2.13.0
@@ -18,7 +19,7 @@ help: ## Show this list
 demo: .venv/.demo ## Kill a node of a cluster that answers for a real model; writes demo/index.html
 	$(BIN)/cutwater demo --out demo
 
-test: lint unit ## Lint, type-check, check the floors and run every test
+test: lint unit ## Lint, type-check, check the floors and run the tests, but those of bed
 
 lint: .venv/.test
 	$(BIN)/ruff check .
@@ -35,7 +36,7 @@ bed: .venv/.test ## Cut a node off in network namespaces, and prove a plan on sl
 	$(BIN)/pytest -m bed
 	$(BIN)/python benchmarks/three_links.py
 
-bench: .venv/.bench ## Run the benchmarks (interleaved, ratios); takes long
+bench: .venv/.bench ## Run those that BENCHMARKS names (interleaved, ratios); takes long
 	for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 docs: .venv/.demo ## Write the pages that are made from the source: docs/settings.md

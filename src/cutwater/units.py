@@ -5,6 +5,7 @@ text with a unit exists only in files, flags and tables.
 """
 
 import re
+from math import isfinite
 from typing import NewType
 
 from cutwater.errors import BadQuantity, InputError
@@ -53,12 +54,13 @@ def _split(text: str, what: str, example: str) -> tuple[float, str]:
 
 def parse_bytes(value: str | int | float) -> int:
     """Bytes from ``"512 MiB"``, ``"1.5 GB"`` or a bare count. Raises BadQuantity."""
-    if not isinstance(value, str):
-        return int(value)
-    number, unit = _split(value, "size", "512 MiB")
+    number, unit = _split(value, "size", "512 MiB") if isinstance(value, str) else (value, "")
     if (unit or "b") not in _BYTES:
         raise BadQuantity(f"{value!r} has an unknown unit {unit!r}; sizes end in one of {', '.join(_BYTES)}")
-    return round(number * _BYTES[unit or "b"])
+    count = number * _BYTES[unit or "b"]
+    if not isfinite(count):
+        raise BadQuantity(f"{value!r} is not a finite size")
+    return round(count) if isinstance(value, str) else int(count)
 
 
 def parse_bandwidth(value: str | int | float) -> float:

@@ -16,6 +16,7 @@ class World:
         self.each = each
         self.asked: list[tuple[Ask, int]] = []
         self.turned_away: list[CutwaterError] = []
+        self.turned_away_from: list[str] = []
         self.porch = Porch(self, lambda: self.now)
 
     def refusal(self, ask: Ask, ahead: int) -> CutwaterError | None:
@@ -25,6 +26,7 @@ class World:
 
     def refused(self, ask: Ask, error: CutwaterError) -> None:
         self.turned_away.append(error)
+        self.turned_away_from.append(ask.model)
 
     def coming(self, client: str = "a", model: str = "m") -> Coming:
         return self.porch.coming(model, client, "http").__enter__()
@@ -142,6 +144,17 @@ def test_a_door_that_shows_nothing_is_closed_if_whoever_asked_lately_would_be_re
     with world.coming("a") as first:
         first.wants(0.5, 0)
     assert world.porch.closed("http") is not None
+
+
+def test_those_nobody_has_read_count_for_all_who_ask_there() -> None:
+    world = World(each=1.0)
+    for model in ("left", "right"):
+        with world.coming(model=model) as coming:
+            coming.wants(0.5, 0)
+    for _ in range(PROBE - 1):
+        world.porch.closed("http")
+    assert world.turned_away_from.count("left") in (PROBE // 2 - 1, PROBE // 2)
+    assert world.turned_away_from.count("right") in (PROBE // 2 - 1, PROBE // 2)
 
 
 def test_some_are_read_though_it_seems_to_be_in_vain() -> None:

@@ -22,7 +22,7 @@ def simulate(plan, *arguments):
 
 
 def test_a_plan_below_its_limit_answers_everything_at_the_rate_that_is_asked(plan):
-    said = json.loads(simulate(plan, "--rate", "50", "--arrivals", "uniform", "--json").output)
+    said = json.loads(simulate(plan, "--rate", "50", "--arrivals", "constant", "--json").output)
     assert (said["asked"], said["answered"], said["lost"]) == (149, 149, 0)
     assert said["throughput"] == pytest.approx(50, rel=0.02)
     assert said["busy"]["1"] > said["busy"]["0"] > 0.3

@@ -18,7 +18,7 @@ from cutwater.engine.control import (
 )
 from cutwater.engine.coordinator.coordinator import Coordinator
 from cutwater.engine.coordinator.steering import CoordinatorOptions
-from cutwater.engine.facts.deployments import Blueprint, Chain, DeploySpec, Door, Placement, StagePart
+from cutwater.engine.facts.deployments import Blueprint, Chain, DeploySpec, Door, Post, StagePart
 from cutwater.engine.facts.gateways import GatewayBeat, ModelTally, RouteTable
 from cutwater.engine.facts.models import ModelRecord
 from cutwater.engine.facts.nodes import LEASE, Announcement, Hardware, NodeBeat, Phase, WorkerState
@@ -70,12 +70,10 @@ def chain(name: str, nodes: Iterable[str], stages: int, memory: int = GIB, spare
         StagePart(stage=StageId(f"stage-{k + 1}"), blob=f"{name}-{k}", nbytes=1, inputs=(), outputs=(), batchable=False)
         for k in range(stages)
     )
-    placements = [Placement(stage=k, node=where[k], seconds=0.01, memory=memory) for k in range(stages)]
+    posts = [Post(stage=k, node=where[k], seconds=0.01, memory=memory) for k in range(stages)]
     for spare in spares:
-        placements += [
-            Placement(stage=k, node=NodeId(spare), seconds=0.01, memory=memory, spare=True) for k in range(stages)
-        ]
-    return Chain(plan=plan, parts=parts, placements=tuple(placements), entry=DOOR, exit=DOOR)
+        posts += [Post(stage=k, node=NodeId(spare), seconds=0.01, memory=memory, spare=True) for k in range(stages)]
+    return Chain(plan=plan, parts=parts, posts=tuple(posts), entry=DOOR, exit=DOOR)
 
 
 def blueprint(name: str, *nodes: str, stages: int | None = None, memory: int = GIB) -> Blueprint:
@@ -100,7 +98,7 @@ def plan_in_turn(asked: MakePlan, memory: int = GIB) -> Planned:
     best = 100.0 / max(slow[node] for node in where)
     current = None
     if asked.live is not None:
-        used = {placement.node for chain in asked.live.chains for placement in chain.placements}
+        used = {post.node for chain in asked.live.chains for post in chain.posts}
         current = 100.0 / max(slow[node] for node in used) if used <= slow.keys() else None
     made = blueprint(asked.spec.model, *where, memory=memory)
     return Planned(model=asked.spec.model, ticket=asked.ticket, blueprint=made, best=best, current=current)

@@ -311,10 +311,10 @@ class World:
             assert len(chains) == (1 if record.spec.scaling is None else 2)
             for c, chain in zip(chains, epoch.blueprint.chains, strict=True):
                 replicas: dict[int, int] = {}
-                for placement in chain.placements:
-                    replica = replicas.get(placement.stage, 0)
-                    replicas[placement.stage] = replica + 1
-                    wanted[placement.node].add(WorkerId(f"{name}.{epoch.epoch}.{c}.{placement.stage}.{replica}"))
+                for post in chain.posts:
+                    replica = replicas.get(post.stage, 0)
+                    replicas[post.stage] = replica + 1
+                    wanted[post.node].add(WorkerId(f"{name}.{epoch.epoch}.{c}.{post.stage}.{replica}"))
             table = self.tables[name]
             assert table.live is not None and table.live.epoch == epoch.epoch and table.candidate is None
             assert len(table.live.routes) == len(chains) and self.probe(table.live) == ""

@@ -5,6 +5,7 @@ from cluster_world import Story, announcement, blueprint, chain, spec
 from cutwater.engine.control import (
     Assign,
     Beaten,
+    CoordinatorCommand,
     DeployAsked,
     Direct,
     DrainAsked,
@@ -18,6 +19,7 @@ from cutwater.engine.coordinator.steering import CoordinatorOptions
 from cutwater.engine.facts.deployments import Blueprint, EpochPhase
 from cutwater.engine.facts.nodes import Assignment, NodeBeat, Phase
 from cutwater.engine.fault import Fault
+from cutwater.engine.vocabulary import Tick
 from cutwater.units import NodeId
 
 QUICK = CoordinatorOptions(survey_patience=0.0)
@@ -25,9 +27,9 @@ A, B, C = NodeId("a"), NodeId("b"), NodeId("c")
 LOST = Fault("WorkerLost", "killed by SIGKILL", "node b", True)
 
 
-def live_story(made: Blueprint | None = None) -> Story:
-    """Two stages on a and b; c is free."""
-    story = Story(announcement("a"), announcement("b"), announcement("c"), options=QUICK)
+def live_story(made: Blueprint | None = None, nodes: str = "abc") -> Story:
+    """Two stages on a and b; c, if it is there, is free."""
+    story = Story(*map(announcement, nodes), options=QUICK)
     story.lead("m")
     story.go_live(made or blueprint("m", "a", "b"), at=10.0)
     return story
@@ -177,3 +179,44 @@ def test_a_worker_suspected_all_the_time_is_planned_elsewhere() -> None:
     assert told[0] == Tell("failing", "m.1.0.1.0", "g gets no answer from it on b")
     (asked,) = [command for command in told if isinstance(command, MakePlan)]
     assert [view.announcement.node for view in asked.nodes] == [A, C]
+
+
+def suspected(story: Story, worker: str, since: float) -> list[CoordinatorCommand]:
+    """A gateway hears nothing of a worker for as long as it takes."""
+    for at in (since, since + 1.5, since + 3.0, since + 4.5, since + 5.0):
+        for node in story.running:
+            story.beat(node, at)
+        told = story.gateway(at, suspects=(worker,))
+    return told
+
+
+def test_a_node_that_was_left_out_for_a_while_is_one_to_plan_with_again() -> None:
+    story = live_story()
+    suspected(story, "tcp:b:m.1.0.1.0", since=10.5)
+    deployment = story.machine.books.deployments["m"]
+    asked = deployment.asked
+    assert asked is not None
+    story.obey(story.tell(Planned(model="m", ticket=asked.ticket, blueprint=blueprint("m", "a", "c")), at=15.6))
+    end = 15.5 + story.machine.options.unfit_for
+    now = 15.6
+    while now < end:
+        story.obey(story.beats(at=now))
+        story.obey(story.gateway(now))
+        assert deployment.wish is None and B in deployment.unfit
+        now += 1.0
+    told = story.beats(at=end + 0.1) + story.tell(Tick(), at=end + 0.2)
+    (asked_again,) = [command for command in told if isinstance(command, MakePlan)]
+    assert [view.announcement.node for view in asked_again.nodes] == [A, B, C]
+    assert deployment.asked is not None and deployment.asked.why == "b may run it again"
+
+
+def test_where_no_other_node_is_left_one_on_which_workers_fail_goes_on() -> None:
+    story = live_story(nodes="ab")
+    suspected(story, "tcp:b:m.1.0.1.0", since=10.5)
+    deployment = story.machine.books.deployments["m"]
+    assert story.machine.books.unfit(deployment) == {B}
+    deployment.asked = None  # its answer would be one stage on a
+    told = suspected(story, "unix:/m.1.0.0.0", since=16.0)
+    assert A in deployment.unfit and B in deployment.unfit
+    assert story.machine.books.unfit(deployment) == frozenset()
+    assert not any(isinstance(command, MakePlan) for command in told), "what is live stays"

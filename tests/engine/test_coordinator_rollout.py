@@ -283,3 +283,25 @@ def test_a_new_leader_ends_a_draining_epoch_only_when_it_has_heard_the_gateways(
     assert not any(isinstance(command, Save) for command in said)  # one request is still under way
     story.uses("m", RouteTable(model="m", term=1, live=WAYS), epoch=2)
     assert Save(record((2, EpochPhase.LIVE), next_epoch=3)) in story.gateway(at=8.0)
+
+
+def test_a_plan_that_takes_minutes_is_waited_for() -> None:
+    story = Story(announcement("a"), announcement("b"), options=CoordinatorOptions(survey_patience=0.0))
+    story.lead("m")
+    (asked,) = [c for c in story.tell(DeployAsked(spec("m")), at=10.0) if isinstance(c, MakePlan)]
+    assert not any(isinstance(c, MakePlan) for second in range(11, 611) for c in story.beats(at=float(second)))
+    told = story.tell(Planned(model="m", ticket=asked.ticket, blueprint=MADE), at=610.5)
+    assert told[0] == Tell("rolling-out", "m", "epoch 1: deployed")
+
+
+def test_what_other_models_use_of_a_host_is_told_though_their_nodes_are_not_offered() -> None:
+    nodes = (announcement("a", host="h"), announcement("b", host="h"), announcement("c"))
+    story = Story(*nodes, options=CoordinatorOptions(survey_patience=0.0))
+    story.lead("m", "n")
+    story.go_live(blueprint("n", "b", "c"), at=10.0)
+    for node, worker in (("b", "n.1.0.0.0"), ("c", "n.1.0.1.0")):
+        story.runs(node, worker, busy=0.5)
+    story.beats(at=10.5)
+    (asked,) = [c for c in story.tell(DeployAsked(spec("m", nodes=("a",))), at=11.0) if isinstance(c, MakePlan)]
+    assert [view.announcement.node for view in asked.nodes] == ["a"]
+    assert asked.taken == {"h": 0.5}

@@ -4,11 +4,22 @@ import msgspec
 import pytest
 from cluster_world import GIB, Story, announcement, blueprint, chain, spec
 
-from cutwater.engine.control import Assign, CoordinatorCommand, DeployAsked, Direct, MakePlan, Planned, Save, Tell
+from cutwater.engine.control import (
+    Announced,
+    Assign,
+    CoordinatorCommand,
+    DeployAsked,
+    Direct,
+    LinkMeasured,
+    MakePlan,
+    Planned,
+    Save,
+    Tell,
+)
 from cutwater.engine.coordinator.deployment import Deployment, needs_plan
 from cutwater.engine.coordinator.steering import CoordinatorOptions
 from cutwater.engine.facts.deployments import Blueprint, DeploySpec, Scaling
-from cutwater.engine.facts.nodes import Phase
+from cutwater.engine.facts.nodes import MeasuredLink, Phase
 from cutwater.engine.fault import Fault
 from cutwater.units import NodeId
 
@@ -39,7 +50,7 @@ class Busy(Story):
     def on(self, name: str) -> str:
         """The nodes of its chains that stay, in the order in which they joined."""
         live = self.deployment(name).live
-        return "" if live is None else "".join(c.placements[0].node for c in live.staying.values())
+        return "" if live is None else "".join(c.posts[0].node for c in live.staying.values())
 
     def answer(self, commands: list[CoordinatorCommand], at: float) -> list[CoordinatorCommand]:
         """Obey, and plan what is asked for."""
@@ -321,3 +332,136 @@ def test_other_bounds_are_kept_at_once_without_another_epoch() -> None:
     story.serve(30.0, 33.0)
     assert story.on("m") == "ab"
     assert [epoch.number for epoch in story.deployment("m").epochs] == [1]
+
+
+def _alone(story: Busy, begin: float, end: float) -> list[CoordinatorCommand]:
+    """Beats, twice a second, while requests come and nobody plans; everything else is obeyed."""
+    told: list[CoordinatorCommand] = []
+    for half in range(1, round((end - begin) * 2) + 1):
+        for name, table in story.machine.books.gateways["g"].tables.items():
+            story.asked[name] += story.rates[name] / 2
+            story.uses(name, table, accepted=int(story.asked[name]), idle=0.0)
+        commands = story.beats(begin + half / 2)
+        story.obey([c for c in commands if isinstance(c, Assign)])
+        told += commands
+    return told
+
+
+def _plans(told: list[CoordinatorCommand]) -> list[MakePlan]:
+    return [command for command in told if isinstance(command, MakePlan)]
+
+
+def _comes(story: Busy, node: str, at: float) -> None:
+    story.nodes[NodeId(node)] = announcement(node, memory=GIB)
+    story.running[NodeId(node)] = {}
+    story.tell(Announced(story.nodes[NodeId(node)]), at)
+
+
+def _link_changes(story: Busy, at: float) -> None:
+    """A reason to look whether another plan pays."""
+    story.tell(
+        LinkMeasured(MeasuredLink(source=NodeId("a"), target=NodeId("b"), bandwidth=1e7, latency=1e-3, at="")), at
+    )
+
+
+@pytest.mark.parametrize(("seconds", "share", "each"), [(0.005, 0.2, 100.0), (0.005, 0.8, 200.0), (0.02, 0.2, 50.0)])
+def test_a_worker_that_is_faster_than_planned_counts_for_more_only_under_load(seconds, share, each):
+    story = busy(10.0)
+    story.runs("a", "m.1.0.0.0", seconds=seconds, busy=share)
+    story.serve(30.0, 32.0)
+    assert story.deployment("m").size.each == pytest.approx(each)
+
+
+def test_a_plan_that_might_pay_holds_up_no_chain_that_is_needed_and_is_looked_at_later():
+    story = busy(50.0)
+    _link_changes(story, 30.0)
+    (idle,) = _plans(_alone(story, 30.0, 33.0))
+    assert idle.live is not None
+    story.rates["m"] = 200.0
+    (more,) = _plans(_alone(story, 33.0, 36.0))
+    assert (more.live, more.spec.chains) == (None, 2)
+    assert story.tell(story.plan(idle), 36.0) == []
+    story.answer(story.tell(story.plan(more), 36.1), 36.1)
+    assert story.on("m") == "abc"
+    assert any(asked.live is not None for asked in _plans(_alone(story, 36.5, 50.0)))
+
+
+def test_a_node_that_joins_is_used_for_a_chain_that_is_missing_and_not_for_another_epoch():
+    story = busy(200.0, nodes="ab")
+    assert story.on("m") == "ab"
+    story.serve(30.0, 33.0)
+    _comes(story, "c", 33.0)
+    told = story.serve(33.0, 35.0)
+    assert story.on("m") == "abc"
+    assert [asked.spec.chains for asked in _plans(told)] == [1]
+    assert [epoch.number for epoch in story.deployment("m").epochs] == [1]
+
+
+def test_where_there_is_no_room_for_more_a_plan_that_might_pay_is_made_for_the_chains_there_are():
+    story = busy(200.0, nodes="ab")
+    _link_changes(story, 30.0)
+    (asked,) = [asked for asked in _plans(story.serve(30.0, 37.0)) if asked.live is not None]
+    assert asked.spec.chains == 2
+
+
+def test_what_a_chain_takes_to_come_is_not_learned_from_another_epoch():
+    story = busy(50.0)
+    story.rates["m"] = 200.0
+    assert _plans(_alone(story, 30.0, 32.0))
+    (asked,) = _plans(story.tell(DeployAsked(scaled(replicas=2)), 32.0))
+    _alone(story, 32.0, 60.0)
+    story.answer(story.tell(story.plan(asked), 60.0), 60.0)
+    story.serve(60.0, 65.0)
+    assert story.on("m") and story.deployment("m").live.number == 2
+    assert story.deployment("m").size.takes == QUICK.scale_takes
+
+
+def test_who_has_all_its_chains_keeps_no_room_from_others():
+    story = both(150.0, 50.0, "abc")
+    assert (len(story.on("m")), len(story.on("n"))) == (2, 1)
+    story.deployment("n").size.awaits_room = True  # and its chains have come with another epoch
+    story.rates["m"] = 250.0
+    story.serve(30.0, 40.0)
+    _comes(story, "d", 40.0)
+    story.serve(40.0, 42.0)
+    assert (len(story.on("m")), len(story.on("n"))) == (3, 1)
+
+
+def test_what_is_given_back_already_is_asked_for_as_soon_as_it_is_free():
+    story = both(150.0, 50.0, "abc")
+    assert (len(story.on("m")), len(story.on("n"))) == (2, 1)
+    (last,) = story.running[NodeId(story.on("m")[1])]
+    story.runs(story.on("m")[1], last, queued=1)
+    node, at = story.on("m")[1], 30.0
+    story.rates["m"] = 30.0
+    while len(story.on("m")) == 2:
+        story.serve(at, at + 1.0)
+        at += 1.0
+    story.rates["n"] = 150.0
+    told = story.serve(at, at + 3.0)
+    assert ("short", "n", "1 of 2 chains") in notes(told)
+    story.runs(node, last, queued=0)
+    story.serve(at + 3.0, at + 7.0)
+    assert len(story.on("n")) == 2
+
+
+def test_an_epoch_that_was_kept_warm_gives_its_room_as_soon_as_it_has_ended():
+    story = busy(50.0, nodes="ab")
+    _link_changes(story, 30.0)
+    story.serve(30.0, 36.0)
+    assert story.on("m") == "b" and story.deployment("m").trial is not None
+    story.rates["m"] = 150.0
+    story.serve(36.0, 42.0)
+    assert story.on("m") == "ba"
+
+
+def test_chains_that_are_not_wanted_any_more_are_not_missed():
+    story = busy(50.0)
+    story.rates["m"] = 200.0
+    (asked,) = _plans(_alone(story, 30.0, 33.0))
+    story.rates["m"] = 10.0
+    _alone(story, 33.0, 80.0)
+    size = story.deployment("m").size
+    assert size.chains == 1
+    told = story.tell(Planned(model="m", ticket=asked.ticket, fault=FULL, short=True), 80.0)
+    assert notes(told) == [] and size.short_since is None and size.growing is None

@@ -1,11 +1,12 @@
 """What is asked for: its level, steps, trend and unevenness, and what has to be kept free for it."""
 
 from itertools import pairwise
+from math import inf
 from random import Random
 
 import pytest
 
-from cutwater.engine.coordinator.demand import Demand, headroom
+from cutwater.engine.coordinator.demand import Demand, DemandOptions, headroom
 
 
 def fed(*counts: int, waiting: int = 0) -> Demand:
@@ -58,6 +59,30 @@ def test_a_step_is_believed_within_three_samples(before, after):
     assert demand.level == pytest.approx(after, rel=0.25)
     # It is no sign that requests come unevenly.
     assert demand.dispersion < 3.0
+
+
+def test_a_rise_that_is_small_for_what_is_usual_is_believed_once_it_adds_up():
+    demand = fed(*[2] * 120, *[9] * 4)
+    assert demand.level == pytest.approx(9, rel=0.1)
+    believed = []
+    for seed in range(20):
+        rng = Random(seed)
+        believed.append(fed(*(poisson(rate, rng) for rate in [10] * 90 + [25] * 6)).level >= 20)
+    assert sum(believed) >= 18
+
+
+@pytest.mark.parametrize(("rate", "cv"), [(5, 1.0), (30, 1.0), (5, 8.0), (30, 8.0)])
+def test_what_merely_comes_unevenly_adds_up_to_no_step(rate, cv):
+    rng = Random(4)
+    counts, at = [0] * 3000, 0.0
+    while (at := at + rng.gammavariate(1 / cv**2, cv**2 / rate)) < len(counts):
+        counts[int(at)] += 1
+    believed, never = Demand(0.0), Demand(0.0, DemandOptions(excess=inf))
+    for second, count in enumerate(counts, 1):
+        for demand in (believed, never):
+            demand.count(count, 0)
+            demand.sample(float(second))
+        assert believed.level == never.level
 
 
 def test_clumps_are_no_steps_once_it_is_known_that_they_come():

@@ -5,7 +5,7 @@ from cluster_world import chain
 from cutwater.engine.coordinator.rollout import Epoch
 from cutwater.engine.coordinator.routes import closest, epoch_table
 from cutwater.engine.coordinator.steering import CoordinatorOptions
-from cutwater.engine.facts.deployments import Blueprint, EpochPhase, EpochRecord, Placement
+from cutwater.engine.facts.deployments import Blueprint, EpochPhase, EpochRecord, Post
 from cutwater.engine.facts.nodes import Phase, WorkerState
 from cutwater.units import NodeId, WorkerId
 
@@ -14,13 +14,13 @@ HOSTS = {"a": "one", "b": "one", "c": "two"}
 
 def epoch(*placed: tuple[int, str], chains: int = 1, spares: tuple[tuple[int, str], ...] = ()) -> Epoch:
     """Two stages with a worker for each (stage, node), all of which serve."""
-    placements = tuple(
-        Placement(stage=stage, node=NodeId(node), seconds=0.01, memory=1, spare=spare)
+    posts = tuple(
+        Post(stage=stage, node=NodeId(node), seconds=0.01, memory=1, spare=spare)
         for spare, some in ((False, placed), (True, spares))
         for stage, node in some
     )
     made = chain("m", "a", 2)
-    made = made.__class__(plan=made.plan, parts=made.parts, placements=placements, entry=made.entry, exit=made.exit)
+    made = made.__class__(plan=made.plan, parts=made.parts, posts=posts, entry=made.entry, exit=made.exit)
     blueprint = Blueprint(model="m", chains=(made,) * chains, throughput=1.0, latency=1.0)
     record = EpochRecord(epoch=3, token="t", phase=EpochPhase.LIVE, blueprint=blueprint)
     result = Epoch("m", record, 0.0, CoordinatorOptions())

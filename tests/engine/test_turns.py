@@ -105,6 +105,18 @@ def test_who_says_nothing_loses_its_place_and_who_has_died_loses_it_at_once() ->
     assert story.tell(Left(B), at=3.1) == [Say(A, Go(keep=True))]
 
 
+def test_a_place_is_not_lost_once_nobody_waits_for_it_any_more() -> None:
+    story = Story()
+    story.want(A, at=1.0, usual=0.01)
+    story.want(B, at=2.0)
+    story.tell(Left(B), at=2.1)
+    assert story.machine.wake_at() is None
+    # Who wants it later waits as long as anybody.
+    assert story.want(C, at=5.0) == []
+    assert story.machine.wake_at() == 5.0 + RENEWAL + GRACE
+    assert story.tell(Tick(), at=5.0 + RENEWAL + GRACE) == [Say(C, Go(keep=True))]
+
+
 def test_one_who_waits_and_dies_is_forgotten() -> None:
     story = Story()
     story.want(A, at=1.0)

@@ -15,6 +15,7 @@ from cutwater.plan.fleet import Fleet, Link, Node, local_fleet
 from cutwater.plan.objective import Objective
 from cutwater.plan.solve import make_plan
 from cutwater.profile.profile import BorderSample, Conditions, FrameCost, Profile, Sample
+from cutwater.report.tables import plan_summary
 from cutwater.units import NodeId
 
 SECONDS = [0.001, 0.002, 0.004]
@@ -95,3 +96,10 @@ def test_workers_of_one_machine_are_of_one_kind(lattice: Lattice, profile: Profi
 
 def _fields(profile: Profile) -> dict[str, object]:
     return {name: getattr(profile, name) for name in profile.__struct_fields__}
+
+
+def test_a_plan_says_when_it_is_the_best_of_a_selection_of_cuts_only(lattice: Lattice, profile: Profile) -> None:
+    for made, words in ((lattice, "optimal (no plan exceeds"), (replace(lattice, complete=False), "among the cuts")):
+        plan = make_plan(build_problem(made, profile, FLEET), Objective("throughput"))
+        assert plan.complete == made.complete
+        assert words in plan_summary(plan)

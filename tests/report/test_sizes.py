@@ -13,7 +13,7 @@ from cutwater.engine.facts.deployments import (
     Door,
     EpochPhase,
     EpochRecord,
-    Placement,
+    Post,
     Scaling,
     StagePart,
 )
@@ -39,8 +39,8 @@ def chain(node: str) -> Chain:
     )  # fmt: skip
     door = Door(border=("x",), travelling=(), codec="raw")
     part = StagePart(stage=StageId("stage-1"), blob="b", nbytes=1, inputs=(), outputs=(), batchable=False)
-    placed = Placement(stage=0, node=NodeId(node), seconds=0.01, memory=1)
-    return Chain(plan=plan, parts=(part,), placements=(placed,), entry=door, exit=door)
+    placed = Post(stage=0, node=NodeId(node), seconds=0.01, memory=1)
+    return Chain(plan=plan, parts=(part,), posts=(placed,), entry=door, exit=door)
 
 
 def deployed() -> ClusterStatus:

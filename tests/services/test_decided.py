@@ -54,14 +54,14 @@ def test_a_model_is_cut_and_placed_as_was_decided(ask: Ask) -> None:
     blueprint = made(ask(cuts=("70%",), places=(NodeId("c"), NodeId("b"))))
     [chain] = blueprint.chains
     assert ends(chain.plan)[0] != other, "another cut than the planner's own"
-    assert [placement.node for placement in chain.placements] == ["c", "b"]
+    assert [post.node for post in chain.posts] == ["c", "b"]
     assert blueprint.missed == 0
     assert ends(made(ask(cuts=(other,))).chains[0].plan)[0] == other
 
 
 def test_places_alone_leave_the_cuts_to_the_planner(ask: Ask) -> None:
     [chain] = made(ask(places=(NodeId("b"), NodeId(""), NodeId("a")))).chains
-    assert [placement.node for placement in chain.placements] == ["b", "c", "a"]
+    assert [post.node for post in chain.posts] == ["b", "c", "a"]
 
 
 def test_the_plan_that_is_forecast_is_the_plan_that_is_made(
@@ -78,7 +78,7 @@ def test_what_was_decided_comes_back_with_the_nodes_it_needs(ask: Ask) -> None:
     without = made(ask((node("a"), node("b")), **decided))
     alone = made(ask((node("b"),), **decided))
     whole = made(ask(**decided))
-    assert [placement.node for placement in without.chains[0].placements] == ["a", "b"], "one place is left open"
+    assert [post.node for post in without.chains[0].posts] == ["a", "b"], "one place is left open"
     assert (whole.missed, without.missed, alone.missed) == (0, 1, 3)
     lacks = [Shortfall.of(each, spec) for each in (whole, without, alone)]
     assert lacks == sorted(lacks)

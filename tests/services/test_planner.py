@@ -35,7 +35,7 @@ def node(
         address="tcp:10.0.0.1:1",
         version="0",
     )
-    return NodeView(announcement=told, free=free)
+    return NodeView(announcement=told, free=free, load=load)
 
 
 THREE = (node("a"), node("b"), node("c"))
@@ -78,8 +78,8 @@ def made(planned: Planned) -> Blueprint:
 def test_three_alike_nodes_share_the_work(ask: Ask) -> None:
     planned = ask(THREE)
     [chain] = made(planned).chains
-    assert [placement.node for placement in chain.placements] == [stage.nodes[0] for stage in chain.plan.stages]
-    assert {placement.node for placement in chain.placements} == {"a", "b", "c"}
+    assert [post.node for post in chain.posts] == [stage.nodes[0] for stage in chain.plan.stages]
+    assert {post.node for post in chain.posts} == {"a", "b", "c"}
     assert planned.ticket == 7
     assert planned.best == pytest.approx(made(planned).throughput)
     assert planned.current is None
@@ -107,7 +107,7 @@ def test_a_plan_is_never_worse_than_the_best_single_node(ask: Ask) -> None:
     )
     planned = ask(THREE, links=slow_links)
     [chain] = made(planned).chains
-    assert [placement.node for placement in chain.placements] == ["a"]
+    assert [post.node for post in chain.posts] == ["a"]
 
 
 def test_measured_links_decide_which_node_helps(ask: Ask) -> None:
@@ -116,7 +116,7 @@ def test_measured_links_decide_which_node_helps(ask: Ask) -> None:
 
     links = (way("a", "b", 2e3), way("a", "c", 1e8), way("b", "c", 2e3))
     [chain] = made(ask(THREE, links=links, stages=2)).chains
-    assert {placement.node for placement in chain.placements} == {"a", "c"}
+    assert {post.node for post in chain.posts} == {"a", "c"}
 
 
 @pytest.mark.parametrize(("budget", "codec"), [(0.0, "raw"), (0.01, "raw"), (0.03, "int8")])
@@ -126,7 +126,7 @@ def test_a_codec_that_loses_something_is_chosen_within_the_budget_only(ask: Ask,
         for a, b in (("a", "b"), ("b", "a"))
     )
     [chain] = made(ask((node("a"), node("b", speed=4.0)), links=links, budget=budget, objective="latency")).chains
-    assert [placement.node for placement in chain.placements][-1] == "b"
+    assert [post.node for post in chain.posts][-1] == "b"
     between = next(hop for hop in chain.plan.score.hops if hop.target == "b")
     assert between.codec == codec
 
@@ -154,6 +154,33 @@ def test_the_gateway_is_as_fast_as_the_machine_it_runs_on(plain_record: ModelRec
     slow = fleet_of(command, (node("a", speed=0.25), node("b", speed=4.0)), profile)
     assert [each.speed for each in slow.nodes] == [0.25, 0.25, 4.0]
     assert fleet_of(command, (node("b", speed=4.0),), profile).nodes[0].speed == 1.0
+
+
+def test_cores_of_a_host_that_others_use_are_counted_whichever_nodes_are_planned_over(
+    plain_record: ModelRecord,
+) -> None:
+    views = (node("a", host="h"), node("b", host="h", load=0.25), node("c"))
+    command = MakePlan(
+        ticket=1,
+        spec=DeploySpec(model=plain_record.name),
+        record=plain_record,
+        nodes=views,
+        links=(),
+        source=NodeId("c"),
+        source_host="c",
+        taken={"h": 2.0},
+    )
+    profile = Profile(
+        model="any",
+        model_hash="",
+        conditions=Conditions(device="", cores=1, threads=1, batch=1, busy_cores=0, versions={}, measured_at=""),
+        ops={},
+        whole=Sample(1.0, 0.0, 1),
+        stage_overhead=0.0,
+        contention=1.0,
+        base_memory=0,
+    )
+    assert fleet_of(command, (views[0], views[2]), profile).hosts == {"of a": 1, "of c": 4}
 
 
 def test_frames_cost_the_gateway_what_was_measured_at_its_end(plain_record: ModelRecord) -> None:
@@ -196,7 +223,7 @@ def test_frames_cost_the_gateway_what_was_measured_at_its_end(plain_record: Mode
 
 def test_what_is_live_is_scored_on_the_nodes_that_are_left(ask: Ask) -> None:
     first = made(ask(THREE, stages=2))
-    used = {placement.node for placement in first.chains[0].placements}
+    used = {post.node for post in first.chains[0].posts}
     again = ask(THREE, live=first, stages=2)
     assert again.current == pytest.approx(again.best)
     slower = tuple(msgspec.structs.replace(view, slowdown=4.0) for view in THREE)
@@ -214,14 +241,14 @@ def test_more_stages_than_nodes_are_as_many_as_there_are_nodes(ask: Ask) -> None
 
 def test_of_the_nodes_that_it_may_run_on_it_keeps_to_those_that_are_there(ask: Ask) -> None:
     [chain] = made(ask(THREE[:2], nodes=(NodeId("b"), NodeId("c")), stages=2)).chains
-    assert [placement.node for placement in chain.placements] == ["b"]
+    assert [post.node for post in chain.posts] == ["b"]
 
 
 def test_a_spare_keeps_what_is_live_alive(ask: Ask) -> None:
     first = made(ask(THREE, stages=2, spares=1))
     [chain] = first.chains
-    assert sorted(placement.stage for placement in chain.placements if placement.spare) == [0, 1]
-    [lost] = [placement.node for placement in chain.placements if placement.stage == 1 and not placement.spare]
+    assert sorted(post.stage for post in chain.posts if post.spare) == [0, 1]
+    [lost] = [post.node for post in chain.posts if post.stage == 1 and not post.spare]
     left = tuple(view for view in THREE if view.announcement.node != lost)
     assert ask(left, live=first).current is not None
 
@@ -229,8 +256,8 @@ def test_a_spare_keeps_what_is_live_alive(ask: Ask) -> None:
 def test_replicas_widen_the_busiest_stage(ask: Ask) -> None:
     four = (*THREE, node("d"))
     narrow, wide = made(ask(four, stages=2)), made(ask(four, stages=2, replicas=2))
-    assert len(narrow.chains[0].placements) == 2
-    workers = [placement.stage for placement in wide.chains[0].placements]
+    assert len(narrow.chains[0].posts) == 2
+    workers = [post.stage for post in wide.chains[0].posts]
     assert 3 <= len(workers) <= 4
     assert max(workers.count(0), workers.count(1)) == 2
     assert wide.throughput > narrow.throughput
@@ -238,7 +265,7 @@ def test_replicas_widen_the_busiest_stage(ask: Ask) -> None:
 
 def test_chains_are_ways_of_their_own_as_far_as_there_are_nodes(ask: Ask) -> None:
     blueprint = made(ask(THREE, stages=1, chains=5))
-    assert sorted(p.node for chain in blueprint.chains for p in chain.placements) == ["a", "b", "c"]
+    assert sorted(p.node for chain in blueprint.chains for p in chain.posts) == ["a", "b", "c"]
     one = made(ask(THREE, stages=1))
     assert blueprint.throughput > 2.5 * one.throughput
 
@@ -249,7 +276,7 @@ def test_a_chain_takes_no_more_nodes_than_it_may_unless_it_needs_them(ask: Ask) 
         blueprint = made(ask(four, span=span, chains=4))
         assert [len(chain.parts) for chain in blueprint.chains] == [span] * chains
     whole = ask(THREE, span=1)
-    room = made(whole).chains[0].placements[0].memory
+    room = made(whole).chains[0].posts[0].memory
     tight = tuple(node(name, free=room - 1) for name in "abc")
     [chain] = made(ask(tight, span=1)).chains
     assert len(chain.parts) > 1
@@ -264,7 +291,7 @@ def test_nodes_of_one_host_share_its_cores(ask: Ask) -> None:
 
 def test_a_node_only_takes_what_fits_its_memory(ask: Ask) -> None:
     planned = ask((node("a", free=1000), node("b")))
-    assert {placement.node for placement in made(planned).chains[0].placements} == {"b"}
+    assert {post.node for post in made(planned).chains[0].posts} == {"b"}
     none = ask((node("a", free=1000),))
     assert none.blueprint is None
     assert none.fault is not None
@@ -275,7 +302,7 @@ def test_a_node_only_takes_what_fits_its_memory(ask: Ask) -> None:
 
 def test_only_the_nodes_named_are_used(ask: Ask) -> None:
     planned = ask(THREE, nodes=(NodeId("b"),))
-    assert [placement.node for placement in made(planned).chains[0].placements] == ["b"]
+    assert [post.node for post in made(planned).chains[0].posts] == ["b"]
     wrong = ask(THREE, nodes=(NodeId("bb"),))
     assert wrong.fault is not None
     assert "did you mean 'b'?" in wrong.fault.message
@@ -284,16 +311,16 @@ def test_only_the_nodes_named_are_used(ask: Ask) -> None:
 def test_a_fast_node_does_more(ask: Ask) -> None:
     [chain] = made(ask((node("a"), node("b", speed=4.0)), stages=2)).chains
     shares = {
-        placement.node: int(chain.plan.stages[placement.stage].end.before, 16).bit_count()
-        - int(chain.plan.stages[placement.stage].begin.before, 16).bit_count()
-        for placement in chain.placements
+        post.node: int(chain.plan.stages[post.stage].end.before, 16).bit_count()
+        - int(chain.plan.stages[post.stage].begin.before, 16).bit_count()
+        for post in chain.posts
     }
     assert shares[NodeId("b")] > 2 * shares[NodeId("a")]
 
 
 def test_a_large_fleet_is_planned_over_its_fastest_nodes(ask: Ask) -> None:
     crowd = tuple(node(f"n{k}", speed=1.0 + 0.01 * k) for k in range(60))
-    used = {placement.node for placement in made(ask(crowd)).chains[0].placements}
+    used = {post.node for post in made(ask(crowd)).chains[0].posts}
     assert used <= {f"n{k}" for k in range(48, 60)}
 
 

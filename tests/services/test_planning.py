@@ -11,13 +11,14 @@ from cluster_bed import alive
 
 from cutwater.drivers.loop import run
 from cutwater.engine.control import MakePlan, NodeView, Planned
+from cutwater.engine.coordinator.steering import CoordinatorOptions
 from cutwater.engine.facts.deployments import DeploySpec
 from cutwater.engine.facts.models import ModelRecord
 from cutwater.engine.facts.nodes import Announcement, Hardware
 from cutwater.errors import BadFile
 from cutwater.services.coordinator.library import Library
 from cutwater.services.coordinator.planner import answer
-from cutwater.services.coordinator.planning import PlannerProcess, Prepare, serve
+from cutwater.services.coordinator.planning import LIMIT, PlannerProcess, Prepare, serve
 from cutwater.services.facts import decode, encode
 from cutwater.units import NodeId
 
@@ -107,3 +108,7 @@ def test_what_is_prepared_is_not_answered_and_what_is_wrong_with_it_is_said_with
     serve(reading, writing, lambda asked: Planned(model=asked.spec.model, ticket=asked.ticket), prepare)
     assert read == [plain_record]
     assert decode(writing.getvalue()[4:], Planned) == Planned(model="vit", ticket=7)
+
+
+def test_a_plan_that_waits_behind_many_slow_ones_is_not_asked_for_again() -> None:
+    assert CoordinatorOptions().plan_timeout >= 10 * LIMIT

@@ -213,6 +213,24 @@ def test_who_has_more_time_than_the_one_it_joined_uses_it() -> None:
     tell(story)
 
 
+def test_time_that_counts_from_the_first_byte_is_not_taken_off_twice() -> None:
+    async def story(world: World) -> None:
+        world.now = 10.5
+        arrived = ASK._replace(since=10.0)
+        hasty, patient = world.send(arrived._replace(timeout=1.0)), world.send(arrived._replace(timeout=5.0))
+        await turn()
+        world.now = 11.0
+        world.stage.answer.set_exception(DeadlineExceeded("too late"))
+        world.stage.answer = asyncio.get_running_loop().create_future()
+        with pytest.raises(DeadlineExceeded, match="too late"):
+            await hasty
+        world.stage.answer.set_result(np.ones(2))
+        assert (await patient).request == "request-2"
+        assert [(ask.timeout, ask.since) for ask in world.stage.asked] == [(1.0, 10.0), (4.0, 11.0)]
+
+    tell(story)
+
+
 def test_an_answer_is_forgotten_after_a_while() -> None:
     async def story(world: World) -> None:
         world.stage.answer.set_result(np.ones(2))

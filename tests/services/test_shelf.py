@@ -41,7 +41,7 @@ def blueprint(*blobs: str) -> Blueprint:
         StagePart(stage=StageId(f"s{k}"), blob=blob, nbytes=3, inputs=(), outputs=(), batchable=False)
         for k, blob in enumerate(blobs)
     )
-    chain = Chain(plan=PLAN, parts=parts, placements=(), entry=DOOR, exit=DOOR)
+    chain = Chain(plan=PLAN, parts=parts, posts=(), entry=DOOR, exit=DOOR)
     return Blueprint(model="m", chains=(chain,), throughput=10.0, latency=0.1)
 
 

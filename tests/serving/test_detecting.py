@@ -22,7 +22,7 @@ from cutwater.lab.adding import TYPICAL_BYTES, attached, usual_preparation
 from cutwater.vision.detect import Selection, select_boxes, to_detections
 from cutwater.vision.labels import COCO, labels
 from cutwater.vision.pictures import Pixels, decode_picture, read_picture
-from cutwater.vision.resize import Placement, letterbox
+from cutwater.vision.resize import Framing, letterbox
 from cutwater.zoo.packages import default_cache
 from cutwater.zoo.photographs import photographs
 from cutwater.zoo.registry import build
@@ -64,10 +64,10 @@ def uncut() -> onnxruntime.InferenceSession:
 def by_hand(uncut: onnxruntime.InferenceSession, pixels: Pixels) -> list[dict[str, Any]]:
     frame = letterbox(pixels, 416, 416).astype(np.float32) / 255
     (raw,) = uncut.run(None, {"pictures": np.ascontiguousarray(frame.transpose(2, 0, 1))[np.newaxis]})
-    place = Placement.of("letterbox", *pixels.shape[:2], 416, 416)
+    framing = Framing.of("letterbox", *pixels.shape[:2], 416, 416)
     return [
         {"label": labels(COCO)[seen.label], "score": seen.score, "box": [seen.x1, seen.y1, seen.x2, seen.y2]}
-        for seen in to_detections(select_boxes(raw[0], Selection()), place)
+        for seen in to_detections(select_boxes(raw[0], Selection()), framing)
     ]
 
 

@@ -8,7 +8,7 @@ from sim_plans import chain_plan
 
 from cutwater.drivers.sim.pipeline import PipelineOptions, SimPipeline
 from cutwater.drivers.sim.plan_faults import parse_fault, suffer
-from cutwater.drivers.sim.workload import bursty, parse_arrivals, poisson, uniform
+from cutwater.drivers.sim.workload import bursty, constant, parse_arrivals, poisson
 from cutwater.drivers.sim.world import WorldOptions
 from cutwater.engine.gateway.admission import Admission
 from cutwater.errors import BadQuantity, InputError
@@ -64,10 +64,10 @@ def test_bursts_have_the_variation_that_was_asked_for():
 
 
 def test_arrivals_are_named_as_people_name_them():
-    assert parse_arrivals("poisson") is poisson and parse_arrivals("uniform") is uniform
-    assert next(uniform(4.0, Random(0))) == 0.25
+    assert parse_arrivals("poisson") is poisson and parse_arrivals("constant") is constant
+    assert next(constant(4.0, Random(0))) == 0.25
     for wrong in ("often", "cv=0.5", "cv=x"):
-        with pytest.raises(BadQuantity, match="poisson, uniform"):
+        with pytest.raises(BadQuantity, match="poisson, constant"):
             parse_arrivals(wrong)
 
 

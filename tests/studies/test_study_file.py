@@ -92,6 +92,9 @@ def test_on_an_occasion_some_of_it_is_otherwise_and_the_baseline_stays(write):
         ("source: vit-tiny", "source: no.onnx, seed: 1", 19, "live.seed: unknown field"),
         ("placements: [together]", "placements: [neither]", 19, "live.placements[0]: there is no placement 'neither'"),
         ("name: two", "name: t/o", 1, "name: 't/o' cannot be the name of a study"),
+        ("s: {load", "a/b: {load", 17, "sweeps.a/b: 'a/b' cannot be the name of a sweep"),
+        ("weights: 2 GiB", "weights: .inf", 6, "nodes.weights: inf is not a finite size"),
+        ("weights: 2 GiB", "weights: 1e400 GB", 6, "nodes.weights: '1e400 GB' is not a finite size"),
     ],
 )
 def test_a_mistake_is_told_with_line_and_field(write, old, new, line, problem):

@@ -10,13 +10,14 @@ import pytest
 from typer.testing import CliRunner
 
 from cutwater.cli.app import app
+from cutwater.client.transport import Glance
 from cutwater.engine.facts.deployments import DeploySpec
 from cutwater.errors import BadFile, BadSetting, NoPlan
 from cutwater.lab.load.log import Log
 from cutwater.lab.studies.cases import case_of, place, shape_of, spare_groups
 from cutwater.lab.studies.costs import known_models
 from cutwater.lab.studies.live import wanted
-from cutwater.lab.studies.measured import Found, Loaded, as_measured, lone_means, per_request
+from cutwater.lab.studies.measured import Found, Loaded, as_measured, beside_of, per_request, spreads_of
 from cutwater.lab.studies.reading import load_study
 from cutwater.lab.studies.results import ENGINE, LIVE, QUEUES, ResultsFolder, Row
 from cutwater.lab.studies.simulated import by_engine, latencies_of
@@ -188,20 +189,78 @@ def test_the_simulator_is_given_what_was_measured(study):
         alone=dict.fromkeys("ab", 0.066), computing=stages, answered=dict.fromkeys("ab", 0.5 / 0.035), busy=stages
     )
     computing = {stage: 1.1 * seconds for stage, seconds in stages.items()}
-    seen = as_measured(case, placed, found, Loaded(computing, {"b": 0.077})).served
-    for model, hop in ((0, 0.002), (1, 0.004)):  # for the second one it was seen that hops take longer under load
+    loaded = Loaded(computing, {"b": 0.022}, {("b", 1): 0.004})
+    seen = as_measured(case, placed, found, loaded, computing).served
+    for model, hop in ((0, 0.002), (1, 0.004)):  # for the second one it was seen that ways take longer under load
         assert seen[model].candidates[1].seconds == pytest.approx((0.022 + 0.005, 0.033 + 0.005))
         assert seen[model].candidates[1].hops == pytest.approx((hop,) * 3)
-    assert per_request({("a", 0): (1.0, 10)}, {("a", 0): (3.0, 50), ("a", 1): (0.0, 0)}) == {("a", 0): 0.05}
+    assert [seen[model].candidates[1].spread for model in (0, 1)] == [(0.0, 0.0), (0.0, 0.004)]
+    later = as_measured(case, placed, found, loaded, {stage: 2 * each for stage, each in computing.items()}).served
+    assert later[1].candidates[1].hops == pytest.approx((0.004,) * 3), "slower stages make no shorter ways"
 
 
-def test_lone_requests_are_those_that_meet_no_other_of_their_lot():
-    """Every tenth of a second one of 20 ms; each third of a's is met by one of b, and c is elsewhere."""
-    times = {"a": np.arange(18) / 10, "b": np.arange(0, 18, 3) / 10 + 0.01, "c": np.arange(18) / 10 + 0.005}
-    log = Log(Schedule(times, 2.0))
-    for k, due in enumerate(log.due):
-        log.answer(log.fire(), due + (0.02 if log.model[k] == 0 else 0.03), "", False)
-    assert lone_means(log, [["a", "b"], ["c"]]) == pytest.approx({"a": 0.02, "c": 0.03})
+def test_what_was_computed_between_two_looks_is_told_of_each_worker_apart():
+    before = {("a", 0, 7): (9.0, 450), ("a", 1, 8): (1.0, 450)}
+    after = {("a", 0, 9): (10.0, 500), ("a", 1, 8): (3.0, 490), ("b", 0, 4): (0.0, 0)}
+    assert per_request(before, after) == {("a", 0): 0.02, ("a", 1): 0.05}
+
+
+def test_what_requests_take_beside_computing_is_what_hardly_any_of_them_is_spared():
+    """Each third one waits for another; all of them 1 ms for their turn, and 2 ms on the way."""
+    times = np.arange(60) / 10
+    log = Log(Schedule({"a": times}, 6.0), timings=True)
+    for k, due in enumerate(times):
+        queue, second = (15.0, 25.0) if k % 3 == 0 else (0.0, 20.0 + k % 4)
+        timing = f"queue;dur={queue}, wait-1;dur=1.0, stage-1;dur=10.0, wait-2;dur=0.0, stage-2;dur={second}"
+        log.answer(log.fire(), due + (queue + 1.0 + 10.0 + second + 2.0) / 1e3, Glance(timing=timing))
+    assert beside_of(log) == pytest.approx({"a": 0.003})
+    assert spreads_of(log) == pytest.approx({("a", 0): 0.0, ("a", 1): 0.004}, abs=1.5e-3)
+    assert spreads_of(log)["a", 1] > 0.002
+    short = Log(Schedule({"a": times[:5]}, 6.0), timings=True)
+    for due in times[:5]:
+        short.answer(short.fire(), due + 0.01, Glance(timing="stage-1;dur=5"))
+    assert beside_of(short) == spreads_of(short) == {}, "few requests say nothing"
+
+
+def test_nodes_with_a_share_of_a_core_are_that_much_slower_and_nothing_else_is(study):
+    two, _ = study(FILE.replace("nodes: {count: 2,", "slo: 5x\nnodes: {count: 2, share: 0.5,"))
+    known = known_models(two, 2, Path())
+    case = case_of(two, known, next(two.points()))
+    assert [served.slo for served in case.served] == pytest.approx([5 * (50e-3 / 0.5 + 2 * 0.2e-3)] * 2)
+    seen = known["a"].as_seen(0.04, 0.081, 0.5)
+    assert (seen.seconds, sum(seen.candidates[0].hops)) == pytest.approx((0.04, 0.001))
+    assert seen.alone(0.5) == pytest.approx(0.081)
+
+
+def test_groups_by_hand_must_fit_their_nodes_as_those_of_methods_do(study):
+    two, _ = study(FILE.replace("nodes: [1, 2], models: [a, b]", "nodes: [1], models: [a, b]"))
+    known = known_models(two, 2, Path())
+    case = case_of(two, known, next(two.points()))
+    with pytest.raises(NoPlan, match=r"nodes\.weights: node 1 cannot hold a, b"):
+        place(two, known, case, two.placements["together"])
+
+
+def test_a_border_of_another_aim_is_looked_for_anew(study):
+    points = [next(study(SOUGHT.replace("find: rate", f"find: rate, aim: {aim}"))[0].points()) for aim in (0.99, 0.9)]
+    assert points[0] != points[1]
+
+
+def test_who_runs_nothing_can_fail_without_harm(study):
+    two, _ = study(FILE + "failure: {node: 2, at: 1 s, back: 1 s}\n")
+    known = known_models(two, 2, Path())
+    case = case_of(two, known, next(two.points()))
+    placed = Placement((Group((0,), (Replica(0, 0),)),))
+    asked = len(case.schedule.times["a"])
+    assert np.isfinite(by_engine(case, placed, failure=two.failure)).sum() == asked
+
+
+def test_tables_of_sweeps_with_other_axes_stand_beside_each_other(study, tmp_path):
+    two, _ = study(FILE + "  fixed: {rate: [8/s], workload: [even]}\n")
+    folder = ResultsFolder.open(tmp_path / "out", two, True)
+    for point in two.points():
+        for how in (ENGINE, LIVE):
+            folder.add([Row(point=point, placement="apart", how=how, shape="", requests=9, attainment=1.0, mean=0.1)])
+    assert "| fixed | even | - | 8/s | apart |" in study_markdown(folder.results)
 
 
 def test_groups_are_told_in_words(study):

@@ -5,7 +5,7 @@ import pytest
 
 from cutwater.errors import BadTensor
 from cutwater.vision.detect import Detection, Selection, select_boxes, to_detections
-from cutwater.vision.resize import Placement
+from cutwater.vision.resize import Framing
 
 
 def overlap(one: list[float], other: list[float]) -> float:
@@ -83,7 +83,7 @@ def test_other_shapes_are_named(shape: tuple[int, ...]) -> None:
 
 
 def test_detections_are_in_the_pictures_pixels_without_the_padding() -> None:
-    place = Placement.of("letterbox", 100, 200, 64, 64)
+    framing = Framing.of("letterbox", 100, 200, 64, 64)
     selected = np.zeros((4, 6), np.float32)
     selected[0] = [0, 16, 64, 48, 0.5, 7]
-    assert to_detections(selected, place) == [Detection(0, 0, 200, 100, 0.5, 7)]
+    assert to_detections(selected, framing) == [Detection(0, 0, 200, 100, 0.5, 7)]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cutwater.vision.resize import LETTERBOX_GREY, Placement, centre_crop, fit_picture, letterbox, stretch
+from cutwater.vision.resize import LETTERBOX_GREY, Framing, centre_crop, fit_picture, letterbox, stretch
 
 
 def gradient(height: int, width: int) -> np.ndarray:
@@ -45,30 +45,30 @@ def test_the_letterbox_is_grey_above_and_below_a_wide_picture() -> None:
     ("height", "width"), [(480, 640), (640, 480), (100, 1000), (1000, 100), (33, 47), (640, 640), (1, 5000)]
 )
 def test_boxes_go_into_the_frame_and_back(height: int, width: int) -> None:
-    place = Placement.of("letterbox", height, width, 640, 640)
+    framing = Framing.of("letterbox", height, width, 640, 640)
     rng = np.random.default_rng(0)
     low = rng.uniform(0, 0.5, (50, 2)) * (width, height)
     high = low + rng.uniform(0, 0.5, (50, 2)) * (width, height)
     boxes = np.concatenate([low, high], axis=1).astype(np.float32)
-    framed = place.to_frame(boxes)
+    framed = framing.to_frame(boxes)
     assert (framed >= 0).all()
     assert (framed <= 640).all()
-    np.testing.assert_allclose(place.to_picture(framed), boxes, atol=width * 1e-5 + height * 1e-5)
+    np.testing.assert_allclose(framing.to_picture(framed), boxes, atol=width * 1e-5 + height * 1e-5)
 
 
 def test_the_box_around_the_picture_in_the_frame_is_the_whole_picture() -> None:
-    """What `letterbox` draws and what `Placement` computes are the same place."""
+    """What `letterbox` draws and what `Framing` computes are the same place."""
     black = np.zeros((123, 457, 3), np.uint8)
     rows, columns = np.nonzero(letterbox(black, 416, 416)[:, :, 0] == 0)
     box = np.array([[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]], np.float32)
     np.testing.assert_allclose(
-        Placement.of("letterbox", 123, 457, 416, 416).to_picture(box), [[0, 0, 457, 123]], atol=1e-3
+        Framing.of("letterbox", 123, 457, 416, 416).to_picture(box), [[0, 0, 457, 123]], atol=1e-3
     )
 
 
 def test_boxes_outside_the_picture_are_clipped_to_it() -> None:
-    place = Placement.of("letterbox", 100, 200, 64, 64)
-    np.testing.assert_array_equal(place.to_picture(np.array([[-9, 0, 99, 64]], np.float32)), [[0, 0, 200, 100]])
+    framing = Framing.of("letterbox", 100, 200, 64, 64)
+    np.testing.assert_array_equal(framing.to_picture(np.array([[-9, 0, 99, 64]], np.float32)), [[0, 0, 200, 100]])
 
 
 @pytest.mark.parametrize(("how", "share"), [("crop", 0.875), ("crop", 1.0), ("stretch", 1.0), ("letterbox", 1.0)])
@@ -79,6 +79,6 @@ def test_every_way_to_fit_knows_the_way_back(how: str, share: float) -> None:
     frame = fit_picture(picture, 160, 200, how, share)
     rows, columns = np.nonzero(frame[:, :, 0] > 127)
     box = np.array([[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]], np.float32)
-    place = Placement.of(how, 300, 500, 160, 200, share)
-    np.testing.assert_allclose(place.to_picture(box), [[210, 120, 290, 180]], atol=2.5)
-    np.testing.assert_allclose(place.to_frame(place.to_picture(box)), box, atol=1e-3)
+    framing = Framing.of(how, 300, 500, 160, 200, share)
+    np.testing.assert_allclose(framing.to_picture(box), [[210, 120, 290, 180]], atol=2.5)
+    np.testing.assert_allclose(framing.to_frame(framing.to_picture(box)), box, atol=1e-3)

@@ -11,7 +11,7 @@ from cutwater.vision.classify import best_guesses
 from cutwater.vision.detect import select_boxes, to_detections
 from cutwater.vision.labels import COCO, labels
 from cutwater.vision.pictures import read_picture
-from cutwater.vision.resize import Placement, centre_crop, letterbox, stretch
+from cutwater.vision.resize import Framing, centre_crop, letterbox, stretch
 from cutwater.zoo import efficientnet_lite0, rapidocr
 from cutwater.zoo.darknet import build_yolov3_tiny, darknet_model, read_cfg
 from cutwater.zoo.mobilenet_v2 import MEAN, STD, build_mobilenet_v2_trunk
@@ -72,8 +72,8 @@ def test_yolov3_tiny_sees_the_animals_and_chairs_in_photographs(package_cache: P
     def seen(index: int) -> set[str]:
         pixels = read_picture(photographs(package_cache)[index].path)
         (raw,) = session.run(None, {"pictures": as_input(letterbox(pixels, 416, 416), std=255.0)})
-        place = Placement.of("letterbox", *pixels.shape[:2], 416, 416)
-        found = to_detections(select_boxes(raw[0]), place)
+        framing = Framing.of("letterbox", *pixels.shape[:2], 416, 416)
+        found = to_detections(select_boxes(raw[0]), framing)
         assert all(0 <= d.x1 < d.x2 <= 512 and 0 <= d.y1 < d.y2 <= 512 for d in found)
         return {names[detection.label] for detection in found}
 

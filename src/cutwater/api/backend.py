@@ -94,6 +94,8 @@ class Answered(NamedTuple):
     """The gateway answered by itself, because nobody else was left."""
     span: str = ""
     """W3C ``traceparent`` under which it is recorded; empty where it is not."""
+    waited: Seconds = 0.0
+    """At the gateway, until it was sent to its first stage."""
 
 
 class Spell(msgspec.Struct, frozen=True):

@@ -59,4 +59,18 @@ def told_of(answered: Answered) -> tuple[tuple[str, str], ...]:
         found.append(("cutwater-degraded", "true"))
     if answered.span:
         found.append(("traceparent", answered.span))
+    if answered.trail:
+        found.append(("server-timing", _timing(answered)))
     return tuple(found)
+
+
+def _timing(answered: Answered) -> str:
+    """Where its time went, in milliseconds, as W3C Server Timing has it: ``queue``; of each stage waiting and work.
+
+    The rest of a request's time it was on its way. `cutwater.client.timing` reads it.
+    """
+    parts = [f"queue;dur={1e3 * answered.waited:.3f}"]
+    for number, mark in enumerate(answered.trail, 1):
+        waited, worked = mark.started - mark.received, mark.finished - mark.started
+        parts.append(f"wait-{number};dur={1e3 * waited:.3f}, stage-{number};dur={1e3 * worked:.3f}")
+    return ", ".join(parts)

@@ -88,20 +88,22 @@ class Porch:
         Whoever has asked there lately, and whatever of what it has wanted, would be refused; None: somebody would not.
         """
         lately, before = self._lately.get(door, {}), self._before.get(door, {})
-        error: CutwaterError | None = None
+        found: list[tuple[Ask, CutwaterError]] = []
         if len(lately) > ASKERS or len(before) > ASKERS:
             return None
         for model, client in {**before, **lately}:
             timeout, priority = self._habit(door, (model, client)) or (inf, 0)
             ask = Ask(model, {}, timeout, priority, client, door=door, since=self.now())
-            error = self.line.refusal(ask, self.count(model))
-            if error is None:
+            if (error := self.line.refusal(ask, self.count(model))) is None:
                 return None
-        if error is None:
+            found.append((ask, error))
+        if not found:
             return None
         self._turned_away += 1
         if self._turned_away % PROBE == 0:
             return None
+        # Whose it is nobody knows, so they take turns: each model is seen to be wanted, and each client to be refused.
+        ask, error = found[self._turned_away % len(found)]
         self.line.refused(ask, error)
         return error
 

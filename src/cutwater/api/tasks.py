@@ -21,7 +21,7 @@ from cutwater.vision.classify import Guess, best_guesses
 from cutwater.vision.detect import Detection, Selection, select_boxes, to_detections
 from cutwater.vision.pictures import MAX_PIXELS, decode_picture, picture_size
 from cutwater.vision.prepare import Preparation, frame_size, is_encoded, picture_input, prepare
-from cutwater.vision.resize import Placement
+from cutwater.vision.resize import Framing
 from cutwater.vision.task import raw_boxes, recognised_task, selected
 
 DEFAULT_TOP = 5
@@ -141,8 +141,8 @@ def detections_of(
     frame = (how.height, how.width)
     if not all(frame):
         frame = frame_size(picture_input(model.inputs, f"model {model.name!r}"))
-    place = Placement.of(how.fit, height, width, *frame, how.share)
-    return to_detections(boxes[boxes[:, 4] >= threshold], place)
+    framing = Framing.of(how.fit, height, width, *frame, how.share)
+    return to_detections(boxes[boxes[:, 4] >= threshold], framing)
 
 
 def task_of(model: Looker) -> str:

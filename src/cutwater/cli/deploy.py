@@ -11,7 +11,7 @@ from rich.markup import escape
 from cutwater.cli.console import messages, print_json, progress, results
 from cutwater.cli.flags import with_settings
 from cutwater.cli.load_flags import parse_share
-from cutwater.cli.options import Cuts, Json, parse_timeout, refuse_given
+from cutwater.cli.options import Cuts, Json, ObjectiveText, parse_timeout, refuse_given
 from cutwater.drivers.loop import run
 from cutwater.engine.facts.deployments import DeploySpec, EpochPhase, Scaling
 from cutwater.engine.facts.nodes import Phase
@@ -32,9 +32,6 @@ Name = Annotated[str, typer.Argument(help="Its name in the cluster; see `cutwate
 PlacementFile = Annotated[
     Path | None,
     typer.Option(help="Instead of one model all those of a file of `cutwater plan --workload`.", metavar="FILE"),
-]
-Wish = Annotated[
-    str, typer.Option(help='What for: latency, throughput, "throughput@latency<=50ms", "latency@rate=20".')
 ]
 Budget = Annotated[
     float,
@@ -80,7 +77,7 @@ def deploy(
     context: typer.Context,
     model: Name = "",
     placement: PlacementFile = None,
-    objective: Wish = "throughput",
+    objective: ObjectiveText = "throughput",
     budget: Budget = 0.0,
     stages: Stages = None,
     cut: Cuts = NONE,

@@ -40,7 +40,7 @@ def drill(
     seed: Annotated[int, typer.Option(help="Of arrivals, faults and victims.")] = 0,
     model: Annotated[str, typer.Option(help="An ONNX file, or a model of the zoo.")] = "efficientnet-lite0",
     rate: Annotated[float, typer.Option(min=0.01, max=2.0, help="Offered load, as a share of capacity.")] = KEPT,
-    arrivals: Annotated[str, typer.Option(help='"poisson", "uniform", or "cv=8"; default: cv=8 for slow.')] = "",
+    arrivals: Annotated[str, typer.Option(help='"poisson", "constant", or "cv=8"; default: cv=8 for slow.')] = "",
     stages: Annotated[int | None, typer.Option(min=1, help="Number of stages; default: as many as are best.")] = None,
     replicas: Annotated[int, typer.Option(min=1, help="Workers of the busiest stage.")] = 1,
     spares: Annotated[int, typer.Option(min=0, help="Warm workers of each stage.")] = 0,

@@ -35,7 +35,11 @@ Codecs = Annotated[
 ]
 ObjectiveText = Annotated[
     str,
-    typer.Option("--for", help='What to plan for: latency, throughput, "throughput@latency<=50ms", "latency@rate=20".'),
+    typer.Option(
+        "--objective",
+        "--for",
+        help='What to plan for: latency, throughput, "throughput@latency<=50ms", "latency@rate=20".',
+    ),
 ]
 PixelMean = Annotated[str, typer.Option(help="Subtracted from pixels 0..255: one number or R,G,B.")]
 PixelStd = Annotated[str, typer.Option(help="Pixels are divided by this afterwards: one number or R,G,B.")]

@@ -27,7 +27,7 @@ def simulate(
     plan: Annotated[Path, typer.Argument(help="A plan file.")],
     rate: Annotated[float | None, typer.Option(help="Requests per second; default: 70 % of what is predicted.")] = None,
     duration: Annotated[str, typer.Option("--for", help="How long requests come.")] = "60 s",
-    arrivals: Annotated[str, typer.Option(help="poisson, uniform, or cv=8 for bursts.")] = "poisson",
+    arrivals: Annotated[str, typer.Option(help="poisson, constant, or cv=8 for bursts.")] = "poisson",
     seed: Annotated[int, typer.Option(help="Of everything that is left to chance.")] = 0,
     fleet: Annotated[Path | None, typer.Option(help="The fleet the plan was made for: who shares what.")] = None,
     profile: Annotated[

@@ -88,7 +88,8 @@ class GrpcTransport:
             said = {
                 str(key): value for key, value in (*await asked.initial_metadata(), *await asked.trailing_metadata())
             }
-            return Glance(_text(said, "cutwater-request"), _text(said, "cutwater-degraded") == "true")
+            degraded = _text(said, "cutwater-degraded") == "true"
+            return Glance(_text(said, "cutwater-request"), degraded, _text(said, "server-timing"))
 
         return send
 

@@ -100,7 +100,8 @@ class HttpTransport:
             if response.status != 200:
                 _refuse(response)
             said = response.headers
-            return Glance(said.get("cutwater-request", ""), said.get("cutwater-degraded") == "true")
+            degraded = said.get("cutwater-degraded") == "true"
+            return Glance(said.get("cutwater-request", ""), degraded, said.get("server-timing", ""))
 
         return send
 

@@ -45,6 +45,8 @@ class Glance(NamedTuple):
     request: str = ""
     """What the gateway calls the request."""
     degraded: bool = False
+    timing: str = ""
+    """As it says where its time went; `cutwater.client.timing.timing_of` reads it."""
 
 
 Prepared = Callable[[], Awaitable[Glance]]

@@ -1,6 +1,8 @@
 """ComputeThread: the one thread in which a stage unpacks, computes and packs, while links receive and send."""
 
 import asyncio
+import contextlib
+import os
 import threading
 import time
 import traceback
@@ -100,6 +102,7 @@ class ComputeThread:
         self._jobs.put(None)
 
     def _work(self) -> None:
+        _give_way()
         with waiting_clock() as waited:
             self._compute_all(_Clocks(time.thread_time, waited))
 
@@ -179,3 +182,15 @@ class ComputeThread:
             np.split(found[index], ends, axis=axis) for index, axis in zip(self._order, self._output_axes, strict=True)
         ]
         return [[part[k] for part in split] for k in range(len(feeds))]
+
+
+def _give_way() -> None:
+    """Have this thread not interrupt an event loop when it gets something to do; Linux, else nothing happens.
+
+    Where both have one core, a result would otherwise be sent only when the next batch, which the thread is given just
+    before, has used up its time slice. `SCHED_BATCH` is for threads that compute and never wait for anybody.
+    """
+    if hasattr(os, "SCHED_BATCH"):
+        with contextlib.suppress(OSError):
+            if os.sched_getscheduler(0) == os.SCHED_OTHER:
+                os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))

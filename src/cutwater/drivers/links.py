@@ -136,7 +136,7 @@ class Link(asyncio.BufferedProtocol):
         if self.peer is not None and size > self.peer.max_frame:
             raise FrameError(
                 f"a {type(message).__name__} of {size} bytes does not go to {self.peer.name}, which accepts at most "
-                f"{self.peer.max_frame} bytes in a frame; raise its max_frame or send less at once"
+                f"{self.peer.max_frame} bytes in a frame; send less at once"
             )
         if self._transport is None or self._closed:
             return

@@ -159,6 +159,8 @@ class MakePlan(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     source: NodeId
     """The node where the requests are born: the gateway's."""
     source_host: str
+    taken: dict[str, float] = {}
+    """Host of some of ``nodes`` -> cores that workers use there which are on none of them."""
     live: Blueprint | None = None
     span: int | None = None
     """Most nodes that one chain may take, replicas and spares aside; None: as many as are best."""

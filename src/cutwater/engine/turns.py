@@ -107,6 +107,9 @@ class Turns:
         granted = self._grant()
         if self._waiting:
             self._press(now, granted)
+        else:
+            for hold in self._holds.values():
+                hold.due = None
         for worker in granted:
             out.append(Say(worker, Go(self._holds[worker].until, self._alone(worker, now))))
         return out
@@ -164,11 +167,11 @@ class Turns:
         """See that everyone who has a place knows whose work waits; whoever is granted one is told with that."""
         until = min(want.since for want in self._waiting.values())
         for worker, hold in self._holds.items():
+            if hold.due is None:
+                hold.due = now + RENEWAL + max(GRACE, PATIENCE * hold.usual)
             if hold.until is not None and hold.until <= until:
                 continue
             hold.until = until
-            if hold.due is None:
-                hold.due = now + RENEWAL + max(GRACE, PATIENCE * hold.usual)
             if worker not in granted:
                 self._out.append(Say(worker, Recall(until)))
 

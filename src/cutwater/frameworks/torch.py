@@ -104,7 +104,8 @@ def _torch() -> Any:
         import torch
     except ImportError as error:
         raise MissingExtra(
-            f"exporting PyTorch modules needs {error.name}; install it: python -m pip install 'cutwater[torch]'"
+            f"exporting PyTorch modules needs {error.name}, of the extra `torch`: "
+            "pip install 'cutwater[torch]', or '.[torch]' in its source folder"
         ) from error
     return torch
 

@@ -214,7 +214,10 @@ def need_video(path: str | Path) -> None:
     try:
         import av  # noqa: F401
     except ImportError:
-        raise MissingExtra(f"{path}: reading videos needs the extra `video`: pip install 'cutwater[video]'") from None
+        raise MissingExtra(
+            f"{path}: reading videos needs the extra `video`: "
+            "pip install 'cutwater[video]', or '.[video]' in its source folder"
+        ) from None
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ try:
     from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 except ImportError as error:
     raise MissingExtra(
-        "traces need the extra otel: pip install 'cutwater[otel]', or set observe.otlp to nothing"
+        "traces need the extra `otel` (pip install 'cutwater[otel]', or '.[otel]' in its source folder); "
+        "or set observe.otlp to nothing"
     ) from error
 
 import cutwater

@@ -91,3 +91,5 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     gap: float
     """How far this plan can be from the optimum at most, as a fraction of the bound."""
     solver: str
+    complete: bool = True
+    """Whether ``bound`` and ``gap`` are about all cuts there are; False: about a selection, as there are too many."""

@@ -61,6 +61,7 @@ def as_plan(problem: Problem, objective: Objective, solution: Solution) -> Plan:
         bound=bound,
         gap=gap,
         solver=solution.solver,
+        complete=problem.complete,
     )
 
 

@@ -106,13 +106,15 @@ def varying(study: Study, points: Iterable[Point]) -> list[str]:
 def axis_text(point: Point, axis: str) -> str:
     """A value as people read it."""
     value = getattr(point, axis)
+    if value is None:
+        return "none" if axis == "slo" else "-"
     match axis:
         case "load":
             return f"{value:.0%}"
         case "rate":
             return format_rate(value)
         case "slo":
-            return "none" if value is None else f"{value:g}x"
+            return f"{value:g}x"
         case "cv":
             return f"CV {value:g}" if not isinstance(value, str) else value
         case "nodes":
@@ -202,7 +204,7 @@ def _sought(results: Results, name: str, rows: list[Row]) -> Sheet:
                     f"{checked.attainment:.2%}" if checked is not None and found.found else "-",
                 ]
             )
-    return Sheet(f"{name}: with {sweep.aim:.0%} in time", headers, lines)
+    return Sheet(f"{name}: with {100 * sweep.aim:g}% in time", headers, lines)
 
 
 def _found_text(what: str, value: float) -> str:

@@ -91,7 +91,7 @@ def _figure(results: Results, name: str, rows: list[Row]) -> _Figure:
     if sweep.find:
         high = max([1.0, *(row.found for row in rows if row.found)])
         step = _round(high / 5)
-        title = f"{SOUGHT[sweep.find]} with {sweep.aim:.0%} in time"
+        title = f"{SOUGHT[sweep.find]} with {100 * sweep.aim:g}% in time"
         return _Figure(title, False, True, 0.0, step * math.ceil(high / step), step)
     if any(row.point.slo is not None for row in rows):
         low = min(row.attainment for row in rows)

@@ -44,10 +44,11 @@ def _add_hop(made: Table, hop: HopScore) -> None:
 
 def plan_summary(plan: Plan) -> str:
     """One line: what the plan is predicted to do, and how far from optimal it can be."""
+    among = "" if plan.complete else " among the cuts that were looked at"
     if plan.objective.startswith("throughput"):
-        bound = f"no plan exceeds {plan.bound:.4g}/s"
+        bound = f"no plan{among} exceeds {plan.bound:.4g}/s"
     else:
-        bound = f"no plan is faster than {format_seconds(plan.bound)}"
+        bound = f"no plan{among} is faster than {format_seconds(plan.bound)}"
     optimal = "optimal" if plan.gap <= 1e-9 else f"at most {plan.gap:.2%} from optimal"
     latency = format_seconds(plan.score.latency)
     if plan.objective.startswith("latency@"):

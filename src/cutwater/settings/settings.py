@@ -128,7 +128,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     memory: Size | None = None
     """What whole models for answering by itself may use; none: half of what is free."""
     max_request: Size = 256 * 2**20
-    """The largest request it takes."""
+    """The largest request it takes, and answer; stages take 256 MiB at most, whatever is set here."""
     token: Secret = ""
     """What clients must show; empty: nothing. Wanted where clients come in from other machines without TLS."""
     trace: File | None = None

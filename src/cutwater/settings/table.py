@@ -10,10 +10,16 @@ _HEAD = f"""# Settings
 Everything about a cluster can be set in one file, in the environment, or by a flag; a flag goes before the environment,
 the environment before the file, the file before the default. `cutwater config show` prints what is set, and by whom.
 
-The file is YAML or TOML: the one that `--config` or `${CONFIG}` names, or else `{FILE_NAMES[0]}` or
-`{FILE_NAMES[-1]}` in the cluster's home.
+Until `cutwater down`, all commands go on counting the flags that `cutwater up` was given, before the environment, and
+its `--config`. A command that has `--config` itself begins anew, with its own flags only. A process keeps what it was
+started with: `cutwater up --gateway-drills on` changes nothing for a gateway that runs, so `cutwater down` comes first.
+
+The file is YAML or TOML: the one that `--config` or `${CONFIG}` names, or else, in the cluster's home,
+`{FILE_NAMES[0]}`, `{FILE_NAMES[1]}` or `{FILE_NAMES[2]}`.
 What is set in the section `node` as `memory` is `CUTWATER_NODE_MEMORY` in the environment, and `--node-memory` after
-`cutwater up`, where the section `cluster` needs no prefix: `cutwater up --nodes 5`.
+`cutwater up`, where the section `cluster` needs no prefix: `cutwater up --nodes 5`. What is no setting is an error, in
+the file and among the variables that begin with `CUTWATER_`. `CUTWATER_CACHE`, where models and packages are kept, is
+none of the settings, and no error.
 
 ```yaml
 cluster:

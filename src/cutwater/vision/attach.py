@@ -64,7 +64,7 @@ def attach_detector(
 
     Returns:
         ``encoded`` uint8 [encoded_bytes] -> ``boxes`` float32 [1, limit, 6]: x1, y1, x2, y2 in the network's input
-        pixels (`Placement.to_picture` leads back), score, class; zeros where there are fewer.
+        pixels (`Framing.to_picture` leads back), score, class; zeros where there are fewer.
 
     Raises:
         BadModel: Inputs or outputs of another form.

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutwater.errors import BadTensor
-from cutwater.vision.resize import Placement
+from cutwater.vision.resize import Framing
 
 Floats = NDArray[np.float32]
 
@@ -93,10 +93,10 @@ def intersection_over_union(box: Floats, others: Floats) -> Floats:
     return result
 
 
-def to_detections(selected: Floats, place: Placement) -> list[Detection]:
+def to_detections(selected: Floats, framing: Framing) -> list[Detection]:
     """Detections in the picture's own pixels, from boxes [k, 6] in the frame's; zero padding is left out."""
     real = selected[selected[:, 4] > 0]
-    corners = place.to_picture(real[:, :4])
+    corners = framing.to_picture(real[:, :4])
     return [
         Detection(float(x1), float(y1), float(x2), float(y2), float(score), int(label))
         for (x1, y1, x2, y2), (score, label) in zip(corners, real[:, 4:6], strict=True)

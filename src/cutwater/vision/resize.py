@@ -30,7 +30,7 @@ def centre_crop(pixels: Pixels, height: int, width: int, share: float = 0.875) -
 
 
 @dataclass(frozen=True)
-class Placement:
+class Framing:
     """Where a picture lies in the frame it was fitted into: scaled, then moved by ``left`` and ``top``."""
 
     scale_x: float
@@ -44,8 +44,8 @@ class Placement:
     @classmethod
     def of(
         cls, how: str, picture_height: int, picture_width: int, height: int, width: int, share: float = 0.875
-    ) -> "Placement":
-        """The placement that `fit_picture` gives a picture in a frame of ``height`` by ``width``.
+    ) -> "Framing":
+        """The framing that `fit_picture` gives a picture in a frame of ``height`` by ``width``.
 
         Raises:
             ValueError: ``how`` is none of `FITS`.
@@ -85,10 +85,10 @@ class Placement:
 
 def letterbox(pixels: Pixels, height: int, width: int) -> Pixels:
     """All of the picture inside a grey uint8 [height, width, 3] frame, proportions kept, as large as fits, centred."""
-    place = Placement.of("letterbox", pixels.shape[0], pixels.shape[1], height, width)
-    inner = stretch(pixels, round(place.scale_y * pixels.shape[0]), round(place.scale_x * pixels.shape[1]))
+    framing = Framing.of("letterbox", pixels.shape[0], pixels.shape[1], height, width)
+    inner = stretch(pixels, round(framing.scale_y * pixels.shape[0]), round(framing.scale_x * pixels.shape[1]))
     frame = np.full((height, width, 3), LETTERBOX_GREY, np.uint8)
-    left, top = int(place.left), int(place.top)
+    left, top = int(framing.left), int(framing.top)
     frame[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
     return frame
 

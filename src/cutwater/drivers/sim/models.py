@@ -11,7 +11,7 @@ from zlib import crc32
 import msgspec
 
 from cutwater.engine.control import MakePlan, NodeView, Planned
-from cutwater.engine.facts.deployments import Blueprint, Chain, Door, Placement, StagePart, WholeModel
+from cutwater.engine.facts.deployments import Blueprint, Chain, Door, Post, StagePart, WholeModel
 from cutwater.engine.facts.models import ModelRecord
 from cutwater.engine.fault import Fault
 from cutwater.graph.graph import Tensor
@@ -148,16 +148,16 @@ class _QuickPlan:
         cuts = split_evenly(self.model.blocks, stages)
         parts = tuple(self.model.part(k, begin, end) for k, (begin, end) in enumerate(pairwise(cuts)))
         chosen, rest = nodes[:stages], nodes[stages:]
-        placements = [self._place(k, part, view) for k, (part, view) in enumerate(zip(parts, chosen, strict=True))]
-        busiest = max(range(stages), key=lambda k: placements[k].seconds)
+        posts = [self._place(k, part, view) for k, (part, view) in enumerate(zip(parts, chosen, strict=True))]
+        busiest = max(range(stages), key=lambda k: posts[k].seconds)
         more = [(busiest, False)] * (self.spec.replicas - 1)
         more += [(k, True) for _ in range(self.spec.spares) for k in range(stages)]
         for (k, spare), view in zip(more, rest, strict=False):
-            placements.append(self._place(k, parts[k], view, spare=spare))
-        ordered = tuple(sorted(placements, key=lambda placement: (placement.stage, placement.spare)))
+            posts.append(self._place(k, parts[k], view, spare=spare))
+        ordered = tuple(sorted(posts, key=lambda post: (post.stage, post.spare)))
         last = len(self.model.blocks)
         plan = self._plan(cuts, ordered)
-        return Chain(plan=plan, parts=parts, placements=ordered, entry=self.model.door(0), exit=self.model.door(last))
+        return Chain(plan=plan, parts=parts, posts=ordered, entry=self.model.door(0), exit=self.model.door(last))
 
     def _nodes(self) -> list[NodeView]:
         """Those with room for a stage, the fastest first; of equals the one with most room left, and then any."""
@@ -173,11 +173,11 @@ class _QuickPlan:
             ),
         )
 
-    def _place(self, k: int, part: StagePart, view: NodeView, *, spare: bool = False) -> Placement:
+    def _place(self, k: int, part: StagePart, view: NodeView, *, spare: bool = False) -> Post:
         node = view.announcement.node
         self.used[node] = self.used.get(node, 0) + part.nbytes
         seconds = self.model.seconds(part.blob) * view.slowdown / view.announcement.hardware.speed
-        return Placement(stage=k, node=node, seconds=seconds, memory=part.nbytes, spare=spare)
+        return Post(stage=k, node=node, seconds=seconds, memory=part.nbytes, spare=spare)
 
     def _current(self) -> float | None:
         """What the live blueprint is worth now."""
@@ -187,23 +187,23 @@ class _QuickPlan:
         worth, latencies = 0.0, []
         for chain in live.chains:
             stages: dict[int, float] = {}
-            for placement in chain.placements:
-                view = self.views.get(placement.node)
-                if placement.spare:
+            for post in chain.posts:
+                view = self.views.get(post.node)
+                if post.spare:
                     continue
                 if view is None:
                     return None
-                part = chain.parts[placement.stage]
+                part = chain.parts[post.stage]
                 seconds = self.model.seconds(part.blob) * view.slowdown / view.announcement.hardware.speed
-                stages[placement.stage] = stages.get(placement.stage, 0.0) + 1.0 / seconds
+                stages[post.stage] = stages.get(post.stage, 0.0) + 1.0 / seconds
             worth += min(stages.values())
             latencies.append(sum(1.0 / rate for rate in stages.values()))
         return min(latencies) if self.spec.objective.startswith("latency") else worth
 
-    def _plan(self, cuts: Sequence[int], placements: Sequence[Placement]) -> Plan:
+    def _plan(self, cuts: Sequence[int], posts: Sequence[Post]) -> Plan:
         refs = [CutRef(f"{at:x}", f"before block {at}") for at in cuts]
         source = self.command.source
-        own = [p for p in placements if not p.spare]
+        own = [p for p in posts if not p.spare]
         groups = [[p for p in own if p.stage == k] for k in range(len(cuts) - 1)]
         rates = [sum(1.0 / p.seconds for p in group) for group in groups]
         seconds = [max(p.seconds for p in group) for group in groups]

@@ -11,19 +11,21 @@ from cutwater.drivers.sim.network import NetworkOptions, PathOptions
 from cutwater.drivers.sim.outcomes import Asking
 from cutwater.drivers.sim.pipeline import specs
 from cutwater.drivers.sim.process import Process
+from cutwater.drivers.sim.stepper import Stepper
 from cutwater.drivers.sim.workers import SimWorker, Work
 from cutwater.drivers.sim.world import World
 from cutwater.engine.gateway.gateway import Gateway
 from cutwater.engine.gateway.neighbours import Neighbours
 from cutwater.engine.stage.batching import Batching
 from cutwater.engine.stage.stage import StageOptions, StageWorker
+from cutwater.engine.turns import LEAST, Said, Say, Turns
 from cutwater.engine.vocabulary import Route
 from cutwater.plan.fleet import Node
 from cutwater.plan.many.served import Group, Placement, Replica, Served
 from cutwater.plan.many.stream import Stream
 from cutwater.plan.many.tracks import coupled, models_of
 from cutwater.plan.problem import Floats
-from cutwater.units import NodeId, RequestId, Seconds, StageId
+from cutwater.units import NodeId, RequestId, Seconds, StageId, WorkerId
 from cutwater.wire.message import Hop
 
 TOKEN = "placement"
@@ -49,8 +51,8 @@ def simulate(
 ) -> Floats:
     """[R] seconds from each request to its answer; infinite: it was refused, or too late for its model's SLO.
 
-    Each node is one machine that computes one request at a time, of whichever stage, in the order in which they came.
-    Where the hops of the models of one group differ, each takes what they take on average.
+    Each node is one machine that computes one request at a time, of whichever stage; its workers take turns as they do
+    live. Where the hops of the models of one group differ, each takes what they take on average.
 
     Args:
         placement: Who runs what; groups use different nodes, and what was planned with batches is taken in batches.
@@ -83,11 +85,12 @@ class _Placed:
         self.world.where[SOURCE] = SOURCE
         self.world.host(SOURCE, len(served) + 1)
         self.processes: dict[int, Process] = {}
+        self.turns: dict[int, Stepper] = {}
         for at in sorted({node for group in every.groups for node in group.nodes}):
             name = nodes[at].name
             self.world.where[name] = name
             self.world.host(name, 1)
-            self.processes[at] = self.world.process(name, "worker")
+            self._start(at)
         self.neighbours = Neighbours()
         self.deaths: dict[int, int] = {}
         """Node -> how often its workers were killed."""
@@ -106,6 +109,23 @@ class _Placed:
                 self.doors.append((entrance, ways))
                 self.entrances |= {served[model].name: entrance for model in behind}
 
+    def _start(self, at: int) -> None:
+        """A node's process, where all its workers are, and who gives them turns; to say a word takes no time."""
+        name = self.nodes[at].name
+        process = self.processes[at] = self.world.process(name, "worker")
+
+        def say(command: Say) -> None:
+            process.loop.add(0.0, self.workers[command.worker].stepper.tell, command.word)
+
+        self.turns[at] = Stepper(Turns(name), {Say: say}, process, f"{name}/turns")
+
+    def _worker(self, node: int, address: str, machine: StageWorker, work: Work) -> None:
+        """One more at a node, which begins to listen."""
+        process, turns = self.processes[node], self.turns[node]
+        worker = self.workers[address] = SimWorker(process, machine, work, self.world.links, TOKEN)
+        worker.on_word = lambda word: process.loop.add(0.0, turns.tell, Said(WorkerId(address), word))
+        worker.listen(address)
+
     def _route(self, group: Group, replica: Replica, spare: bool) -> Route:
         """A model's way through a group, whose workers begin to listen."""
         candidate = self.served[replica.model].candidates[replica.candidate]
@@ -114,13 +134,15 @@ class _Placed:
         for stage, (node, each) in enumerate(zip(group.nodes, seconds, strict=True)):
             once = candidate.fixed[stage] / self.nodes[node].speed if candidate.fixed else 0.0
             axes = {"in": 0, "out": 0} if candidate.batch > 1 else {}
-            options = StageOptions(batching=Batching(limit=candidate.batch), batch_axes=axes)
+            options = StageOptions(
+                batching=Batching(limit=candidate.batch), batch_axes=axes, expected=each, in_turn=LEAST
+            )
             machine = StageWorker(StageId(f"stage-{stage + 1}"), options)
-            work = Work(seconds=each, once=once, outputs=specs("out", NBYTES))
+            spread = candidate.spread[stage] / self.nodes[node].speed if candidate.spread else 0.0
+            work = Work(seconds=each, once=once, spread=spread, outputs=specs("out", NBYTES))
             hop = Hop(f"{node}.{self.deaths.get(node, 0)}.{replica.model}.{stage}", "plain")
             if hop.address not in self.workers:
-                self.workers[hop.address] = SimWorker(self.processes[node], machine, work, self.world.links, TOKEN)
-                self.workers[hop.address].listen(hop.address)
+                self._worker(node, hop.address, machine, work)
             hops.append(hop)
         return Route(
             tuple(hops),
@@ -146,7 +168,9 @@ class _Placed:
         return entrance
 
     def _kill(self, kill: Kill) -> None:
-        at = next(k for k, node in enumerate(self.nodes) if node.name == kill.name)
+        at = next((k for k, node in enumerate(self.nodes) if node.name == kill.name), None)
+        if at is None or at not in self.processes:  # nobody is there who could be killed
+            return
         self.processes[at].die()
         self.world.links.check()
         if kill.back is not None:
@@ -155,7 +179,7 @@ class _Placed:
     def _start_again(self, at: int) -> None:
         """Other workers in the place of those that were killed, at other addresses."""
         self.deaths[at] = self.deaths.get(at, 0) + 1
-        self.processes[at] = self.world.process(self.nodes[at].name, "worker")
+        self._start(at)
         for entrance, ways in self.doors:
             routes = tuple(self._route(*way) for way in ways)
             entrance.process.loop.add(0.0, entrance.reroute, routes)

@@ -18,7 +18,7 @@ def poisson(rate: float, rng: Random) -> Iterator[Seconds]:
         yield now
 
 
-def uniform(rate: float, rng: Random) -> Iterator[Seconds]:
+def constant(rate: float, rng: Random) -> Iterator[Seconds]:
     """One after the other, at equal distances."""
     number = 0
     while True:
@@ -44,16 +44,16 @@ def bursty(cv: float) -> Arrivals:
 
 
 def parse_arrivals(text: str) -> Arrivals:
-    """``"poisson"``, ``"uniform"`` or ``"cv=8"``. Raises BadQuantity."""
+    """``"poisson"``, ``"constant"`` or ``"cv=8"``. Raises BadQuantity."""
     if text == "poisson":
         return poisson
-    if text == "uniform":
-        return uniform
+    if text == "constant":
+        return constant
     name, _, value = text.partition("=")
     try:
         cv = float(value)
     except ValueError:
         cv = 0.0
     if name != "cv" or not cv >= 1.0:
-        raise BadQuantity(f"{text!r} is no kind of arrivals; write poisson, uniform, or cv=8 (a number from 1 up)")
+        raise BadQuantity(f"{text!r} is no kind of arrivals; write poisson, constant, or cv=8 (a number from 1 up)")
     return bursty(cv)

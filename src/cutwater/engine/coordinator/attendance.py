@@ -107,7 +107,7 @@ class Attendance:
                 crashes.popleft()
             if len(crashes) >= self._options.crash_limit:
                 crashes.clear()
-                deployment.unfit[worker.node] = now + self._options.unfit_for
+                deployment.unfit.add(worker.node, now)
                 self._books.tell("failing", str(worker.spec.worker), f"it ends again and again on {worker.node}")
 
     def _come(self, member: Member, now: Seconds) -> None:
@@ -124,6 +124,13 @@ class Attendance:
             if deployment.live is None or deployment.failures or node in deployment.live.nodes:
                 deployment.retry_at = now
                 self._books.touch(deployment)
+        self._more_room()
+
+    def _more_room(self) -> None:
+        """Those that found none for another chain may look again at once."""
+        for deployment in self._books.deployments.values():
+            if deployment.size is not None and deployment.size.short_since is not None:
+                deployment.size.awaits_room = True
 
     def lose(self, node: NodeId) -> None:
         """A node has not been heard for a lease."""
@@ -158,6 +165,7 @@ class Attendance:
         self._usable_changed(member, f"{event.node} is drained" if event.on else f"{event.node} is used again")
         if not event.on:
             self._books.stir(f"{event.node} is used again", now)
+            self._more_room()
 
     def gateway_beaten(self, beat: GatewayBeat, now: Seconds) -> None:
         """A gateway lives."""
@@ -220,7 +228,7 @@ class Attendance:
             for worker in live.workers.values() if live is not None else ():
                 suspected = worker.state is not None and worker.ready and long.intersection(worker.state.addresses)
                 if suspected and worker.node not in deployment.unfit:
-                    deployment.unfit[worker.node] = now + self._options.unfit_for
+                    deployment.unfit.add(worker.node, now)
                     said = f"{entrance.beat.gateway} gets no answer from it on {worker.node}"
                     self._books.tell("failing", str(worker.spec.worker), said)
                     self._books.touch(deployment)

@@ -7,6 +7,7 @@ from cutwater.engine.coordinator.members import Entrance, Members, Standing
 from cutwater.engine.coordinator.replanning import Measured
 from cutwater.engine.coordinator.steering import CoordinatorOptions
 from cutwater.engine.coordinator.survey import Survey
+from cutwater.engine.facts.deployments import DeploySpec
 from cutwater.engine.facts.models import ModelRecord
 from cutwater.engine.facts.nodes import MeasuredLink
 from cutwater.units import GatewayId, NodeId, Seconds
@@ -74,6 +75,14 @@ class Books:
         """Whether workers may be put on ``node``, and those there may stay."""
         member = self.nodes.get(node)
         return member.usable if member is not None else self.settling and node not in self.revoked
+
+    def allowed(self, spec: DeploySpec) -> frozenset[NodeId]:
+        """The nodes that may run a deployment, and can be used."""
+        return frozenset(node for node in self.nodes if self.usable(node) and (not spec.nodes or node in spec.nodes))
+
+    def unfit(self, deployment: Deployment) -> frozenset[NodeId]:
+        """Those of them that its plans leave out, because its workers fail there."""
+        return deployment.unfit.among(self.allowed(deployment.spec))
 
     def host_of(self, node: NodeId) -> str | None:
         """The host of a node that lives; None: it does not."""

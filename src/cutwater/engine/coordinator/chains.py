@@ -82,13 +82,14 @@ class Chains:
         for worker in live.of(number):
             state = worker.state
             if state is not None and not worker.ready and state.restarts >= self._options.load_failures:
-                deployment.unfit[worker.node] = now + self._options.unfit_for
+                deployment.unfit.add(worker.node, now)
                 return True
         return False
 
     def _fit(self, deployment: Deployment, live: Epoch, number: int) -> bool:
         """Whether all its nodes may run it."""
-        return all(self._books.usable(w.node) and w.node not in deployment.unfit for w in live.of(number))
+        unfit = self._books.unfit(deployment)
+        return all(self._books.usable(w.node) and w.node not in unfit for w in live.of(number))
 
     def _forgotten(self, deployment: Deployment, number: int) -> bool:
         """Whether every gateway shows a table that does not lead through the chain."""

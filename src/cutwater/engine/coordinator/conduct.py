@@ -59,7 +59,7 @@ class Conduct:
         for worker in epoch.workers.values():
             state = worker.state
             if state is not None and not worker.ready and state.restarts >= self._options.load_failures:
-                deployment.unfit[worker.node] = now + self._options.unfit_for
+                deployment.unfit.add(worker.node, now)
                 said = state.fault.message if state.fault is not None else "no reason known"
                 return f"{worker.spec.worker} ended {state.restarts} times on {worker.node}: {said}"
         return ""

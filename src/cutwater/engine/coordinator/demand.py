@@ -3,9 +3,11 @@
 What counts is what is asked, whether it is let in or refused. The level follows it with a trend (Holt, "Forecasting
 seasonals and trends by exponentially weighted moving averages", 1957). A change larger than the usual unevenness is a
 step: then the level is what was seen of late (as in Trigg and Leach, "Exponential smoothing with an adaptive response
-rate", Operational Research Quarterly 18(1), 1967). The unevenness is the index of dispersion, variance over mean of the
-counts, from the differences of counts that follow each other, which no slow change disturbs (von Neumann et al.,
-"The mean square successive difference", Annals of Mathematical Statistics 12(2), 1941).
+rate", Operational Research Quarterly 18(1), 1967). A rise too small for that is a step when what came beyond what was
+expected adds up (Page, "Continuous inspection schemes", Biometrika 41, 1954). The unevenness is the index of
+dispersion, variance over mean of the counts, from the differences of counts that follow each other, which no slow
+change disturbs (von Neumann et al., "The mean square successive difference", Annals of Mathematical Statistics 12(2),
+1941).
 """
 
 from math import exp, inf, log, sqrt
@@ -28,6 +30,10 @@ class DemandOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What was seen of late is remembered for so long; a step shows in it."""
     step: float = 4.0
     """So many standard deviations from the level, what was seen of late is a step."""
+    allowance: float = 0.5
+    """So many standard deviations of a second's count beyond what is expected are let pass, each second."""
+    excess: float = 7.0
+    """When what goes beyond that has added up to so many, it is a step, too."""
     dispersion: Seconds = 60.0
     """How long the unevenness is remembered."""
     outlier: float = 5.0
@@ -40,8 +46,8 @@ class Demand:
     """Of one deployment, all gateways together."""
 
     __slots__ = (
-        "_asked", "_began", "_last", "_mean", "_options", "_queues", "_recent", "_since", "_waiting", "_wave", "level",
-        "trend",
+        "_asked", "_began", "_excess", "_last", "_lasting", "_mean", "_options", "_queues", "_recent", "_since",
+        "_waiting", "_wave", "level", "trend",
     )  # fmt: skip
 
     def __init__(self, now: Seconds, options: DemandOptions = DemandOptions()) -> None:  # noqa: B008
@@ -57,6 +63,9 @@ class Demand:
         self._recent = 0.0
         self._since = 0
         """Samples since the last step."""
+        self._excess = 0.0
+        """Requests beyond what was expected and is let pass, and ``_lasting`` since when there have been any."""
+        self._lasting: Seconds = 0.0
         self._mean = 0.0
         """Of the rates, and ``_wave`` of half their squared differences, times what a sample lasts."""
         self._wave = 0.0
@@ -94,19 +103,30 @@ class Demand:
         self._wave += weight * (min(difference * difference, limit) * lasted / 2.0 - self._wave)
 
         self._recent += (1.0 - exp(-lasted / options.recent)) * (rate - self._recent)
-        spread = sqrt(max(self.dispersion * max(level, self._recent), 1.0) / (2.0 * options.recent))
-        if abs(self._recent - level) > options.step * spread:
-            self.level = self._recent = rate
-            self.trend, self._since = 0.0, 0
-            return
-        # The sample in which a step was seen began before it: the next one counts for all, then all count alike.
-        self._since += 1
+        usual = sqrt(max(self.dispersion * max(level, self._recent), 1.0))
         expected = level + self.trend * lasted
+        allowed = options.allowance * usual
+        self._excess = max(self._excess + (rate - expected - allowed) * lasted, 0.0)
+        self._lasting = self._lasting + lasted if self._excess else 0.0
+        if abs(self._recent - level) > options.step * usual / sqrt(2.0 * options.recent):
+            # The sample in which a step was seen began before it: the next one counts for all, then all count alike.
+            self._step(rate, 0)
+            return
+        if self._excess > options.excess * usual:
+            self._step(level + allowed + self._excess / self._lasting, round(self._lasting / lasted))
+            return
+        self._since += 1
         weight = max(1.0 - exp(-lasted / options.level), 1.0 / self._since)
         self.level = max(expected + weight * (rate - expected), 0.0)
         if weight == 1.0 / self._since:
             return
         self.trend += (1.0 - exp(-lasted / options.trend)) * ((self.level - level) / lasted - self.trend)
+
+    def _step(self, level: float, samples: int) -> None:
+        """The level is another one from now on; so many samples have said so."""
+        self.level = self._recent = level
+        self.trend, self._since = 0.0, samples
+        self._excess = self._lasting = 0.0
 
     @property
     def dispersion(self) -> float:

@@ -8,6 +8,7 @@ from cutwater.engine.coordinator.replanning import Trial
 from cutwater.engine.coordinator.rollout import Epoch
 from cutwater.engine.coordinator.size import Size
 from cutwater.engine.coordinator.steering import CoordinatorOptions
+from cutwater.engine.coordinator.unfit import Unfit
 from cutwater.engine.facts.deployments import DeploymentRecord, DeploySpec, EpochPhase
 from cutwater.units import NodeId, Seconds
 
@@ -39,6 +40,11 @@ class Ask:
         self.adding = adding
         """So many chains are to join the live epoch; 0: the plan is for a new one."""
 
+    @property
+    def optional(self) -> bool:
+        """Whether it is for an epoch that might pay."""
+        return self.voluntary and not self.adding
+
 
 class Deployment:
     """Changed only by the `Coordinator`."""
@@ -65,8 +71,8 @@ class Deployment:
         self.failures = 0
         """Plans and roll-outs in a row that came to nothing."""
         self.retry_at = now
-        self.unfit: dict[NodeId, Seconds] = {}
-        """Nodes on which its workers end again and again, and until when they are left out."""
+        self.unfit = Unfit(options)
+        """Nodes on which its workers fail."""
         self.wish: str | None = None
         """Why another plan might pay."""
         self.considered_at: Seconds | None = None
@@ -95,10 +101,19 @@ class Deployment:
         return len(self.epochs) == 1 and self.live is not None and not self.removed and self.asked is None
 
     @property
-    def parting(self) -> bool:
-        """Whether something of it is on its way out, whose room will be free soon."""
-        draining = any(epoch.phase is EpochPhase.DRAINING for epoch in self.epochs)
-        return bool(self.ending) or draining or any(epoch.parting for epoch in self.epochs)
+    def parting(self) -> int:
+        """Chains of it on their way out, whose room will be free soon."""
+        draining = [epoch for epoch in self.epochs if epoch.phase is EpochPhase.DRAINING and not epoch.held]
+        whole = sum(len(epoch.frontier) for epoch in (*draining, *self.ending))
+        return whole + sum(epoch.parting for epoch in self.epochs)
+
+    @property
+    def grows(self) -> bool:
+        """Whether it shall have more chains than it has, and there may be room for them."""
+        size, live = self.size, self.live
+        if size is None or live is None or len(live.staying) >= size.chains:
+            return False
+        return size.short_since is None or size.awaits_room
 
     def epoch(self, number: int) -> Epoch | None:
         """The epoch of this number, if it is not GONE."""
@@ -120,6 +135,13 @@ class Deployment:
     def wished(self) -> DeploySpec:
         """What an epoch is planned for: with as many chains as are wanted now."""
         return self.spec if self.size is None else msgspec.structs.replace(self.spec, chains=self.size.chains)
+
+    @property
+    def kept(self) -> DeploySpec:
+        """What an epoch that might pay is planned for: no more chains than there are, for others may join any time."""
+        if self.size is None or self.live is None:
+            return self.wished
+        return msgspec.structs.replace(self.spec, chains=min(self.size.chains, len(self.live.staying)))
 
     def record(self) -> DeploymentRecord:
         """What a successor needs to know."""

@@ -9,7 +9,7 @@ from cutwater.engine.control import MakePlan, NodeView, Planned
 from cutwater.engine.coordinator.books import Books
 from cutwater.engine.coordinator.conduct import Conduct
 from cutwater.engine.coordinator.deployment import Ask, Deployment, soonest
-from cutwater.engine.coordinator.replanning import Shortfall, fit, gains, lost, pause
+from cutwater.engine.coordinator.replanning import Shortfall, gains, lost, pause
 from cutwater.engine.coordinator.rollout import EpochStep
 from cutwater.engine.coordinator.room import fits, least_used, nodes_of
 from cutwater.engine.facts.deployments import Blueprint, Chain, DeploySpec, EpochPhase
@@ -49,13 +49,15 @@ class Planning:
 
     def _needed(self, deployment: Deployment, now: Seconds) -> str:
         """Why there has to be another epoch; "" where the live one is good."""
-        deployment.unfit = fit(deployment.unfit, now)
+        over = deployment.unfit.forgive(now)
         live = deployment.live
         if live is None:
             return "deployed"
+        if over:
+            deployment.wish = f"{', '.join(sorted(over))} may run it again"
         if deployment.renew:
             return "what is live is not what is wanted"
-        failing = sorted(live.nodes & deployment.unfit.keys())
+        failing = sorted(live.nodes & self._books.unfit(deployment))
         return lost(live, self._books.usable) or (f"workers fail on {', '.join(failing)}" if failing else "")
 
     def _may_start(self, deployment: Deployment, now: Seconds) -> bool:
@@ -87,6 +89,8 @@ class Planning:
             deployment = self._books.deployments.get(model)
             if deployment is None or not deployment.settled or deployment.wish is None or deployment.trial:
                 continue
+            if deployment.grows:
+                continue  # a chain that joins is there sooner; looked at again when it has
             under_way += 1
             self._ask(deployment, deployment.wish, voluntary=True, now=now)
             self._arm(deployment, now)
@@ -105,7 +109,8 @@ class Planning:
         live = deployment.live
         nodes = frozenset(view.announcement.node for view in views)
         deployment.asked = Ask(self._books.tickets, why, voluntary, nodes, now)
-        self._send(deployment, deployment.wished, views, None if live is None else live.blueprint)
+        wished = deployment.kept if voluntary else deployment.wished
+        self._send(deployment, wished, views, None if live is None else live.blueprint)
 
     def ask_more(self, deployment: Deployment, count: int, why: str, now: Seconds) -> None:
         """Have so many chains planned that are to join the live epoch, on nodes that none of its chains is on."""
@@ -113,9 +118,11 @@ class Planning:
         views = self._untaken(deployment)
         self._books.tickets += 1
         nodes = frozenset(view.announcement.node for view in views)
+        if deployment.asked is not None:  # that might have paid: it is looked at again
+            deployment.wish = deployment.asked.why
         deployment.asked = Ask(self._books.tickets, why, True, nodes, now, count)
         if views:
-            self._send(deployment, spec, views, None)
+            self._send(deployment, spec, views, None, whole=True)
         else:
             fault = Fault("NoPlan", "each node that may run it does", "coordinator")
             self.planned(Planned(model=spec.model, ticket=self._books.tickets, fault=fault), now)
@@ -129,7 +136,7 @@ class Planning:
     def _views(self, deployment: Deployment, *, whole: bool = False) -> list[NodeView]:
         """The nodes as they are; ``whole``: with the load of the deployment's own workers."""
         spec = deployment.spec
-        allowed = set(spec.nodes) or self._books.nodes.keys()
+        fit = self._books.allowed(spec) - self._books.unfit(deployment)
         return [
             NodeView(
                 announcement=member.announcement,
@@ -138,13 +145,19 @@ class Planning:
                 load=member.load("" if whole else spec.model),
             )
             for node, member in sorted(self._books.nodes.items())
-            if node in allowed and self._books.usable(node) and node not in deployment.unfit
+            if node in fit
         ]
 
     def _send(
-        self, deployment: Deployment, spec: DeploySpec, views: Sequence[NodeView], live: Blueprint | None
+        self,
+        deployment: Deployment,
+        spec: DeploySpec,
+        views: Sequence[NodeView],
+        live: Blueprint | None,
+        *,
+        whole: bool = False,
     ) -> None:
-        """Show the planner the nodes."""
+        """Show the planner the nodes; ``whole``: as in `_views`."""
         source, host = self._source()
         self._books.asks.append(
             MakePlan(
@@ -155,10 +168,22 @@ class Planning:
                 links=tuple(self._books.links.values()),
                 source=source,
                 source_host=host,
+                taken=self._taken(views, "" if whole else spec.model),
                 live=live,
                 span=self._span(deployment),
             )
         )
+
+    def _taken(self, views: Sequence[NodeView], model: str) -> dict[str, float]:
+        """Cores that the workers of other models use on the hosts of ``views``, on nodes that are not among them."""
+        offered = {view.announcement.node for view in views}
+        hosts = {view.announcement.host for view in views}
+        taken: dict[str, float] = {}
+        for node, member in self._books.nodes.items():
+            told = member.announcement
+            if node not in offered and told.host in hosts and (load := member.load(model)):
+                taken[told.host] = taken.get(told.host, 0.0) + load * told.hardware.cores
+        return taken
 
     def _span(self, deployment: Deployment) -> int | None:
         """Nodes that one chain may take, so that as many fit beside each other as there may be."""
@@ -208,6 +233,8 @@ class Planning:
                 self._conduct.begin(deployment, blueprint, asked.why, voluntary=False, now=now)
             else:
                 self._unplanned(deployment, msgspec.structs.replace(event, blueprint=None, short=True), now)
+        elif asked.voluntary and deployment.grows:
+            deployment.wish = asked.why
         elif asked.voluntary and fits(blueprint, self._books.nodes):
             nearer = self._nearer(deployment, blueprint)
             # What a person asked for need not show that it pays.
@@ -220,14 +247,16 @@ class Planning:
         if live is None or size is None or deployment.renew or deployment.removed or deployment.parked:
             return
         chains: list[Chain] = []
+        wanted = max(size.chains - len(live.staying), 0)
         least = self._options.scale_worth * live.blueprint.throughput / len(live.blueprint.chains)
         if blueprint is not None and asked.nodes.issuperset(nodes_of(blueprint)):
             able = all(map(self._books.usable, nodes_of(blueprint))) and fits(blueprint, self._books.nodes)
-            wanted = max(size.chains - len(live.staying), 0)
             chains = [c for c in blueprint.chains if able and c.plan.score.throughput >= least][:wanted]
         if chains:
             self._conduct.chains.join(deployment, live, chains, now)
-        if len(chains) >= asked.adding:
+        size.growing = size.growing if chains else None
+        missing = min(asked.adding, wanted) - len(chains)
+        if missing <= 0:
             size.short_since = None
             return
         if size.short_since is None:
@@ -236,18 +265,14 @@ class Planning:
             self._books.tell("short", deployment.spec.model, f"{have} of {size.chains} chains: {why}")
         size.short_since = now
         size.crowded = (event.short or blueprint is not None) and bool(self._untaken(deployment))
-        size.awaits_room = size.crowded and self.take_from_others(deployment, asked.adding - len(chains), now)
-        size.growing = size.growing if chains else None
+        size.awaits_room = size.crowded and self.take_from_others(deployment, missing, now)
 
     def _nearer(self, deployment: Deployment, blueprint: Blueprint) -> int:
         """1: nearer to what a person wants than what is live; -1: farther from it; 0: neither."""
         if deployment.live is None:
             return 0
-        spec = deployment.spec
-        if deployment.size is not None:  # of chains it has as many as there was room for; more may join at any time
-            spec = msgspec.structs.replace(spec, chains=min(deployment.size.chains, len(deployment.live.staying)))
-        new = Shortfall.of(blueprint, spec)
-        old = Shortfall.of(deployment.live.blueprint, spec)
+        new = Shortfall.of(blueprint, deployment.kept)
+        old = Shortfall.of(deployment.live.blueprint, deployment.kept)
         return (new < old) - (new > old)
 
     def _pays(self, deployment: Deployment, blueprint: Blueprint, event: Planned) -> bool:
@@ -306,7 +331,7 @@ class Planning:
             times += [leave.since + options.drain_timeout for leave in live.leaving.values()]
         times.append(deployment.trial.until if deployment.trial is not None else None)
         times.append(self._wish_at(deployment, now) if deployment.wish is not None else None)
-        times += deployment.unfit.values()
+        times += deployment.unfit.ends()
         due = soonest(at for at in times if at is not None and at > now)
         if due is not None and due != deployment.due:
             deployment.due = due

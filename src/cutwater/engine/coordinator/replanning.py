@@ -1,6 +1,6 @@
 """Re-planning: when a deployment needs another plan, when one would merely pay, and whether a switch was worth it."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 
 import msgspec
 
@@ -57,11 +57,11 @@ class Shortfall(msgspec.Struct, frozen=True, order=True):
         """How far ``blueprint`` is from ``spec``."""
         stages = min(len(chain.parts) for chain in blueprint.chains)
         widest = min(
-            max(sum(p.stage == k and not p.spare for p in chain.placements) for k in range(len(chain.parts)))
+            max(sum(p.stage == k and not p.spare for p in chain.posts) for k in range(len(chain.parts)))
             for chain in blueprint.chains
         )
         spares = min(
-            sum(p.stage == k and p.spare for p in chain.placements)
+            sum(p.stage == k and p.spare for p in chain.posts)
             for chain in blueprint.chains
             for k in range(len(chain.parts))
         )
@@ -127,8 +127,3 @@ class Trial(msgspec.Struct, frozen=True):
 def pause(failures: int, options: CoordinatorOptions) -> Seconds:
     """How long to wait after so many failures in a row."""
     return min(options.retry * 2.0 ** max(failures - 1, 0), options.retry_limit)
-
-
-def fit(unfit: Mapping[NodeId, Seconds], now: Seconds) -> dict[NodeId, Seconds]:
-    """The nodes that still are unfit, and until when."""
-    return {node: until for node, until in unfit.items() if until > now}

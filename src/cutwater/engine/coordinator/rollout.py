@@ -8,7 +8,7 @@ from hashlib import sha256
 import msgspec
 
 from cutwater.engine.coordinator.steering import CoordinatorOptions
-from cutwater.engine.facts.deployments import Chain, EpochPhase, EpochRecord, Placement
+from cutwater.engine.facts.deployments import Chain, EpochPhase, EpochRecord, Post
 from cutwater.engine.facts.nodes import Phase, WorkerSpec, WorkerState
 from cutwater.engine.lives import step
 from cutwater.engine.stage.batching import Batching
@@ -257,15 +257,15 @@ class Epoch:
     def _enlist(self, number: int, chain: Chain, options: CoordinatorOptions) -> None:
         """Make the workers of a chain."""
         replicas = [0] * len(chain.parts)
-        for placement in chain.placements:
-            replica = replicas[placement.stage]
-            replicas[placement.stage] += 1
-            name = WorkerId(f"{self.model}.{self.number}.{number}.{placement.stage}.{replica}")
-            spec = self._spec(name, chain, placement, options)
-            self.workers[name] = Worker(self, spec, placement.node, number, placement.stage, placement.spare)
+        for post in chain.posts:
+            replica = replicas[post.stage]
+            replicas[post.stage] += 1
+            name = WorkerId(f"{self.model}.{self.number}.{number}.{post.stage}.{replica}")
+            spec = self._spec(name, chain, post, options)
+            self.workers[name] = Worker(self, spec, post.node, number, post.stage, post.spare)
 
-    def _spec(self, name: WorkerId, chain: Chain, placement: Placement, options: CoordinatorOptions) -> WorkerSpec:
-        part = chain.parts[placement.stage]
+    def _spec(self, name: WorkerId, chain: Chain, post: Post, options: CoordinatorOptions) -> WorkerSpec:
+        part = chain.parts[post.stage]
         return WorkerSpec(
             worker=name,
             model=self.model,
@@ -279,8 +279,8 @@ class Epoch:
             batching=options.batching if part.batchable else Batching(),
             credits=options.credits,
             max_frame=options.max_frame,
-            memory=placement.memory,
-            seconds=placement.seconds,
+            memory=post.memory,
+            seconds=post.seconds,
         )
 
 

@@ -10,15 +10,15 @@ from cutwater.units import NodeId, Seconds
 
 def nodes_of(blueprint: Blueprint) -> frozenset[NodeId]:
     """All nodes that run something of it."""
-    return frozenset(placement.node for chain in blueprint.chains for placement in chain.placements)
+    return frozenset(post.node for chain in blueprint.chains for post in chain.posts)
 
 
 def fits(blueprint: Blueprint, members: Members) -> bool:
     """Whether every node has memory left for its share; what was planned at the same time may have taken it."""
     asked: dict[NodeId, int] = {}
     for chain in blueprint.chains:
-        for placement in chain.placements:
-            asked[placement.node] = asked.get(placement.node, 0) + placement.memory
+        for post in chain.posts:
+            asked[post.node] = asked.get(post.node, 0) + post.memory
     return all(nbytes <= members[node].free for node, nbytes in asked.items())
 
 

@@ -23,6 +23,8 @@ LEAST_PATIENCE: Seconds = 0.05
 """What a request may wait, where its timeout is hardly more than it takes."""
 KNOWN: Seconds = 10.0
 """A demand that has been followed for less is not known well enough to take anything away."""
+LOADED = 0.5
+"""Of the time. A worker that computes for less of it would be slower if it had more to do."""
 
 
 class Scaler:
@@ -91,8 +93,13 @@ class Scaler:
 
     def _see_growth(self, deployment: Deployment, size: Size, live: Epoch, now: Seconds) -> None:
         """Learn how long another chain takes."""
-        if size.growing is not None and deployment.asked is None and not live.lame:
-            size.takes += 0.5 * (now - size.growing - size.takes)
+        asked, since = deployment.asked, size.growing
+        if since is None:
+            return
+        if deployment.renew or deployment.rolling is not None or live.since > since:
+            size.growing = None  # a whole new epoch takes longer than a chain
+        elif (asked is None or asked.optional) and not live.lame:
+            size.takes += 0.5 * (now - since - size.takes)
             size.growing = None
 
     def _want(self, deployment: Deployment, size: Size, wanted: int, kind: str, now: Seconds) -> None:
@@ -108,28 +115,28 @@ class Scaler:
         """Come nearer to the number of chains that is wanted."""
         if self._books.settling:
             return
-        have = len(live.staying)
-        if have > size.chains:
-            self._give(deployment, live, have - size.chains, now)
-        elif have < size.chains and deployment.asked is None and deployment.rolling is None and not deployment.renew:
+        have, asked = len(live.staying), deployment.asked
+        if have >= size.chains:
+            size.short_since, size.awaits_room = None, False
+            if have > size.chains:
+                self._give(deployment, live, have - size.chains, now)
+        elif (asked is None or asked.optional) and deployment.rolling is None and not deployment.renew:
             if deployment.trial is not None:
                 self._conduct.end_trial(deployment)
             missing = size.chains - have
             if size.short_since is None:
                 missing -= self._conduct.chains.keep(deployment, live, missing)
-            if missing and self._may_ask(size, now):
+            if missing and self._may_ask(deployment, size, now):
                 size.growing = now if size.growing is None else size.growing
                 self._planning.ask_more(deployment, missing, size.why, now)
             elif missing and size.crowded:
                 size.awaits_room |= self.make_room(deployment, missing, now)
-        else:
-            size.short_since = None if have == size.chains else size.short_since
 
-    def _may_ask(self, size: Size, now: Seconds) -> bool:
+    def _may_ask(self, deployment: Deployment, size: Size, now: Seconds) -> bool:
         """Whether there may be room for more, as far as is known."""
         if size.short_since is None:
             return True
-        if self._freed() or (self._promised() and not size.awaits_room):
+        if self._freed() or (not size.awaits_room and self._promised(deployment)):
             return False
         if size.awaits_room or now >= size.short_since + self._options.scale_again:
             size.awaits_room = False
@@ -137,21 +144,20 @@ class Scaler:
         return False
 
     def _freed(self) -> int:
-        """Chains that are being given back, and whose room is not free yet."""
-        return sum(d.live.parting for d in self._books.deployments.values() if d.live is not None)
+        """Chains on their way out, whose room is not free yet."""
+        return sum(d.parting for d in self._books.deployments.values())
 
-    def _promised(self) -> bool:
-        """Whether what is being given back is for somebody."""
+    def _promised(self, deployment: Deployment) -> bool:
+        """Whether what is being given back is for another than ``deployment``."""
         return any(
             d.size is not None and d.size.awaits_room and d.live is not None and not d.removed
             for d in self._books.deployments.values()
+            if d is not deployment
         )
 
     def make_room(self, deployment: Deployment, missing: int, now: Seconds) -> bool:
-        """Have those that are served more amply give chains back for ``deployment``. Whether any does."""
+        """Have those that are served more amply give chains back for ``deployment``. Whether it may count on any."""
         freed = self._freed()
-        if freed >= missing:
-            return False
         claims = [claim for each in self._books.deployments.values() if (claim := _claim_of(each, now)) is not None]
         if all(claim.model != deployment.spec.model for claim in claims):
             claims.append(Claim(deployment.spec.model, 0, 0, float(missing)))
@@ -167,11 +173,11 @@ class Scaler:
                 self._want(giver, size, enough, "scaled-down", now)
             size.short_since = now if left < size.chains else None
             self._give(giver, live, count, now)
-        return bool(given)
+        return bool(given) or (freed > 0 and not self._promised(deployment))
 
     def _give(self, deployment: Deployment, live: Epoch, count: int, now: Seconds) -> None:
         """First those that do not serve yet, then those that do least for their nodes, the newest of equals."""
-        worth = {c: chain.plan.score.throughput / len(chain.placements) for c, chain in live.staying.items()}
+        worth = {c: chain.plan.score.throughput / len(chain.posts) for c, chain in live.staying.items()}
         ranked = sorted(worth, key=lambda c: (live.whole(c), worth[c], -c))
         self._conduct.chains.give_back(deployment, live, ranked[:count], now)
 
@@ -202,15 +208,21 @@ def _each(live: Epoch) -> float:
 
 
 def _pace(live: Epoch, number: int) -> float:
-    """How much faster than predicted the slowest stage of a chain is; 1 where nothing was computed of late."""
+    """How much faster than predicted the slowest stage of a chain is; 1 where nothing was computed of late.
+
+    Faster counts only where it was measured under load.
+    """
     predicted: dict[int, float] = {}
     measured: dict[int, float] = {}
     for worker in live.of(number):
         if worker.spare or worker.spec.seconds <= 0:
             continue
-        seconds = worker.state.seconds if worker.state is not None else 0.0
-        predicted[worker.stage] = predicted.get(worker.stage, 0.0) + 1.0 / worker.spec.seconds
-        measured[worker.stage] = measured.get(worker.stage, 0.0) + 1.0 / (seconds or worker.spec.seconds)
+        planned, state = worker.spec.seconds, worker.state
+        seconds = state.seconds if state is not None and state.seconds else planned
+        if state is None or state.busy < LOADED:
+            seconds = max(seconds, planned)
+        predicted[worker.stage] = predicted.get(worker.stage, 0.0) + 1.0 / planned
+        measured[worker.stage] = measured.get(worker.stage, 0.0) + 1.0 / seconds
     return _slowest(measured) / _slowest(predicted) if predicted else 1.0
 
 

@@ -9,7 +9,7 @@ from cutwater.units import Seconds
 
 
 class Size:
-    """Changed only by the `Scaler`, and by `Planning` where there is no room."""
+    """Changed only by the `Scaler`, by `Planning` where there is no room, and by `Attendance` where some comes."""
 
     __slots__ = (
         "_needs", "awaits_room", "began", "brief", "chains", "changed_at", "crowded", "demand", "each", "growing",
@@ -47,7 +47,7 @@ class Size:
         self.crowded = False
         """Nor would there be, unless others made some."""
         self.awaits_room = False
-        """Others were asked to make some."""
+        """Some is on its way, or has just come."""
         self._needs: deque[tuple[Seconds, float]] = deque()
         """Falling needs: each of these was the greatest of all since then."""
 

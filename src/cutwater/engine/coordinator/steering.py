@@ -38,13 +38,17 @@ class CoordinatorOptions(msgspec.Struct, frozen=True, kw_only=True):
     suspect_for: Seconds = 5.0
     """A worker that a gateway gets no answer from for so long, though its node says that it serves, makes its node
     unfit for the model."""
-    unfit_for: Seconds = 120.0
-    """How long an unfit node is left out of the model's plans."""
+    unfit_for: Seconds = 15.0
+    """How long an unfit node is left out of the model's plans; twice as long each time that it fails again within
+    ``unfit_memory``, up to ``unfit_limit``."""
+    unfit_memory: Seconds = 60.0
+    unfit_limit: Seconds = 120.0
     retry: Seconds = 1.0
     """Pause after a failed plan or roll-out; doubles with every further one."""
     retry_limit: Seconds = 60.0
-    plan_timeout: Seconds = 120.0
-    """A plan that takes longer is asked for again."""
+    plan_timeout: Seconds = 7200.0
+    """A plan that was not answered for so long is asked for again. It may wait behind many others, and the planner
+    gives up one that takes too long: this is for an answer that was lost."""
 
     gain: float = 1.15
     """How many times better than the live plan a new one must be, while the live one can run."""

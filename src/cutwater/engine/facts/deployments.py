@@ -65,7 +65,7 @@ class StagePart(msgspec.Struct, frozen=True, kw_only=True):
     batchable: bool
 
 
-class Placement(msgspec.Struct, frozen=True, kw_only=True):
+class Post(msgspec.Struct, frozen=True, kw_only=True):
     """One worker of a chain."""
 
     stage: int
@@ -91,7 +91,7 @@ class Chain(msgspec.Struct, frozen=True, kw_only=True):
 
     plan: Plan
     parts: tuple[StagePart, ...]
-    placements: tuple[Placement, ...]
+    posts: tuple[Post, ...]
     entry: Door
     exit: Door
 

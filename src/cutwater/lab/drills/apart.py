@@ -14,7 +14,7 @@ import msgspec
 
 from cutwater.errors import Unprivileged
 from cutwater.lab.bed import SWITCH, Bed, Device
-from cutwater.services.cluster.cluster import Place
+from cutwater.services.cluster.cluster import Venue
 from cutwater.settings.settings import Settings
 
 _NETWORK = 0x40000000
@@ -35,9 +35,9 @@ def nodes_apart(count: int) -> Iterator[Bed]:
         yield bed
 
 
-def places(bed: Bed) -> Mapping[str, Place]:
+def venues(bed: Bed) -> Mapping[str, Venue]:
     """Where each node runs."""
-    return {name: Place(partial(_command, bed, name), partial(_there, bed, name)) for name in bed.devices}
+    return {name: Venue(partial(_command, bed, name), partial(_there, bed, name)) for name in bed.devices}
 
 
 def apart(settings: Settings, bed: Bed) -> Settings:

@@ -15,7 +15,7 @@ from cutwater.engine.facts.deployments import DeploySpec
 from cutwater.engine.facts.nodes import BEAT
 from cutwater.lab.adding import Added
 from cutwater.lab.drill import Findings, Injected, Kind, Verdict, judge, schedule
-from cutwater.lab.drills.apart import apart, nodes_apart, places
+from cutwater.lab.drills.apart import apart, nodes_apart, venues
 from cutwater.lab.drills.hands import Hands
 from cutwater.lab.drills.scene import Say, Scene, scene
 from cutwater.lab.load.result import GOOD
@@ -121,7 +121,7 @@ async def _staged(
         if options.kind is Kind.PARTITION:
             bed = stack.enter_context(nodes_apart(settings.cluster.nodes))
             settings = apart(settings, bed)
-        cluster = LocalCluster(home, say, places(bed) if bed is not None else {})
+        cluster = LocalCluster(home, say, venues(bed) if bed is not None else {})
         async with scene(home, settings, cluster, added, options.spec, say) as stage:
             yield stage, Hands(stage, Random(options.seed), bed)
 

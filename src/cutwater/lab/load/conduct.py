@@ -118,6 +118,6 @@ async def _quick(request: Prepared, slo: Seconds) -> bool:
     try:
         async with asyncio.timeout(SETTLED):
             await request()
-    except (Refused, TimeoutError):
+    except (Refused, DeadlineExceeded, TimeoutError):
         return False
     return clock() - began <= slo

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cutwater.client.timing import Timing, timing_of
+from cutwater.client.transport import Glance
 from cutwater.errors import CutwaterError
 from cutwater.lab.load.result import GOOD, Result, ended_by
 from cutwater.units import Seconds
@@ -43,13 +45,21 @@ class Request(NamedTuple):
 class Log:
     """Filled while a load runs, by the number of the request."""
 
-    def __init__(self, schedule: Schedule, *, slos: Mapping[str, Seconds] | None = None, names: bool = False) -> None:
+    def __init__(
+        self,
+        schedule: Schedule,
+        *,
+        slos: Mapping[str, Seconds] | None = None,
+        names: bool = False,
+        timings: bool = False,
+    ) -> None:
         """Nothing has been sent.
 
         Args:
             schedule: All requests.
             slos: Model -> the time in which its requests should be answered; None: as the schedule says.
             names: Whether to keep what the gateway calls them.
+            timings: Whether to keep where their time went, as far as their answers say so.
         """
         self.models = tuple(schedule.times)
         self.duration = schedule.duration
@@ -74,6 +84,7 @@ class Log:
         self._kind = array("H", [0]) * count
         self._kinds: dict[str, int] = {"": 0}
         self._names: dict[int, str] | None = {} if names else None
+        self._timings: dict[int, str] | None = {} if timings else None
 
     def __len__(self) -> int:
         return len(self.due)
@@ -113,6 +124,12 @@ class Log:
         with np.errstate(invalid="ignore"):
             return np.asarray(self.good & (self.ended - self.due[: self.fired] <= limits))
 
+    def timings(self) -> Iterator[tuple[int, Timing]]:
+        """Of each request whose answer says where its time went: its number, and that."""
+        for k, text in (self._timings or {}).items():
+            if (timing := timing_of(text)) is not None:
+                yield k, timing
+
     def lost(self, now: Seconds) -> NDArray[np.bool_]:
         """Which of those that have been due were not, or can no longer be, answered within their SLO."""
         limits = np.array(self._slo)[self.model[: self.fired]]
@@ -143,11 +160,13 @@ class Log:
         """It is handed on."""
         self._sent[k] = now
 
-    def answer(self, k: int, now: Seconds, request: str, degraded: bool) -> None:
+    def answer(self, k: int, now: Seconds, glance: Glance) -> None:
         """It was answered."""
-        self._end(k, now, Result.DEGRADED if degraded else Result.ANSWERED)
-        if self._names is not None and request:
-            self._names[k] = request
+        self._end(k, now, Result.DEGRADED if glance.degraded else Result.ANSWERED)
+        if self._names is not None and glance.request:
+            self._names[k] = glance.request
+        if self._timings is not None and glance.timing:
+            self._timings[k] = glance.timing
 
     def fail(self, k: int, now: Seconds, error: CutwaterError) -> None:
         """It came to this instead."""

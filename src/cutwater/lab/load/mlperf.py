@@ -137,7 +137,9 @@ def _loadgen() -> ModuleType:
     try:
         import mlperf_loadgen
     except ImportError:
-        raise MissingExtra("--mlperf needs the extra `loadgen`: pip install 'cutwater[loadgen]'") from None
+        raise MissingExtra(
+            "--mlperf needs the extra `loadgen`: pip install 'cutwater[loadgen]', or '.[loadgen]' in its source folder"
+        ) from None
     module: ModuleType = mlperf_loadgen
     return module
 

@@ -101,7 +101,12 @@ class Search:
         kept, broken = 0.0, math.inf
         factor, most = first, min(first * WIDEST, self._options.most)
         while not (kept and broken / kept <= 1 + self._options.width):
-            schedules = [self._draw(factor, repeat) for repeat in range(self._options.repeats)]
+            try:
+                schedules = [self._draw(factor, repeat) for repeat in range(self._options.repeats)]
+            except BadQuantity:  # no workload can be described that far out: up to there it is
+                if not kept:
+                    raise
+                break
             total = sum(_counted(schedule, self._options.warmup) for schedule in schedules)
             if not total and not kept:
                 raise BadQuantity(

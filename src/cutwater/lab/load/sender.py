@@ -133,7 +133,7 @@ class Sender:
         except CutwaterError as error:
             log.fail(k, self.now, error)
         else:
-            log.answer(k, self.now, glance.request, glance.degraded)
+            log.answer(k, self.now, glance)
 
 
 def _one_by_one(times: Times) -> Iterator[Seconds]:

@@ -22,7 +22,7 @@ from cutwater.lab.quota import Quota
 from cutwater.lab.timing import usable_cores
 from cutwater.services.asking import Done, EpochStatus, Undeploy, ask_coordinator
 from cutwater.services.background import kill_leftovers
-from cutwater.services.cluster.cluster import GATEWAY, LocalCluster, Place
+from cutwater.services.cluster.cluster import GATEWAY, LocalCluster, Venue
 from cutwater.services.cluster.deploying import deploy, live_epoch, until_live
 from cutwater.services.cluster.overview import reached
 from cutwater.services.home import Home, Wishes
@@ -157,15 +157,19 @@ def _clear(home: Home) -> None:
         shutil.rmtree(home.folder / name, ignore_errors=True)
 
 
-def _pinned(count: int, share: float) -> dict[str, Place]:
-    """Each node on a core, which its workers inherit; several on one, as far as their shares allow.
+def _pinned(count: int, share: float) -> dict[str, Venue]:
+    """Each node on a core, which its workers inherit; as many on one as their shares allow, to leave others free.
+
+    What one hardware thread of a core does slows down what the other does. Nodes that take turns on one of them, each
+    bounded by its share, are as fast as they are whether the others work or not, as devices of their own would be.
 
     Raises:
         BadSetting: There are not enough cores for that.
         Unprivileged: There is no `taskset`.
     """
     cores = usable_cores()
-    if -(-count // len(cores)) * share > 1.0:
+    together = int(1.0 / share)
+    if count > together * len(cores):
         most = 1.0 / -(-count // len(cores))
         raise BadSetting(
             f"nodes.share: {count} nodes do not have {share:g} of a core each where there are {len(cores)} cores; "
@@ -174,8 +178,7 @@ def _pinned(count: int, share: float) -> dict[str, Place]:
     if shutil.which("taskset") is None:
         raise Unprivileged("nodes are pinned to cores by the program `taskset`, which is not here; install util-linux")
     return {
-        f"node-{k + 1}": Place(partial(_on_core, cores[k % len(cores)]), lambda settings: settings)
-        for k in range(count)
+        f"node-{k + 1}": Venue(partial(_on_core, cores[k // together]), lambda settings: settings) for k in range(count)
     }
 
 

@@ -7,11 +7,12 @@ from itertools import product
 import numpy as np
 from msgspec.structs import replace
 
+from cutwater.errors import BadQuantity, NoPlan
 from cutwater.lab.studies.costs import Known
 from cutwater.lab.studies.study import PATIENT, Point, Study, Way
 from cutwater.plan.fleet import Fleet, Node
 from cutwater.plan.many.choose import plan_many
-from cutwater.plan.many.served import Group, Placement, Replica, Served
+from cutwater.plan.many.served import Group, Placement, Replica, Served, fits
 from cutwater.plan.many.stream import Stream, merged
 from cutwater.plan.solvers.base import Effort
 from cutwater.units import NodeId
@@ -60,7 +61,7 @@ def case_of(
     served = tuple(
         Served(
             name=name,
-            slo=PATIENT if point.slo is None else point.slo * each.alone / share,
+            slo=PATIENT if point.slo is None else point.slo * each.alone(share),
             candidates=tuple(candidate for candidate in each.candidates if candidate.stages <= count),
         )
         for name, each in known.items()
@@ -68,6 +69,8 @@ def case_of(
     base = study.workloads[point.workload]
     rates = rates_of(base)
     total = sum(rates.values())
+    if not total:
+        raise BadQuantity(f"workloads.{point.workload}: nothing comes in its {base.duration:g} s; give it more")
     work = sum(each * known[model].seconds for model, each in rates.items()) / share
     if rate is None:
         rate = point.rate if point.rate is not None else total
@@ -108,22 +111,26 @@ def rates_of(workload: Workload) -> dict[str, float]:
 
 
 def place(study: Study, known: Mapping[str, Known], case: Case, way: Way) -> Placement:
-    """Who runs what. Raises NoPlan for a group that a model cannot be parted for."""
+    """Who runs what. Raises NoPlan for a group that a model cannot be parted for, or that does not fit its nodes."""
     if way.method:
         effort = Effort(rng=np.random.default_rng(study.seed), steps=study.steps)
         arrivals = [case.schedule.times.get(model.name, np.zeros(0)) for model in case.served]
-        found = plan_many(case.served, case.fleet, arrivals, method=way.method, effort=effort).placement
+        found = plan_many(case.served, case.fleet, arrivals, method=way.method, effort=effort, alike=True).placement
         return Placement(tuple(group for group in found.groups if group.replicas))
     position = {model.name: k for k, model in enumerate(case.served)}
-    return Placement(
-        tuple(
-            Group(
-                tuple(node - 1 for node in group.nodes),
-                tuple(Replica(position[model], known[model].of(len(group.nodes))) for model in group.models),
-            )
-            for group in way.groups
+    groups = tuple(
+        Group(
+            tuple(node - 1 for node in group.nodes),
+            tuple(Replica(position[model], known[model].of(len(group.nodes))) for model in group.models),
         )
+        for group in way.groups
     )
+    for group in groups:
+        if not fits(case.served, case.fleet.nodes, group):
+            which = " and ".join(str(node + 1) for node in group.nodes)
+            names = ", ".join(case.served[replica.model].name for replica in group.replicas)
+            raise NoPlan(f"nodes.weights: node {which} cannot hold {names}; give nodes more, or groups fewer models")
+    return Placement(groups)
 
 
 def shape_of(placement: Placement, served: tuple[Served, ...]) -> str:

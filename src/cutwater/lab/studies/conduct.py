@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 
-from msgspec.structs import astuple, replace
+from msgspec.structs import replace
 
 from cutwater.errors import BadSetting
 from cutwater.lab.adding import add_model
@@ -83,7 +83,9 @@ async def _as_seen(
             found = folder.results.seen[alike[0]] if alike else await seen(made, name, nodes, study.nodes.share)
             folder.results.seen[name] = found
     folder.write()
-    return {name: each.as_seen(*astuple(folder.results.seen[name])) for name, each in known.items()}
+    seen_ = folder.results.seen
+    share = study.nodes.share
+    return {name: each.as_seen(seen_[name].seconds, seen_[name].alone, share) for name, each in known.items()}
 
 
 async def _attempt(

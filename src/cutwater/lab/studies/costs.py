@@ -44,16 +44,21 @@ class Known:
         """What the whole model works for one request."""
         return self.candidates[0].seconds[0]
 
-    @property
-    def alone(self) -> Seconds:
-        """What a request to the whole model takes alone."""
-        return self.candidates[0].latency
+    def alone(self, share: float) -> Seconds:
+        """What a request to the whole model takes alone, on a node that has a ``share`` of a core."""
+        return self.seconds / share + sum(self.candidates[0].hops)
 
-    def as_seen(self, seconds: Seconds, alone: Seconds) -> "Known":
-        """The same with what the whole model was seen to work, and a lone request to take; the rest in proportion."""
+    def as_seen(self, seconds: Seconds, alone: Seconds, share: float) -> "Known":
+        """The same with what the whole model was seen to take; the rest in proportion.
+
+        Args:
+            seconds: It works for one request, on a whole core.
+            alone: A lone request takes on a node with its ``share`` of a core.
+            share: See there.
+        """
         factor = seconds / self.seconds
         whole = self.candidates[0]
-        beside = max(alone - seconds - sum(whole.hops), 0.0)
+        beside = max(alone - seconds / share - sum(whole.hops), 0.0)
         return replace(
             self,
             candidates=tuple(

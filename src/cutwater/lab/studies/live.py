@@ -10,10 +10,10 @@ import asyncio
 import os
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from cutwater.client.transport import Prepared
 from cutwater.drivers.live import clock
@@ -28,11 +28,20 @@ from cutwater.lab.load.sender import Sender, SendOptions
 from cutwater.lab.load.target import Endpoint, Target
 from cutwater.lab.studies.bench import Bench, Wanted
 from cutwater.lab.studies.cases import Case, shape_of
-from cutwater.lab.studies.measured import Found, Loaded, Spent, StageSeconds, as_measured, lone_means, per_request
+from cutwater.lab.studies.measured import (
+    Found,
+    Loaded,
+    Spent,
+    StageSeconds,
+    as_measured,
+    beside_of,
+    per_request,
+    spreads_of,
+)
 from cutwater.lab.studies.results import LIVE, Row, Seen
 from cutwater.lab.studies.study import PATIENT, Failure, Point
 from cutwater.plan.many.served import Placement
-from cutwater.plan.many.tracks import coupled, models_of
+from cutwater.plan.many.tracks import models_of
 from cutwater.units import NodeId, Seconds
 from cutwater.workload.schedule import Schedule
 from cutwater.workload.workload import make
@@ -134,8 +143,10 @@ class Attempt:
         self.log: Log
         self.stage_seconds: dict[str, StageSeconds] = {}
         """When -> what stages computed."""
-        self.lone: dict[str, dict[str, Seconds]] = {}
-        """When -> model -> latency of a request that met no other."""
+        self.alone: dict[str, Seconds] = {}
+        """Model -> latency of a request that is alone."""
+        self.beside: dict[str, dict[str, Seconds]] = {}
+        """When -> model -> what requests took beside computing and waiting for others."""
         self.back: Seconds | None = None
         """How long the killed workers were away; None: nobody was killed."""
 
@@ -155,20 +166,31 @@ class Attempt:
                 limit = min(self._slos[model], LONGEST)
                 prepared |= await target.prepared([model], PayloadOptions(), limit)
             loaded = await self._warm(prepared, found)
-            self.log = Log(_only(self._case.schedule, self._models), slos=self._limits())
+            self.log = Log(_only(self._case.schedule, self._models), slos=self._limits(), timings=True)
             before_run = await self._spent()
+            await self._send(prepared)
+        meanwhile = {**loaded.computing, **per_request(before_run, await self._spent())}
+        self.stage_seconds = {"before": loaded.computing, "meanwhile": meanwhile}
+        self.alone = dict(found.alone)
+        self.beside = {"before": dict(loaded.beside), "meanwhile": beside_of(self.log)}
+        both = (loaded.computing, meanwhile)
+        before, after = (as_measured(self._case, self._placed, found, loaded, each) for each in both)
+        return before, after
+
+    async def _send(self, prepared: Mapping[str, Sequence[Prepared]]) -> None:
+        """The requests that count, and what fails meanwhile. Raises NoPlan, asyncio.CancelledError."""
+        nobody: NoPlan | None = None
+        try:
             async with asyncio.TaskGroup() as group:
                 sending = group.create_task(Sender(self.log, prepared, self._sending()).run())
                 if self._failure is not None:
                     group.create_task(self._fail(self._failure))
-            if sending.result().interrupted:
-                raise asyncio.CancelledError
-        meanwhile = loaded.computing | per_request(before_run, await self._spent())
-        self.stage_seconds = {"before": loaded.computing, "meanwhile": meanwhile}
-        self.lone = {"alone": dict(found.alone), "alone under load": dict(loaded.lone)}
-        costs = (loaded, replace(loaded, computing=meanwhile))
-        before, after = (as_measured(self._case, self._placed, found, each) for each in costs)
-        return before, after
+        except* NoPlan as errors:
+            nobody = next(error for error in errors.exceptions if isinstance(error, NoPlan))
+        if nobody is not None:
+            raise nobody
+        if sending.result().interrupted:
+            raise asyncio.CancelledError
 
     def row(self, point: Point, placement: str) -> Row:
         """What was seen."""
@@ -176,8 +198,7 @@ class Attempt:
         good = log.in_time
         latencies = (log.ended - log.due[: log.fired])[good]
         asked = case.schedule.requests
-        in_time = np.concatenate([good, np.zeros(asked - len(good), bool)])  # models that are nowhere are not asked
-        attained = share(in_time)
+        attained = share(self._in_time())
         average = mean(latencies) if len(latencies) else None
         p50, p99 = np.quantile(latencies, (0.5, 0.99)).tolist() if len(latencies) else (None, None)
         late = (log.sent - log.due[: log.fired])[~np.isnan(log.sent)]
@@ -190,7 +211,8 @@ class Attempt:
                 for (model, k), each in sorted(seconds.items())
             },
         }
-        facts |= {f"{model} {when}": each for when, means in self.lone.items() for model, each in means.items()}
+        facts |= {f"{model} alone": each for model, each in self.alone.items()}
+        facts |= {f"{model} beside ({when})": each for when, one in self.beside.items() for model, each in one.items()}
         if self.back is not None:
             facts["back"] = self.back
         return Row(
@@ -208,6 +230,15 @@ class Attempt:
             facts=facts,
         )
 
+    def _in_time(self) -> NDArray[np.bool_]:
+        """Of all requests, in the order in which they were due; models that are nowhere are not asked."""
+        _, model = self._case.schedule.merged()
+        names = tuple(self._case.schedule.times)
+        asked = np.isin(model, [k for k, name in enumerate(names) if name in self._models])
+        in_time = np.zeros(len(model), bool)
+        in_time[np.flatnonzero(asked)[: self.log.fired]] = self.log.in_time
+        return in_time
+
     def _limits(self) -> dict[str, Seconds]:
         return {model: self._slos[model] for model in self._models if self._slos[model] < PATIENT}
 
@@ -220,8 +251,10 @@ class Attempt:
         before = await self._spent()
         alone = {model: await alone_seconds(patient[model][0]) for model in self._models}
         between = await self._spent()
-        stages = max(len(group.nodes) for group in self._placed.groups)
-        answered = await kept_busy(patient, stages + 1)
+        groups = self._placed.groups
+        stages = max(len(group.nodes) for group in groups)
+        ways = max(sum(model in group.models for group in groups) for model in models_of(groups))
+        answered = await kept_busy(patient, ways * (stages + 1))
         after = await self._spent()
         return Found(alone, per_request(before, between), answered, per_request(between, after))
 
@@ -231,22 +264,17 @@ class Attempt:
         other = msgspec.structs.replace(workload, seed=workload.seed + OTHER_SEED, duration=WARM)
         before = await self._spent()
         schedule = _only(make(other), self._models)
-        lone: dict[str, Seconds] = {}
-        if schedule.requests:
-            log = await Sender(Log(schedule, slos=self._limits()), prepared, self._sending()).run()
-            if log.interrupted:
-                raise asyncio.CancelledError
-            served = self._case.served
-            lots = [[served[k].name for k in models_of(groups)] for groups in coupled(self._placed)]
-            lone = lone_means(log, lots)
-        return Loaded(found.busy | per_request(before, await self._spent()), lone)
+        log = Log(schedule, slos=self._limits(), timings=True)
+        if schedule.requests and (await Sender(log, prepared, self._sending()).run()).interrupted:
+            raise asyncio.CancelledError
+        computing = {**found.busy, **per_request(before, await self._spent())}
+        return Loaded(computing, beside_of(log), spreads_of(log))
 
     async def _spent(self) -> Spent:
         found: Spent = {}
         for worker in (await self._bench.workers()).values():
             model, stage = model_of(worker.worker), int(worker.worker.rsplit(".", 2)[1])
-            spent, served = found.get((model, stage), (0.0, 0))
-            found[model, stage] = spent + worker.spent, served + worker.served
+            found[model, stage, worker.pid or 0] = worker.spent, worker.served
         return found
 
     # Failing

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cutwater.client.timing import Timing
 from cutwater.lab.load.log import Log
 from cutwater.lab.studies.cases import Case
 from cutwater.plan.many.served import Candidate, Group, Placement, Served
@@ -13,10 +14,10 @@ from cutwater.units import Seconds
 
 Stage = tuple[str, int]
 """A model, and which of its stages, from 0."""
-StageSeconds = dict[Stage, Seconds]
+StageSeconds = Mapping[Stage, Seconds]
 """Computing one request."""
-Spent = dict[Stage, tuple[Seconds, int]]
-"""Seconds computed, and requests, of all workers together."""
+Spent = dict[tuple[str, int, int], tuple[Seconds, int]]
+"""Model, stage and worker, by its pid -> seconds computed, and requests, since that one started."""
 
 
 @dataclass(frozen=True)
@@ -38,47 +39,74 @@ class Loaded:
     """What was measured of it under such a load as it is to be judged by."""
 
     computing: StageSeconds
-    lone: Mapping[str, Seconds]
-    """Model -> mean latency of requests that met no other on their nodes; not of models that had too few of these."""
+    beside: Mapping[str, Seconds]
+    """Model -> see `beside_of`."""
+    spread: StageSeconds
+    """Between the quartiles of what stages compute."""
 
 
-FEW = 5
-"""Requests, of which no mean is taken."""
+FEW = 20
+"""Requests, of which nothing is said."""
+HARDLY = 0.1
+"""That share of the requests waits hardly for others."""
 
 
-def lone_means(log: Log, lots: Sequence[Sequence[str]]) -> dict[str, Seconds]:
-    """Model -> mean latency of its answers that met no other request; ``lots`` are models that share nodes."""
-    found: dict[str, Seconds] = {}
-    due, ended, good = log.due[: log.fired], log.ended, log.good
-    for models in lots:
-        ours = np.isin(log.model[: log.fired], [log.models.index(model) for model in models if model in log.models])
-        which = np.flatnonzero(ours & good)
-        before = np.maximum.accumulate(np.concatenate([[-np.inf], ended[which]]))[:-1]
-        after = np.append(due[which][1:], np.inf)
-        lone = which[(before < due[which]) & (after > ended[which])]
-        for model in models:
-            own = lone[log.model[lone] == log.models.index(model)] if model in log.models else lone[:0]
-            if len(own) >= FEW:
-                found[model] = float((ended[own] - due[own]).mean())
-    return found
+def beside_of(log: Log) -> dict[str, Seconds]:
+    """Model -> what its requests take beside computing, and beside waiting for others; none of few requests.
 
-
-def per_request(before: Spent, after: Spent) -> StageSeconds:
-    """What was computed in between; stages that had nothing to do are left out."""
+    That is their time on the way, on average, and such waiting as nearly every request has: for the word that it is
+    its turn, and for its tensors to be unpacked.
+    """
+    due, ended, told = log.due[: log.fired], log.ended, _told(log)
     found = {}
-    for stage, (spent, served) in after.items():
-        spent_before, served_before = before.get(stage, (0.0, 0))
-        if served > served_before:
-            found[stage] = (spent - spent_before) / (served - served_before)
+    for model, timings in told.items():
+        if len(timings) < FEW:
+            continue
+        on_the_way = [ended[k] - due[k] - each.told for k, each in timings]
+        waited = [each.told - sum(each.stages) for _, each in timings]
+        found[model] = float(np.mean(on_the_way) + np.quantile(waited, HARDLY))
     return found
 
 
-def as_measured(case: Case, placed: Placement, found: Found, loaded: Loaded) -> Case:
-    """The case with what stages compute under its load, and what requests were seen to cost besides.
+def spreads_of(log: Log) -> dict[Stage, Seconds]:
+    """Stage -> distance between the quartiles of what it computed for a request; none of few requests."""
+    found = {}
+    for model, timings in _told(log).items():
+        if len(timings) < FEW:
+            continue
+        stages = max(len(each.stages) for _, each in timings)
+        for stage in range(stages):
+            low, high = np.quantile(
+                [each.stages[stage] for _, each in timings if len(each.stages) > stage], (0.25, 0.75)
+            )
+            found[model, stage] = float(high - low)
+    return found
+
+
+def _told(log: Log) -> dict[str, list[tuple[int, Timing]]]:
+    """Model -> its requests, and where their time went."""
+    found: dict[str, list[tuple[int, Timing]]] = {}
+    for k, timing in log.timings():
+        found.setdefault(log.models[log.model[k]], []).append((k, timing))
+    return found
+
+
+def per_request(before: Spent, after: Spent) -> dict[Stage, Seconds]:
+    """What was computed in between; stages that had nothing to do are left out."""
+    sums: dict[Stage, tuple[Seconds, int]] = {}
+    for worker, (spent, served) in after.items():
+        spent_before, served_before = before.get(worker, (0.0, 0))
+        seconds, count = sums.get(worker[:2], (0.0, 0))
+        sums[worker[:2]] = seconds + spent - spent_before, count + served - served_before
+    return {stage: seconds / count for stage, (seconds, count) in sums.items() if count}
+
+
+def as_measured(case: Case, placed: Placement, found: Found, loaded: Loaded, computing: StageSeconds) -> Case:
+    """The case with what stages compute, ``computing``, and what requests were seen to cost besides under its load.
 
     A node that always has something to do answers at the rate at which it works: what its stages do not compute of its
-    time is what it spends on requests besides, alike for all. What a request that meets no other takes beyond what
-    nodes work for it, it waits on its way; under load that is more, for others have the cores then.
+    time is what it spends on requests besides, alike for all. What a request takes beside computing and waiting for
+    others, and nodes do not work for it, it waits on its way.
     """
     served = list(case.served)
     for groups in coupled(placed):
@@ -88,7 +116,7 @@ def as_measured(case: Case, placed: Placement, found: Found, loaded: Loaded) -> 
                 model = served[replica.model]
                 candidates = list(model.candidates)
                 candidates[replica.candidate] = _candidate(
-                    case, model, candidates[replica.candidate], overhead, found, loaded
+                    case, model, candidates[replica.candidate], overhead, found, loaded, computing
                 )
                 served[replica.model] = replace(model, candidates=tuple(candidates))
     return replace(case, served=tuple(served))
@@ -109,14 +137,24 @@ def _overhead(case: Case, groups: Sequence[Group], found: Found) -> Seconds:
 
 
 def _candidate(
-    case: Case, model: Served, candidate: Candidate, overhead: Seconds, found: Found, loaded: Loaded
+    case: Case,
+    model: Served,
+    candidate: Candidate,
+    overhead: Seconds,
+    found: Found,
+    loaded: Loaded,
+    computing: StageSeconds,
 ) -> Candidate:
     name, stages = model.name, range(candidate.stages)
     speed = case.fleet.nodes[0].speed  # nodes are alike; a candidate's seconds are those of a whole core
-    worked = [loaded.computing[name, k] + overhead for k in stages]
-    if name in loaded.lone:
-        beside = loaded.lone[name] - sum(worked)
+    if name in loaded.beside:
+        beside = loaded.beside[name]
     else:
-        beside = found.alone[name] - sum(found.computing[name, k] + overhead for k in stages)
-    hop = max(beside, 0.0) / (candidate.stages + 1)
-    return replace(candidate, seconds=tuple(each * speed for each in worked), hops=(hop,) * (candidate.stages + 1))
+        beside = found.alone[name] - sum(found.computing[name, k] for k in stages)
+    hop = max(beside - candidate.stages * overhead, 0.0) / (candidate.stages + 1)
+    return replace(
+        candidate,
+        seconds=tuple((computing[name, k] + overhead) * speed for k in stages),
+        hops=(hop,) * (candidate.stages + 1),
+        spread=tuple(loaded.spread.get((name, k), 0.0) * speed for k in stages),
+    )

@@ -38,7 +38,8 @@ def load_study(path: Path) -> Study:
     study: Study = Reader(path.parent).struct(root, Study)
     top = root.entries()
     _check_names("study", {study.name: top["name"]})
-    _check_names("model", top["models"].entries())
+    for what in ("model", "placement", "workload", "sweep"):
+        _check_names(what, top[f"{what}s"].entries())
     for model, place in top["models"].entries().items():
         source = study.models[model].source
         if source.endswith(".onnx") and not (path.parent / source).is_file():

@@ -32,7 +32,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     attainment_margin: float = 0.0
     """Half of the 95 % interval, where it was measured."""
     mean: Seconds | None
-    """Of the latency of the answers in time; live and of the engine beside it, of all answers; None: there is none."""
+    """Of the latency of the answers in time; None: there is none."""
     mean_margin: Seconds = 0.0
     p50: Seconds | None = None
     p99: Seconds | None = None

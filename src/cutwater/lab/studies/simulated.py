@@ -6,8 +6,8 @@ import numpy as np
 
 from cutwater.drivers.faults import Kill, What
 from cutwater.drivers.sim.placement import simulate
-from cutwater.errors import NoPlan
-from cutwater.lab.studies.cases import Case, case_of, place, shape_of, spare_groups
+from cutwater.errors import BadQuantity, NoPlan
+from cutwater.lab.studies.cases import Case, case_of, place, rates_of, shape_of, spare_groups
 from cutwater.lab.studies.costs import Known
 from cutwater.lab.studies.results import ENGINE, QUEUES, Row
 from cutwater.lab.studies.study import Failure, Point, Study, Way
@@ -129,7 +129,7 @@ def _found(
         try:
             case = _case_at(study, known, point, what, value)
             taken = latencies_of(case, place(study, known, case, way))
-        except NoPlan:
+        except (NoPlan, BadQuantity):  # nothing can be placed, or be described, so far out
             return False
         return bool(len(taken)) and float(np.isfinite(taken).mean()) >= aim
 
@@ -143,16 +143,17 @@ def _found(
 
 def _capacity(study: Study, known: Mapping[str, Known], point: Point) -> float:
     """Requests per second that all nodes could compute if none had to wait."""
-    case = case_of(study, known, point)
-    counts = {model: len(times) for model, times in case.schedule.times.items()}
-    work = sum(count * known[model].seconds for model, count in counts.items()) / max(sum(counts.values()), 1)
+    rates = rates_of(study.workloads[point.workload])
+    work = sum(rate * known[model].seconds for model, rate in rates.items()) / sum(rates.values())
     return point.nodes * study.nodes.share / work
 
 
 def _highest(reaches: Callable[[float], bool], low: float, high: float) -> float:
-    """Where it stops to reach the aim; 0 where the lowest does not."""
+    """Where it stops to reach the aim; 0 where the lowest does not, ``high`` where that does."""
     if not reaches(low):
         return 0.0
+    if reaches(high):
+        return high
     while high / low > 1 + WIDTH:
         middle = (low * high) ** 0.5
         low, high = (middle, high) if reaches(middle) else (low, middle)

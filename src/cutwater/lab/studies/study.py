@@ -238,6 +238,10 @@ class Study(Checked, frozen=True, kw_only=True, omit_defaults=True):
             if sweep.find and self.slo is None and not sweep.slo:
                 raise BadQuantity(f"{path}.{name}.find: needs an SLO that requests can be in time for; give 'slo'")
             others = [placement for placement, way in self.placements.items() if way.groups]
+            if self.failure is not None and any(count < self.failure.node for count in sweep.nodes):
+                raise BadQuantity(
+                    f"{path}.{name}.nodes: with fewer than {self.failure.node} there is no node for the failure"
+                )
             if (sweep.nodes or sweep.find == "nodes") and others:
                 raise BadQuantity(
                     f"{path}.{name}.nodes: the groups of {others[0]!r} are for {self.nodes.count} nodes only"
@@ -284,8 +288,9 @@ class Study(Checked, frozen=True, kw_only=True, omit_defaults=True):
             )
             for workload, load, rate, cv, slo, nodes, failing in product(*axes):
                 yield Point(
-                    sweep=name, workload=workload, load=load, rate=rate, cv=cv, slo=slo, nodes=nodes, failing=failing
-                )
+                    sweep=name, workload=workload, load=load, rate=rate, cv=cv, slo=slo, nodes=nodes, failing=failing,
+                    find=sweep.find, aim=sweep.aim if sweep.find else 0.0,
+                )  # fmt: skip
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
@@ -301,6 +306,9 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     nodes: int
     failing: bool = False
     """Whether the study's failure happens."""
+    find: str = ""
+    """What is looked for there, with a share of ``aim`` in time; nothing: 0."""
+    aim: float = 0.0
 
 
 PATIENT: Seconds = 1e6

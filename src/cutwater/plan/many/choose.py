@@ -171,6 +171,6 @@ def sampled(stream: Stream, count: int) -> Stream:
     total = len(stream.times)
     if total <= count:
         return stream
-    run = count // WINDOWS
+    run = max(count // WINDOWS, 1)
     starts = np.linspace(0, total - run, WINDOWS).astype(np.intp)
     return stream.only(np.unique(np.concatenate([np.arange(start, start + run) for start in starts])))

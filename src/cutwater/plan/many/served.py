@@ -30,6 +30,8 @@ class Candidate:
     """Per stage the bytes it needs beside its weights."""
     fixed: tuple[Seconds, ...] = ()
     """Per stage the part of its seconds that a batch pays once; empty: none."""
+    spread: tuple[Seconds, ...] = ()
+    """Per stage the distance between the quartiles of its seconds, where it was measured; only simulated."""
     batch: int = 1
     """Most requests of a batch."""
     cuts: tuple[str, ...] = ()

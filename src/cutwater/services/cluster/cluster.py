@@ -41,7 +41,7 @@ _FAREWELL: Seconds = 3.0
 Tell = Callable[[str], None]
 
 
-class Place(NamedTuple):
+class Venue(NamedTuple):
     """Where a process runs that does not simply run here, such as in a network namespace of its own."""
 
     command: Callable[[tuple[str, ...]], tuple[str, ...]]
@@ -71,11 +71,11 @@ class LocalCluster:
     """The processes of one home."""
 
     def __init__(
-        self, home: Home, tell: Tell = lambda what: None, places: Mapping[str, Place] = MappingProxyType({})
+        self, home: Home, tell: Tell = lambda what: None, venues: Mapping[str, Venue] = MappingProxyType({})
     ) -> None:
-        """``tell`` is called with what is about to happen; ``places``: process -> where it runs, if not here."""
+        """``tell`` is called with what is about to happen; ``venues``: process -> where it runs, if not here."""
         self.home = home
-        self._places = places
+        self._venues = venues
         self.membership = Membership(home.folder)
         self._tell = tell
 
@@ -196,8 +196,8 @@ class LocalCluster:
         if not settings.fabric.url:
             told_ = msgspec.structs.replace(told_, fabric=self.membership.access(told_.fabric, name))
         command = python(MODULES[role_of(name)], str(path))
-        if (place := self._places.get(name)) is not None:
-            command, told_ = place.command(command), place.settings(told_)
+        if (venue := self._venues.get(name)) is not None:
+            command, told_ = venue.command(command), venue.settings(told_)
         write_handover(path, told_)
         recipe = self._recipe(name, command, settings)
         await start(recipe, settings.cluster.start_limit)

@@ -34,12 +34,14 @@ def fleet_of(command: MakePlan, views: Sequence[NodeView], profile: Profile) -> 
     slowdown) and what other models take of its cores. Nodes of one host share its cores and reach each other as fast
     as was measured there; others by measured links, or the default one where both can be reached at all.
     """
-    taken: dict[str, float] = {}
+    taken = dict(command.taken)
+    for view in command.nodes:  # whether it is among ``views`` or not
+        told = view.announcement
+        taken[told.host] = taken.get(told.host, 0.0) + view.load * told.hardware.cores
     cores: dict[str, int] = {command.source_host: 1}
     for view in views:
-        host, hardware = view.announcement.host, view.announcement.hardware
-        cores[host] = max(cores.get(host, 1), hardware.cores)
-        taken[host] = taken.get(host, 0.0) + view.load * hardware.cores
+        told = view.announcement
+        cores[told.host] = max(cores.get(told.host, 1), told.hardware.cores)
     source = gateway_name(command.source)
     names = _host_names(cores, views)
     local = LOCAL_LINK if profile.local is None else Link(**msgspec.structs.asdict(profile.local))
@@ -92,7 +94,7 @@ def _node(
     view: NodeView, command: MakePlan, names: dict[str, str], cores: dict[str, int], taken: dict[str, float]
 ) -> Node:
     told = view.announcement
-    free_cores = cores[told.host] - taken[told.host]
+    free_cores = cores[told.host] - taken.get(told.host, 0.0)
     share = min(1.0, max(free_cores, _LEAST_SHARE))
     return Node(
         name=told.node,

@@ -274,8 +274,6 @@ class Leadership:
                 planned = _unplanned(command, Fault.of(error, "planner"))
             except OSError as error:  # such as a full disk: this plan's trouble, not the cluster's
                 planned = _unplanned(command, Fault(NoPlan.__name__, f"its files cannot be kept: {error}", "planner"))
-            if planned.fault is not None:
-                self._desk.problems[planned.model] = planned.fault.message
             _log.info("planned %s in %.2f s: %s", planned.model, clock() - began, _outcome(planned))
             self._live.tell(planned)
 

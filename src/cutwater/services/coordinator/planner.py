@@ -14,7 +14,7 @@ import numpy as np
 
 from cutwater.cut.lattice import find_cut
 from cutwater.engine.control import MakePlan, NodeView, Planned
-from cutwater.engine.facts.deployments import Blueprint, Chain, Door, Placement, WholeModel
+from cutwater.engine.facts.deployments import Blueprint, Chain, Door, Post, WholeModel
 from cutwater.engine.fault import Fault
 from cutwater.errors import BadModel, CutwaterError, NoPlan, did_you_mean
 from cutwater.plan.build import build_problem
@@ -253,7 +253,7 @@ class _Planning:
         return Chain(
             plan=draft.plan,
             parts=parts,
-            placements=_placements(draft),
+            posts=_posts(draft),
             entry=Door(border=cuts[0].border, travelling=parts[0].inputs, codec=codecs[0]),
             exit=Door(border=cuts[-1].border, travelling=parts[-1].outputs, codec=codecs[-1]),
         )
@@ -288,7 +288,7 @@ def _wanted(command: MakePlan) -> list[NodeView]:
 
 def _nodes_of(blueprint: Blueprint | None) -> set[NodeId]:
     chains = blueprint.chains if blueprint is not None else ()
-    return {placement.node for chain in chains for placement in chain.placements}
+    return {post.node for chain in chains for post in chain.posts}
 
 
 def _live_choices(problem: Problem, live: Blueprint | None) -> list[Choice]:
@@ -297,7 +297,7 @@ def _live_choices(problem: Problem, live: Blueprint | None) -> list[Choice]:
     for chain in live.chains if live is not None else ():
         stages = []
         for k, stage in enumerate(chain.plan.stages):
-            placed = [placement for placement in chain.placements if placement.stage == k]
+            placed = [post for post in chain.posts if post.stage == k]
             normal = tuple(p.node for p in placed if not p.spare and p.node in problem.nodes)
             spare = tuple(p.node for p in placed if p.spare and p.node in problem.nodes)
             stages.append(msgspec.structs.replace(stage, nodes=normal or spare))
@@ -327,13 +327,13 @@ def _choice_of(problem: Problem, plan: Plan) -> Choice | None:
     )
 
 
-def _placements(draft: _Draft) -> tuple[Placement, ...]:
+def _posts(draft: _Draft) -> tuple[Post, ...]:
     problem, choice = draft.problem, draft.choice
     factors = contention_factors(problem, choice)
     spare = [(k, node, True) for k, node in draft.spares]
     normal = [(k, node, False) for k, stage in enumerate(choice.nodes) for node in stage]
     return tuple(
-        Placement(
+        Post(
             stage=k,
             node=problem.nodes[node],
             seconds=stage_seconds(problem, node, choice.cuts[k], choice.cuts[k + 1]) * factors.get(node, 1.0),

@@ -125,17 +125,17 @@ def _serving(epoch: EpochStatus) -> int:
 
 def _workers(called: str, c: int, chain: Chain, states: Mapping[WorkerId, WorkerState]) -> Iterable[WorkerStatus]:
     counts = [itertools.count() for _ in chain.parts]
-    for placement in chain.placements:
-        stage = chain.plan.stages[placement.stage]
-        worker = WorkerId(f"{called}.{placement.stage}.{next(counts[placement.stage])}")
+    for post in chain.posts:
+        stage = chain.plan.stages[post.stage]
+        worker = WorkerId(f"{called}.{post.stage}.{next(counts[post.stage])}")
         yield WorkerStatus(
             worker=worker,
             chain=c,
-            stage=placement.stage,
+            stage=post.stage,
             begin=stage.begin.label,
             end=stage.end.label,
-            node=placement.node,
-            spare=placement.spare,
-            predicted=placement.seconds,
+            node=post.node,
+            spare=post.spare,
+            predicted=post.seconds,
             state=states.get(worker),
         )

@@ -99,7 +99,8 @@ class GatewayBackend:
         reply = await host.ask(ask)
         if reply.fault is not None:
             raise reply.fault
-        return Answered(format_request(reply.request), reply.outputs, reply.trail, reply.degraded, ask.span)
+        request = format_request(reply.request)
+        return Answered(request, reply.outputs, reply.trail, reply.degraded, ask.span, reply.waited)
 
     async def load(self, name: str, options: Mapping[str, Any]) -> None:
         """See `Backend.load`."""

@@ -7,7 +7,7 @@ from cutwater.api.backend import Ask
 from cutwater.engine.facts.gateways import RouteTable
 from cutwater.errors import CutwaterError
 from cutwater.frameworks.base import Array
-from cutwater.units import RequestId
+from cutwater.units import RequestId, Seconds
 from cutwater.wire.message import Mark
 
 
@@ -22,6 +22,8 @@ class Reply(NamedTuple):
     """Why there are no outputs."""
     degraded: bool = False
     """The gateway answered by itself."""
+    waited: Seconds = 0.0
+    """At the gateway, until it was sent to its first stage."""
 
 
 class Host(Protocol):

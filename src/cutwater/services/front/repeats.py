@@ -78,7 +78,7 @@ class Repeats:
         """
         if not ask.id:
             return await compute(ask)
-        began = self._clock()
+        began = ask.since or self._clock()
         repeat = Repeat(ask.model, version, ask.client, ask.id, await _content(ask))
         while True:
             self._forget()
@@ -88,15 +88,17 @@ class Repeats:
             if found is None or found.task.done():
                 found = self._open[repeat] = _Open(asyncio.create_task(_run(compute, ask)))
                 return await self._wait(repeat, found, None)
+            left = None if ask.timeout is None else ask.timeout - (self._clock() - began)
             try:
-                return await self._wait(repeat, found, ask.timeout)
+                return await self._wait(repeat, found, left)
             except DeadlineExceeded:
                 # If it was the time of the request it joined that ran out, this one has some left.
                 now = self._clock()
                 left = None if ask.timeout is None else ask.timeout - (now - began)
                 if left is not None and left <= 0:
                     raise
-                ask, began = ask._replace(timeout=left), now
+                # That counts from now on, also for one whose time has counted from when it began to arrive.
+                ask, began = ask._replace(timeout=left, since=now if ask.since else 0.0), now
 
     async def _wait(self, repeat: Repeat, found: _Open, limit: Seconds | None) -> Answered:
         """The answer of an open request, for one who waits. Raises DeadlineExceeded after ``limit``."""

@@ -12,6 +12,8 @@ from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from cutwater.drivers.live import clock
 from cutwater.drivers.sockets import split_address
 from cutwater.drivers.tls import TlsFiles
@@ -228,9 +230,13 @@ class GatewayProcess:
 
     def beat(self) -> GatewayBeat:
         """How it stands."""
-        tallies = [host.tally() for host in self._told_of().values()]
-        missed = sorted(self.reception.missed.items(), key=lambda each: -each[1])[:MISSED]
-        tallies += [ModelTally(model=name, refused=times) for name, times in missed if name not in self.hosts]
+        told, missed = self._told_of(), self.reception.missed
+        tallies = []
+        for name, host in told.items():
+            tally = host.tally()
+            tallies.append(msgspec.structs.replace(tally, refused=tally.refused + missed.get(name, 0)))
+        others = sorted((name for name in missed if name not in told), key=lambda name: -missed[name])
+        tallies += [ModelTally(model=name, refused=missed[name]) for name in others[:MISSED]]
         return GatewayBeat(
             gateway=self.gateway,
             incarnation=self.incarnation,

@@ -141,15 +141,16 @@ class HostedModel:
     async def ask(self, ask: Ask) -> Reply:
         """See `Host.ask`."""
         self.seen += 1
-        self._asked_at = clock()
-        began = ask.since or self._asked_at
+        asked = self._asked_at = clock()
+        began = ask.since or asked
         request = RequestId(next(self._means.ids))
         budget = self._budget(ask, began)
         launched: Seconds = 0.0
         try:
             found = await self._live.ask(ask.feeds, budget, request, priority=ask.priority, client=ask.client)
             launched = found.launched
-            reply = Reply(request, found.outputs, found.trail, degraded=found.degraded)
+            waited = max(launched - asked, 0.0)
+            reply = Reply(request, found.outputs, found.trail, degraded=found.degraded, waited=waited)
             self._lately.add(now := clock(), now - began)
         except CutwaterError as error:
             reply = Reply(request, {}, (), forgetful(error))
