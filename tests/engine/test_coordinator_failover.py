@@ -210,6 +210,20 @@ def test_a_node_that_was_left_out_for_a_while_is_one_to_plan_with_again() -> Non
     assert deployment.asked is not None and deployment.asked.why == "b may run it again"
 
 
+def test_where_the_others_cannot_serve_a_node_on_which_workers_failed_may_try_again() -> None:
+    story = Story(*map(announcement, "abc"), options=QUICK)
+    story.lead("m")
+    story.obey(story.tell(DeployAsked(spec("m")), at=10.0))
+    deployment = story.machine.books.deployments["m"]
+    deployment.unfit.add(B, 10.0)
+    asked = deployment.asked
+    assert asked is not None
+    story.tell(Planned(model="m", ticket=asked.ticket, fault=Fault("NoPlan", "too small", "coordinator")), at=10.5)
+    assert not deployment.unfit and deployment.failures == 1
+    story.tell(Tick(), at=10.5 + story.machine.options.retry)
+    assert deployment.asked is not None and deployment.asked.nodes == {A, B, C}
+
+
 def test_where_no_other_node_is_left_one_on_which_workers_fail_goes_on() -> None:
     story = live_story(nodes="ab")
     suspected(story, "tcp:b:m.1.0.1.0", since=10.5)
@@ -219,4 +233,5 @@ def test_where_no_other_node_is_left_one_on_which_workers_fail_goes_on() -> None
     told = suspected(story, "unix:/m.1.0.0.0", since=16.0)
     assert A in deployment.unfit and B in deployment.unfit
     assert story.machine.books.unfit(deployment) == frozenset()
-    assert not any(isinstance(command, MakePlan) for command in told), "what is live stays"
+    assert not any(isinstance(command, MakePlan) for command in told)
+    assert deployment.asked is None and deployment.failures == 0, "what is live stays"

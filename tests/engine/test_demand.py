@@ -119,3 +119,14 @@ def test_the_more_uneven_and_the_more_urgent_the_more_is_kept_free():
     assert headroom(64.0, 1.0, 0.99) == 64 * headroom(1.0, 1.0, 0.99)
     assert headroom(1.0, 0.1, 0.99) == pytest.approx(10 * headroom(1.0, 1.0, 0.99))
     assert headroom(1.0, 1.0, 0.999) == pytest.approx(1.5 * headroom(1.0, 1.0, 0.99))
+
+
+def test_when_a_falling_demand_has_ended_silence_is_no_step():
+    demand = fed(*([400] * 120), *range(400, 0, -4))
+    lowest = demand.level
+    for second in range(221, 281):
+        demand.count(0, 0)
+        demand.sample(float(second))
+        assert demand.level <= lowest
+        lowest = demand.level
+    assert lowest < 0.5

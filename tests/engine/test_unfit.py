@@ -41,3 +41,13 @@ def test_where_all_have_failed_none_is_left_out() -> None:
     assert made.among([A]) == frozenset(), "nobody else may run it"
     made.add(B, 1.0)
     assert made.among([A, B]) == frozenset()
+
+
+def test_who_is_pardoned_may_run_it_at_once_and_is_left_out_for_longer_if_it_fails_again() -> None:
+    made = unfit()
+    made.add(A, 0.0)
+    assert made
+    made.pardon()
+    assert not made and made.among([A, B]) == frozenset()
+    made.add(A, 1.0)
+    assert list(made.ends()) == [21.0]

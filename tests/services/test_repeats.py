@@ -231,6 +231,23 @@ def test_time_that_counts_from_the_first_byte_is_not_taken_off_twice() -> None:
     tell(story)
 
 
+def test_time_that_is_the_models_own_is_not_given_anew_at_each_try() -> None:
+    async def story(world: World) -> None:
+        world.now = 10.5
+        first, second = (world.send(ASK._replace(since=since)) for since in (10.0, 10.2))
+        await turn()
+        world.now = 70.0
+        world.stage.answer.set_exception(DeadlineExceeded("too late"))
+        world.stage.answer = asyncio.get_running_loop().create_future()
+        with pytest.raises(DeadlineExceeded, match="too late"):
+            await first
+        world.stage.answer.set_result(np.ones(2))
+        await second
+        assert [(ask.timeout, ask.since) for ask in world.stage.asked] == [(None, 10.0), (None, 10.2)]
+
+    tell(story)
+
+
 def test_an_answer_is_forgotten_after_a_while() -> None:
     async def story(world: World) -> None:
         world.stage.answer.set_result(np.ones(2))

@@ -103,7 +103,7 @@ class Porch:
         if self._turned_away % PROBE == 0:
             return None
         # Whose it is nobody knows, so they take turns: each model is seen to be wanted, and each client to be refused.
-        ask, error = found[self._turned_away % len(found)]
+        ask, error = found[(self._turned_away - self._turned_away // PROBE) % len(found)]
         self.line.refused(ask, error)
         return error
 

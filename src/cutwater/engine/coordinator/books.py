@@ -4,7 +4,8 @@ from cutwater.engine.control import CoordinatorCommand, Tell
 from cutwater.engine.coordinator.deployment import Deployment
 from cutwater.engine.coordinator.health import Leases, Paces
 from cutwater.engine.coordinator.members import Entrance, Members, Standing
-from cutwater.engine.coordinator.replanning import Measured
+from cutwater.engine.coordinator.replanning import Measured, lost
+from cutwater.engine.coordinator.rollout import Epoch
 from cutwater.engine.coordinator.steering import CoordinatorOptions
 from cutwater.engine.coordinator.survey import Survey
 from cutwater.engine.facts.deployments import DeploySpec
@@ -82,7 +83,12 @@ class Books:
 
     def unfit(self, deployment: Deployment) -> frozenset[NodeId]:
         """Those of them that its plans leave out, because its workers fail there."""
-        return deployment.unfit.among(self.allowed(deployment.spec))
+        return deployment.unfit.among(self.allowed(deployment.spec)) if deployment.unfit else frozenset()
+
+    def fails(self, deployment: Deployment, epoch: Epoch) -> str:
+        """Why an epoch cannot go on: a node of it is lost, or left out; "" if it can."""
+        failing = sorted(epoch.nodes & self.unfit(deployment))
+        return lost(epoch, self.usable) or (f"workers fail on {', '.join(failing)}" if failing else "")
 
     def host_of(self, node: NodeId) -> str | None:
         """The host of a node that lives; None: it does not."""

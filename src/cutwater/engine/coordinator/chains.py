@@ -4,14 +4,14 @@ One that joins serves from the moment all its workers do: its ways are added to 
 taken out of the tables first; its workers end when every gateway has shown that it knows, and nothing is left in them.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Sequence, Set
 
 from cutwater.engine.coordinator.books import Books
 from cutwater.engine.coordinator.deployment import Deployment
 from cutwater.engine.coordinator.rollout import Epoch, Worker
 from cutwater.engine.facts.deployments import Chain
 from cutwater.engine.facts.nodes import BEAT, LULL
-from cutwater.units import Seconds
+from cutwater.units import NodeId, Seconds
 
 EMPTIED: Seconds = LULL + BEAT
 """A worker's last beat is newer than this."""
@@ -39,7 +39,8 @@ class Chains:
 
     def keep(self, deployment: Deployment, live: Epoch, most: int) -> int:
         """Use up to ``most`` of the chains again that are leaving and would still serve; returns how many."""
-        kept = [c for c in live.leaving if live.whole(c) and self._fit(deployment, live, c)][:most]
+        unfit = self._books.unfit(deployment)
+        kept = [c for c in live.leaving if live.whole(c) and self._fit(live, c, unfit)][:most]
         for number in kept:
             live.keep(number)
         if kept:
@@ -62,13 +63,14 @@ class Chains:
     def _mend(self, deployment: Deployment, live: Epoch, now: Seconds) -> None:
         """What is broken leaves, if anything else serves: the others are not brought up anew for its sake."""
         well, broken = [], []
+        unfit = self._books.unfit(deployment)
         for number in live.staying:
             if live.whole(number):
                 live.lame.pop(number, None)
             else:
                 live.lame.setdefault(number, now)
             late = number in live.lame and now >= live.lame[number] + self._options.start_timeout
-            if late or self._spoilt(deployment, live, number, now) or not self._fit(deployment, live, number):
+            if late or self._spoilt(deployment, live, number, now) or not self._fit(live, number, unfit):
                 broken.append(number)
             elif number not in live.lame:
                 well.append(number)
@@ -86,9 +88,8 @@ class Chains:
                 return True
         return False
 
-    def _fit(self, deployment: Deployment, live: Epoch, number: int) -> bool:
+    def _fit(self, live: Epoch, number: int, unfit: Set[NodeId]) -> bool:
         """Whether all its nodes may run it."""
-        unfit = self._books.unfit(deployment)
         return all(self._books.usable(w.node) and w.node not in unfit for w in live.of(number))
 
     def _forgotten(self, deployment: Deployment, number: int) -> bool:

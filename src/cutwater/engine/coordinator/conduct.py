@@ -156,9 +156,9 @@ class Conduct:
         if trial is None or live is None:
             return
         previous = deployment.epoch(trial.previous)
-        stands = previous is not None and not lost(previous, self._books.usable) and previous.serves
-        if lost(live, self._books.usable) and previous is not None and stands:
-            self._revive(deployment, live, previous, lost(live, self._books.usable), now)
+        stands = previous is not None and not self._books.fails(deployment, previous) and previous.serves
+        if (why := self._books.fails(deployment, live)) and previous is not None and stands:
+            self._revive(deployment, live, previous, why, now)
         elif now >= trial.until:
             measured = self._books.measured(deployment.spec.model)
             objective, margin = deployment.spec.objective, self._options.trial_margin

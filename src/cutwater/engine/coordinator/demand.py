@@ -104,7 +104,7 @@ class Demand:
 
         self._recent += (1.0 - exp(-lasted / options.recent)) * (rate - self._recent)
         usual = sqrt(max(self.dispersion * max(level, self._recent), 1.0))
-        expected = level + self.trend * lasted
+        expected = max(level + self.trend * lasted, 0.0)
         allowed = options.allowance * usual
         self._excess = max(self._excess + (rate - expected - allowed) * lasted, 0.0)
         self._lasting = self._lasting + lasted if self._excess else 0.0

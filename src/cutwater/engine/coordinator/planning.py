@@ -9,7 +9,7 @@ from cutwater.engine.control import MakePlan, NodeView, Planned
 from cutwater.engine.coordinator.books import Books
 from cutwater.engine.coordinator.conduct import Conduct
 from cutwater.engine.coordinator.deployment import Ask, Deployment, soonest
-from cutwater.engine.coordinator.replanning import Shortfall, gains, lost, pause
+from cutwater.engine.coordinator.replanning import Shortfall, gains, pause
 from cutwater.engine.coordinator.rollout import EpochStep
 from cutwater.engine.coordinator.room import fits, least_used, nodes_of
 from cutwater.engine.facts.deployments import Blueprint, Chain, DeploySpec, EpochPhase
@@ -52,13 +52,14 @@ class Planning:
         over = deployment.unfit.forgive(now)
         live = deployment.live
         if live is None:
+            if over:
+                deployment.retry_at = min(deployment.retry_at, now)
             return "deployed"
         if over:
             deployment.wish = f"{', '.join(sorted(over))} may run it again"
         if deployment.renew:
             return "what is live is not what is wanted"
-        failing = sorted(live.nodes & self._books.unfit(deployment))
-        return lost(live, self._books.usable) or (f"workers fail on {', '.join(failing)}" if failing else "")
+        return self._books.fails(deployment, live)
 
     def _may_start(self, deployment: Deployment, now: Seconds) -> bool:
         """Whether there is anything to plan with, and the first plan need not wait for links being measured."""
@@ -220,6 +221,8 @@ class Planning:
         blueprint = event.blueprint
         if blueprint is None:
             if needed:
+                if deployment.live is None:
+                    deployment.unfit.pardon()
                 self._unplanned(deployment, event, now)
         elif not asked.nodes.issuperset(used := nodes_of(blueprint)):
             stranger = ", ".join(sorted(used - asked.nodes))

@@ -150,7 +150,7 @@ class Scaler:
     def _promised(self, deployment: Deployment) -> bool:
         """Whether what is being given back is for another than ``deployment``."""
         return any(
-            d.size is not None and d.size.awaits_room and d.live is not None and not d.removed
+            d.size is not None and d.size.awaits_room and d.live is not None and not d.removed and not d.renew
             for d in self._books.deployments.values()
             if d is not deployment
         )

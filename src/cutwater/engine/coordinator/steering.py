@@ -41,7 +41,7 @@ class CoordinatorOptions(msgspec.Struct, frozen=True, kw_only=True):
     unfit_for: Seconds = 15.0
     """How long an unfit node is left out of the model's plans; twice as long each time that it fails again within
     ``unfit_memory``, up to ``unfit_limit``."""
-    unfit_memory: Seconds = 60.0
+    unfit_memory: Seconds = 300.0
     unfit_limit: Seconds = 120.0
     retry: Seconds = 1.0
     """Pause after a failed plan or roll-out; doubles with every further one."""

@@ -1,7 +1,7 @@
 """Unfit: nodes on which a model's workers failed of late, and that its plans leave out for a while.
 
 Once may be bad luck, so the first time that is short; where it happens again soon, it is twice as long each time. And
-where every node that may run the model has failed, none of them is left out: somebody has to serve.
+where every node that may run the model has failed, or what is left cannot, none is left out: somebody has to serve.
 """
 
 from collections.abc import Collection, Iterable
@@ -25,6 +25,10 @@ class Unfit:
         """Whether it has failed so lately."""
         return node in self._until
 
+    def __bool__(self) -> bool:
+        """Whether any node has."""
+        return bool(self._until)
+
     def add(self, node: NodeId, now: Seconds) -> None:
         """Workers fail on it; of one that is left out already that is no news."""
         if node in self._until:
@@ -47,6 +51,10 @@ class Unfit:
         for node in over:
             del self._until[node]
         return over
+
+    def pardon(self) -> None:
+        """All are fit at once: without them nobody can serve."""
+        self._until.clear()
 
     def ends(self) -> Iterable[Seconds]:
         """When somebody's time will be over."""

@@ -67,10 +67,8 @@ def case_of(
         for name, each in known.items()
     )
     base = study.workloads[point.workload]
-    rates = rates_of(base)
+    rates = rates_at(study, point)
     total = sum(rates.values())
-    if not total:
-        raise BadQuantity(f"workloads.{point.workload}: nothing comes in its {base.duration:g} s; give it more")
     work = sum(each * known[model].seconds for model, each in rates.items()) / share
     if rate is None:
         rate = point.rate if point.rate is not None else total
@@ -95,6 +93,15 @@ def fleet_of(study: Study, count: int) -> Fleet:
     names = [NodeId(f"node-{k + 1}") for k in range(count)]
     nodes = tuple(Node(name=name, memory=memory, speed=study.nodes.share) for name in names)
     return Fleet(nodes=nodes, source=names[0])
+
+
+def rates_at(study: Study, point: Point) -> dict[str, float]:
+    """Model -> requests per second of the workload, as it is in the study. Raises BadQuantity if nothing comes."""
+    workload = study.workloads[point.workload]
+    rates = rates_of(workload)
+    if not any(rates.values()):
+        raise BadQuantity(f"workloads.{point.workload}: nothing comes in its {workload.duration:g} s; give it more")
+    return rates
 
 
 def rates_of(workload: Workload) -> dict[str, float]:

@@ -283,9 +283,9 @@ class Attempt:
         """Kill all workers of a node, and see how long it takes until others serve in their place."""
         await asyncio.sleep(failure.at)
         node, watch = NodeId(f"node-{failure.node}"), self._bench.watch
-        victims = {
-            each.worker: each.pid for each in watch.nodes[node].workers if each.phase is Phase.READY and each.pid
-        }
+        beat = watch.nodes.get(node)
+        workers = beat.workers if beat is not None else ()
+        victims = {each.worker: each.pid for each in workers if each.phase is Phase.READY and each.pid}
         if not victims:
             raise NoPlan(f"{node} runs nothing that could be killed; let another node fail")
         at = clock()

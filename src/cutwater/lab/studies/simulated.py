@@ -7,7 +7,7 @@ import numpy as np
 from cutwater.drivers.faults import Kill, What
 from cutwater.drivers.sim.placement import simulate
 from cutwater.errors import BadQuantity, NoPlan
-from cutwater.lab.studies.cases import Case, case_of, place, rates_of, shape_of, spare_groups
+from cutwater.lab.studies.cases import Case, case_of, place, rates_at, shape_of, spare_groups
 from cutwater.lab.studies.costs import Known
 from cutwater.lab.studies.results import ENGINE, QUEUES, Row
 from cutwater.lab.studies.study import Failure, Point, Study, Way
@@ -143,7 +143,7 @@ def _found(
 
 def _capacity(study: Study, known: Mapping[str, Known], point: Point) -> float:
     """Requests per second that all nodes could compute if none had to wait."""
-    rates = rates_of(study.workloads[point.workload])
+    rates = rates_at(study, point)
     work = sum(rate * known[model].seconds for model, rate in rates.items()) / sum(rates.values())
     return point.nodes * study.nodes.share / work
 

@@ -190,10 +190,10 @@ class Study(Checked, frozen=True, kw_only=True, omit_defaults=True):
                 raise BadQuantity(f"{name}: {number} must be at least 0")
         self._check_workloads()
         self._check_groups()
-        self._check_sweeps("sweeps", self.sweeps)
+        self._check_sweeps("sweeps", self.sweeps, self.failure)
         self._check_failure("failure", self.failure)
         for name, terms in (("live", self.live), ("quick", self.quick)):
-            self._check_sweeps(f"{name}.sweeps", terms.sweeps)
+            self._check_sweeps(f"{name}.sweeps", terms.sweeps, terms.failure or self.failure)
             self._check_failure(f"{name}.failure", terms.failure)
             for position, placement in enumerate(terms.placements):
                 if placement not in self.placements:
@@ -229,7 +229,7 @@ class Study(Checked, frozen=True, kw_only=True, omit_defaults=True):
                 if not group.nodes or not group.models:
                     raise BadQuantity(f"{path}.nodes: a group needs a node and a model")
 
-    def _check_sweeps(self, path: str, sweeps: Mapping[str, Sweep]) -> None:
+    def _check_sweeps(self, path: str, sweeps: Mapping[str, Sweep], failure: Failure | None) -> None:
         for name, sweep in sweeps.items():
             for position, workload in enumerate(sweep.workload):
                 if workload not in self.workloads:
@@ -238,9 +238,9 @@ class Study(Checked, frozen=True, kw_only=True, omit_defaults=True):
             if sweep.find and self.slo is None and not sweep.slo:
                 raise BadQuantity(f"{path}.{name}.find: needs an SLO that requests can be in time for; give 'slo'")
             others = [placement for placement, way in self.placements.items() if way.groups]
-            if self.failure is not None and any(count < self.failure.node for count in sweep.nodes):
+            if failure is not None and any(count < failure.node for count in sweep.nodes):
                 raise BadQuantity(
-                    f"{path}.{name}.nodes: with fewer than {self.failure.node} there is no node for the failure"
+                    f"{path}.{name}.nodes: with fewer than {failure.node} there is no node for the failure"
                 )
             if (sweep.nodes or sweep.find == "nodes") and others:
                 raise BadQuantity(

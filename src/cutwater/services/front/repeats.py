@@ -97,8 +97,10 @@ class Repeats:
                 left = None if ask.timeout is None else ask.timeout - (now - began)
                 if left is not None and left <= 0:
                     raise
-                # That counts from now on, also for one whose time has counted from when it began to arrive.
-                ask, began = ask._replace(timeout=left, since=now if ask.since else 0.0), now
+                if left is None:  # the model's own time goes on counting from when it did
+                    ask = ask._replace(since=began)
+                else:
+                    ask, began = ask._replace(timeout=left, since=now if ask.since else 0.0), now
 
     async def _wait(self, repeat: Repeat, found: _Open, limit: Seconds | None) -> Answered:
         """The answer of an open request, for one who waits. Raises DeadlineExceeded after ``limit``."""
