@@ -2,8 +2,9 @@
 
     python benchmarks/coordinator.py [--nodes 50] [--seconds 30]
 
-Each simulated node announces itself, renews its lease every second and beats twice a second, as a real one that runs
-nothing does; they all share one connection. Before the coordinator is measured, all have joined.
+Each simulated node announces itself, renews its lease every second and beats when a real one that runs nothing does:
+once a second, all of them at about the same moment. They share one connection. Before the coordinator is measured, all
+have joined.
 """
 
 import argparse
@@ -11,13 +12,15 @@ import asyncio
 import contextlib
 import os
 import tempfile
+import time
+from itertools import count
 from pathlib import Path
 
 import psutil
 
 from cutwater.drivers.live import clock
 from cutwater.drivers.loop import run
-from cutwater.engine.facts.nodes import BEAT, LEASE, Announcement, Hardware, NodeBeat
+from cutwater.engine.facts.nodes import LEASE, Announcement, Hardware, NodeBeat
 from cutwater.fabric.base import Fabric, KeyValue
 from cutwater.services.asking import ClusterStatus, GetStatus, ask_coordinator
 from cutwater.services.cluster.cluster import LocalCluster
@@ -25,6 +28,7 @@ from cutwater.services.cluster.overview import reached
 from cutwater.services.facts import LEASES, STATE, encode, node_beat, node_key
 from cutwater.services.home import Home, Wishes
 from cutwater.services.lease import RENEWAL, Holder
+from cutwater.services.node.node import until_next_lull
 from cutwater.settings.settings import ClusterSettings, Settings
 from cutwater.units import NodeId
 
@@ -47,19 +51,23 @@ class SimulatedNode:
         )
 
     async def live(self, fabric: Fabric, state: KeyValue, leases: KeyValue, offset: float) -> None:
-        """Until cancelled; ``offset`` (seconds) spreads the nodes over a beat."""
+        """Until cancelled; ``offset`` (seconds) spreads when leases are renewed."""
         await state.put(node_key(self.node), encode(self.announcement))
+        await asyncio.gather(self._beat(fabric), self._renew(leases, offset))
+
+    async def _renew(self, leases: KeyValue, offset: float) -> None:
         lease = encode(Holder.here(self.node, "1"))
         await leases.put(node_key(self.node), lease)
         await asyncio.sleep(offset)
-        number = 0
         while True:
+            await leases.put(node_key(self.node), lease)
+            await asyncio.sleep(RENEWAL)
+
+    async def _beat(self, fabric: Fabric) -> None:
+        for number in count():
             beat = NodeBeat(node=self.node, incarnation="1", cpu=0.1 + number % 7 / 100, memory=number)
             await fabric.publish(node_beat(self.node), encode(beat))
-            if number % round(RENEWAL / BEAT) == 0:
-                await leases.put(node_key(self.node), lease)
-            number += 1
-            await asyncio.sleep(BEAT)
+            await asyncio.sleep(until_next_lull(time.time()))
 
 
 async def measure(nodes: int, seconds: float, folder: Path) -> None:
@@ -72,7 +80,7 @@ async def measure(nodes: int, seconds: float, folder: Path) -> None:
         async with reached(home, settings.fabric, "benchmark") as fabric:
             state, leases = await fabric.keys(STATE), await fabric.keys(LEASES, LEASE)
             for k in range(nodes):
-                live = SimulatedNode(k).live(fabric, state, leases, BEAT * k / nodes)
+                live = SimulatedNode(k).live(fabric, state, leases, RENEWAL * k / nodes)
                 tasks.append(asyncio.create_task(live))
             await asyncio.sleep(10.0)  # the newcomers' links are asked for, and nobody answers
             status = await ask_coordinator(fabric, GetStatus(), ClusterStatus)
