@@ -86,6 +86,9 @@ def test_neighbours_hear_of_each_other_through_what_their_nodes_have_to_do() -> 
     assert neighbours.beside(apart.machine.share, 1.3) is None
     neighbours.remove(one.machine.share)
     assert neighbours.beside(other.machine.share, 1.4) == Beside({})
+    apart.tell(Rerouted((EIGHTH,)), at=1.5)
+    neighbours.moved()
+    assert neighbours.beside(other.machine.share, 1.5) == Beside({N: Load(0.0, 0.0, 0.0)})
 
 
 def test_water_finds_one_level() -> None:

@@ -163,6 +163,8 @@ class LiveGateway(LinkOwner):
             if route.epoch in tokens
         }
         self._live.tell(Rerouted(tuple(routes), window))
+        if self._neighbours is not None:
+            self._neighbours.moved()
 
     async def ask(
         self,

@@ -93,6 +93,7 @@ class Entrance:
         self._inputs = inputs
         self._tokens = tokens
         self._encode = encode
+        self._neighbours = neighbours
         self._ends: dict[int, End] = {}
         self._entering: dict[tuple[int, int], tuple[tuple[TensorSpec, ...], int]] = {}
         hands: Hands = {
@@ -120,6 +121,8 @@ class Entrance:
     def reroute(self, routes: tuple[Route, ...]) -> None:
         """These are the ways from now on; while the process's loop is at work."""
         self.stepper.tell(Rerouted(routes))
+        if self._neighbours is not None:
+            self._neighbours.moved()
 
     # Owner
 

@@ -43,14 +43,22 @@ class Neighbours:
     def __init__(self) -> None:
         self._told: dict[Share, tuple[Seconds, dict[NodeId, Load]]] = {}
         """When each last looked around, and what it was told."""
+        self._near: dict[Share, list[Share]] = {}
+        """Who has a node in common with whom, as far as that was asked since anybody's nodes changed."""
 
     def add(self, share: Share) -> None:
         """One more model."""
         self._told[share] = (float("-inf"), {})
+        self.moved()
 
     def remove(self, share: Share) -> None:
         """It is not here any more."""
         self._told.pop(share, None)
+        self.moved()
+
+    def moved(self) -> None:
+        """The nodes of one may be others than before."""
+        self._near.clear()
 
     def beside(self, share: Share, now: Seconds) -> Beside | None:
         """What the machine of ``share`` is to be told before it decides something; None: nothing that it does not know.
@@ -63,9 +71,7 @@ class Neighbours:
             return None
         found: dict[NodeId, list[Seconds]] = {}
         mine, most = share.nodes, share.waiting + 1
-        for other in self._told:
-            if other is share or mine.isdisjoint(other.nodes):
-                continue
+        for other in self._around(share):
             waiting = other.waiting
             if waiting > most:
                 waiting = most
@@ -78,3 +84,10 @@ class Neighbours:
         loads = {node: Load(*total) for node, total in found.items()}
         self._told[share] = (now, loads)
         return Beside(loads) if loads != told else None
+
+    def _around(self, share: Share) -> list[Share]:
+        """Others that have a node in common with it."""
+        if share not in self._near:
+            mine = share.nodes
+            self._near[share] = [each for each in self._told if each is not share and not mine.isdisjoint(each.nodes)]
+        return self._near[share]
