@@ -290,3 +290,30 @@ def test_a_process_that_was_stopped_finds_its_batch_finished_and_lives_on() -> N
         GATEWAY, Answer(*R1, "lz4", Y, (mark(1.0, 20.6, 21.1, 21.1),))
     )
     assert story.machine.wake_at() is None
+
+
+def test_where_batches_are_short_the_next_is_given_away_while_one_computes() -> None:
+    story = Story(expected=0.004)
+    assert story.ask(R1, at=1.0) == [Compute(1, (R1,))]
+    assert story.ask(R2, at=1.0) == [Compute(2, (R2,))]
+    assert story.ask(R3, at=1.0) == []
+    assert story.machine.snapshot().computing == 1 and story.machine.snapshot().queued == 2
+    (answer, following) = story.tell(Computed(1, 1.0, 1.004, (Result(R1, Y),)), at=1.004)
+    assert isinstance(answer, Send) and following == Compute(3, (R3,))
+    assert story.machine.wake_at() == 1.004 + 5.0  # the second one computes from here on
+
+
+def test_a_batch_given_away_too_early_to_be_dropped_is_computed_in_vain_and_forgotten() -> None:
+    story = Story(expected=0.004)
+    story.ask(R1, at=1.0)
+    story.ask(R2, at=1.0)
+    assert story.tell(Received(GATEWAY, Cancel(*R2), 0), at=1.001) == []
+    story.tell(Computed(1, 1.0, 1.004, (Result(R1, Y),)), at=1.004)
+    assert story.tell(Computed(2, 1.004, 1.008, (Result(R2, Y),)), at=1.008)[0] == Forget(R2)
+
+
+def test_long_batches_and_batches_that_may_grow_are_given_away_one_by_one() -> None:
+    for options in ({"expected": 0.5}, {"expected": 0.004, "batching": Batching(limit=4), "batch_axes": {"x": 0}}):
+        story = Story(**options)
+        story.ask(R1, at=1.0)
+        assert story.ask(R2, at=1.0) == []

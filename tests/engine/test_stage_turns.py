@@ -31,9 +31,10 @@ R1, R2, R3 = (Key(RequestId(n), 1) for n in (1, 2, 3))
 class Story:
     """A machine to tell events to; its books are checked after each."""
 
-    def __init__(self, batching: Batching = Batching()) -> None:  # noqa: B008
+    def __init__(self, batching: Batching = Batching(), expected: Seconds = 0.0) -> None:  # noqa: B008
         axes = {"x": 0} if batching.limit > 1 else {}
-        self.machine = StageWorker(StageId("stage-1"), StageOptions(batching=batching, batch_axes=axes, in_turn=0.0))
+        options = StageOptions(batching=batching, batch_axes=axes, in_turn=0.0, expected=expected)
+        self.machine = StageWorker(StageId("stage-1"), options)
         self.tell(Opened(GATEWAY, 0), at=0.0)
 
     def tell(self, event: StageEvent, at: Seconds) -> list[StageCommand]:
@@ -120,3 +121,13 @@ def test_no_turn_is_asked_for_as_long_as_company_is_waited_for() -> None:
     assert story.machine.wake_at() == 1.1
     assert story.ask(R2, at=1.05) == [Want(1.0)]
     assert story.tell(Go(keep=True), at=1.06) == [Compute(1, (R1, R2))]
+
+
+def test_the_next_batch_is_given_away_early_only_while_nobody_else_waits_for_the_place() -> None:
+    story = Story(expected=0.004)
+    story.ask(R1, at=1.0)
+    assert story.tell(Go(keep=True), at=1.0) == [Compute(1, (R1,))]
+    assert story.ask(R2, at=1.0) == [Compute(2, (R2,))]
+    story.tell(Recall(until=0.5), at=1.001)
+    story.computed(1, R1, began=1.0, at=1.004)
+    assert story.ask(R3, at=1.004) == []

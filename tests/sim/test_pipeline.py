@@ -12,6 +12,7 @@ from cutwater.drivers.sim.workload import bursty, constant, parse_arrivals, pois
 from cutwater.drivers.sim.world import WorldOptions
 from cutwater.engine.gateway.admission import Admission
 from cutwater.errors import BadQuantity, InputError
+from cutwater.profile.profile import Conditions, Profile, Rest, Sample, StageSample
 
 
 def run(plan, moments, **options):
@@ -87,3 +88,32 @@ def test_faults_that_cannot_be_read_or_have_no_victim_are_refused():
             parse_fault(wrong)
     with pytest.raises(InputError, match="does not use the node 'n9'"):
         suffer(SimPipeline(chain_plan((8e-3,))), [parse_fault("kill n9 at 1 s")])
+
+
+def test_a_stage_that_has_rested_takes_longer_by_what_its_pause_costs():
+    def latencies(rest: Rest) -> list[float]:
+        plan = chain_plan((10e-3,))
+        stage = StageSample(
+            begin="0", end="1", seconds=Sample(10e-3, 0.0, 9), predicted=10e-3, peak_memory=0, rest=rest
+        )
+        profile = Profile(
+            model="net",
+            model_hash="0",
+            conditions=Conditions(
+                device="made up", cores=4, threads=1, batch=1, busy_cores=0, versions={}, measured_at=""
+            ),
+            ops={},
+            whole=Sample(10e-3, 0.0, 9),
+            stage_overhead=0.0,
+            contention=1.0,
+            stages=(stage,),
+        )
+        pipeline = SimPipeline(plan, profile=profile)
+        now = pipeline.world.clock.now
+        pipeline.offer([0.0, 5.0, 5.001])
+        pipeline.world.settle(now + 60.0)
+        return [asking.latency for asking in pipeline.world.askings]
+
+    cold, warm = latencies(Rest(2e-3, 5e-3)), latencies(Rest())
+    # The one that comes while another computes finds everything warm; it only waits for that one, which does not.
+    assert [a - b for a, b in zip(cold, warm, strict=True)] == pytest.approx([2e-3, 2e-3, 2e-3], abs=1e-6)

@@ -85,16 +85,19 @@ class ComputeThread:
         self._done = done
         self._loop = asyncio.get_running_loop()
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._given = 0
+        """Jobs that the thread has."""
         self._usual: Seconds = 2 * handoff
         """Running mean of the time of a batch, unpacking and packing included."""
         self._thread = threading.Thread(target=self._work, name="compute", daemon=True)
         self._thread.start()
 
     def put(self, job: Job) -> None:
-        """Compute ``job``, the only one; ``done`` is told, before this returns if batches are usually short."""
-        if self._usual < self._handoff:
+        """Compute ``job`` after those before; ``done`` is told, before this returns if batches are usually short."""
+        if self._usual < self._handoff and not self._given:
             self._done(*self._compute(job, _INLINE))
         else:
+            self._given += 1
             self._jobs.put(job)
 
     def close(self) -> None:
@@ -111,9 +114,13 @@ class ComputeThread:
             computed, buffers = self._compute(job, clocks)
             del job  # its tensors are given back when the event loop lets go of them, not when the next job comes
             try:
-                self._loop.call_soon_threadsafe(self._done, computed, buffers)
+                self._loop.call_soon_threadsafe(self._returned, computed, buffers)
             except RuntimeError:  # the loop has closed: the process is ending
                 return
+
+    def _returned(self, computed: Computed, buffers: Mapping[Key, list[Buffer]]) -> None:
+        self._given -= 1
+        self._done(computed, buffers)
 
     def _compute(self, job: Job, clocks: _Clocks) -> tuple[Computed, dict[Key, list[Buffer]]]:
         began = clock()

@@ -17,6 +17,7 @@ from cutwater.lab.activations import Activations, ends
 from cutwater.lab.borders import empty_run_seconds, measure_borders
 from cutwater.lab.machine import measure_machine
 from cutwater.lab.memory import peak_memory
+from cutwater.lab.rest import measure_rest
 from cutwater.lab.timing import (
     Feeds,
     MeasureOptions,
@@ -30,7 +31,7 @@ from cutwater.lab.timing import (
 )
 from cutwater.profile.attribute import attribute
 from cutwater.profile.predict import corrected, stage_seconds
-from cutwater.profile.profile import Profile, Sample, StageSample
+from cutwater.profile.profile import Profile, Rest, Sample, StageSample
 
 Progress = Callable[[str, float], None]
 """Called with what is being measured and the share of the work that is done, 0 to 1."""
@@ -64,6 +65,7 @@ class StageTimes:
     seconds: Sample
     peak_memory: int
     """Bytes of resident memory that loading and running it added."""
+    rest: Rest = Rest()  # noqa: RUF009
 
 
 def measure_ops(graph: Graph, feeds: Feeds, options: MeasureOptions = MeasureOptions()) -> OpTimes:  # noqa: B008
@@ -164,9 +166,10 @@ def measure_as_run(
         samples = time_in_turn(sessions, inputs, options)
     else:
         samples = [time_in_turn([each], [given], options)[0] for each, given in zip(sessions, inputs, strict=True)]
+    rests = [measure_rest(each, given, options) for each, given in zip(sessions, inputs, strict=True)]
     for session in sessions:
         session.close()
-    return [StageTimes(*each) for each in zip(spans, samples, added, strict=True)]
+    return [StageTimes(*each) for each in zip(spans, samples, added, rests, strict=True)]
 
 
 def measure_contention(graph: Graph, feeds: Feeds, options: MeasureOptions = MeasureOptions()) -> float:  # noqa: B008
@@ -261,6 +264,7 @@ def refine(
             seconds=times.seconds,
             predicted=stage_seconds(profile, graph, begin, end),
             peak_memory=times.peak_memory,
+            rest=times.rest,
             as_run=as_run,
         )
         for times in measured

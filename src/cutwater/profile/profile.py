@@ -29,6 +29,15 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """ISO 8601, UTC."""
 
 
+class Rest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a pause before a request costs a stage: ``most * (1 - exp(-pause / time))``."""
+
+    most: float = 0.0
+    """Seconds, after a long one."""
+    time: float = 1.0
+    """Seconds after which 63 % of that is due."""
+
+
 class StageSample(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A stage that was run for itself, beside what its ops had predicted."""
 
@@ -40,6 +49,8 @@ class StageSample(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Seconds predicted from op times before this measurement was taken into account."""
     peak_memory: int
     """Bytes of resident memory the stage added, weights included."""
+    rest: Rest = Rest()
+    """What pauses add to the seconds; nothing where it was not measured."""
     as_run: bool = False
     """Whether it was run as in a pipeline of its plan; otherwise again and again for itself, on inputs in cache."""
 

@@ -18,7 +18,7 @@ from cutwater.engine.trace import Trace
 from cutwater.engine.vocabulary import Route
 from cutwater.plan.fleet import LOCAL_SOURCE, Fleet
 from cutwater.plan.plan import HopScore, Plan
-from cutwater.profile.profile import FrameCost, Profile
+from cutwater.profile.profile import FrameCost, Profile, Rest
 from cutwater.units import NodeId, RequestId, Seconds, StageId
 from cutwater.wire.message import Hop, TensorSpec
 
@@ -136,7 +136,7 @@ class _Costs:
         self.profile = profile
         self.local = plan.source == LOCAL_SOURCE
         self._nodes = {node.name: node for node in fleet.nodes} if fleet is not None else {}
-        self._measured = {(stage.begin, stage.end): stage.seconds for stage in profile.stages} if profile else {}
+        self._measured = {(stage.begin, stage.end): stage for stage in profile.stages} if profile else {}
 
     def hosts(self, world: World) -> None:
         """Add the machines."""
@@ -169,11 +169,12 @@ class _Costs:
         score, stage = self.plan.score.stages[k], self.plan.stages[k]
         seconds = score.compute / self._slowed(k)
         sample = self._measured.get((stage.begin.before, stage.end.before))
-        spread = sample.spread / sample.median * seconds if sample is not None and sample.median > 0 else 0.0
+        scale = seconds / sample.seconds.median if sample is not None and sample.seconds.median > 0 else 0.0
         sending, receiving = self.frame(node, k)
         return Work(
             seconds=seconds,
-            spread=spread,
+            spread=sample.seconds.spread * scale if sample is not None else 0.0,
+            rest=Rest(sample.rest.most * scale, sample.rest.time) if sample is not None else Rest(),
             decode=score.decode,
             encode=score.encode,
             outputs=specs(f"output-{k}", self._leaving(k)),

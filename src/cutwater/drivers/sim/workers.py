@@ -31,7 +31,7 @@ from cutwater.engine.vocabulary import (
     Stop,
     Want,
 )
-from cutwater.profile.profile import FrameCost
+from cutwater.profile.profile import FrameCost, Rest
 from cutwater.units import Seconds
 from cutwater.wire.message import Address, Answer, Infer, TensorSpec
 
@@ -47,6 +47,8 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     """The part of the seconds that the requests of a batch share."""
     spread: Seconds = 0.0
     """Distance between the quartiles of the seconds."""
+    rest: Rest = Rest()
+    """What a pause before it adds."""
     decode: Seconds = 0.0
     encode: Seconds = 0.0
     outputs: tuple[TensorSpec, ...] = ()
@@ -89,6 +91,7 @@ class SimWorker:
         self._nbytes = sum(spec.nbytes for spec in work.outputs)
         self._sigma = work.spread / work.seconds / NORMAL_QUARTILES if work.seconds else 0.0
         self._each = work.seconds + work.decode + work.encode
+        self._most = work.rest.most
         hands: Hands = {
             Compute: self._compute,
             Send: self._send,
@@ -133,6 +136,8 @@ class SimWorker:
         seconds = self._each
         if self._sigma:
             seconds += self.work.seconds * (exp(self._rng.gauss(0.0, self._sigma)) - 1.0)
+        if self._most and not self._computing.busy:
+            seconds += self._most * (1.0 - exp((self.process.freed - self._clock.now) / self.work.rest.time))
         together = len(command.keys) - 1
         seconds += (seconds - self.work.once) * together
         self._computing.add(seconds, self._finishing, (command, self._clock.now))

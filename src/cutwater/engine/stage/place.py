@@ -59,6 +59,10 @@ class Place:
             out.append(self._asked)
         return False
 
+    def undisputed(self, usual: Seconds) -> bool:
+        """Whether nobody else is known to wait for the place, or none is needed for batches that take ``usual``."""
+        return self._unheard or usual < self._least or (self._held and self._until is None)
+
     def idle(self, out: list[StageCommand]) -> None:
         """There is nothing to compute."""
         if not self._keep or self._until is not None:

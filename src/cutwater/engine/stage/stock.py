@@ -32,6 +32,8 @@ class Stock:
         """Waiting for the stage, in order."""
         self.computing: tuple[Item, ...] = ()
         """The batch that the stage has."""
+        self.ahead: tuple[Item, ...] = ()
+        """The batch that it has for afterwards."""
         self.sources: dict[LinkId, Source] = {}
         """Where requests come from, by link."""
         self.lanes: dict[Address, Lane] = {}
@@ -50,10 +52,13 @@ class Stock:
         heappush(self._deadlines, (item.deadline, item.key))
 
     def begin(self, batch: tuple[Item, ...]) -> None:
-        """These, taken out of the queue, are computed."""
+        """These, taken out of the queue, are computed, at once or afterwards."""
         for item in batch:
             item.state = step(WORK_LIFE, item.state, PICK)
-        self.computing = batch
+        if self.computing:
+            self.ahead = batch
+        else:
+            self.computing = batch
 
     def again(self, item: Item) -> None:
         """It was computed in vain with others, and is next, for itself."""
@@ -76,8 +81,8 @@ class Stock:
         item.state = step(WORK_LIFE, item.state, HAND_ON)
 
     def leave(self, item: Item, taken: WorkStep = REPLY) -> None:
-        """Take it out of wherever it is; what computes right now can only be abandoned."""
-        if item.state is COMPUTING and any(item is other for other in self.computing):
+        """Take it out of wherever it is; what the stage has can only be abandoned."""
+        if item.state is COMPUTING and any(item is other for other in (*self.computing, *self.ahead)):
             item.state = step(WORK_LIFE, item.state, DROP)
             return
         if item.state is QUEUED:
@@ -137,7 +142,8 @@ class Stock:
             assert item.state is not GONE
             assert item.link in self.sources or item.state is ABANDONED
         assert {item.key for item in self.queue} == {k for k, i in self.items.items() if i.state is QUEUED}
-        for item in self.computing:
+        assert self.computing or not self.ahead
+        for item in (*self.computing, *self.ahead):
             assert item.state in (COMPUTING, ABANDONED)
         for link, source in self.sources.items():
             assert source.keys.keys() == {key for key, item in self.items.items() if item.link == link}
