@@ -54,7 +54,7 @@ class Seen:
     """What a live run says of its costs, in seconds."""
 
     computing: list[tuple[Sample, Rest]]
-    """Of each stage, processor time without a pause before, and what pauses add."""
+    """Of each stage, without a pause before, and what pauses add."""
     beside: float
     """What a request takes beside computing, and beside waiting for others; the median."""
 
@@ -99,7 +99,7 @@ def seen(trails: list[tuple[float, float, tuple[Mark, ...]]]) -> Seen:
 def _computing(marks: tuple[Mark, ...]) -> tuple[Sample, Rest]:
     marks = tuple(sorted(marks, key=lambda mark: mark.started))
     gaps = np.array([mark.started - before.finished for before, mark in pairwise(marks)])
-    took = np.array([mark.cpu for mark in marks[1:]])
+    took = np.array([mark.finished - mark.started for mark in marks[1:]])
     rest = fit_rest(gaps, took)[1]
     return sample(list(took - cold(rest, gaps))), rest
 

@@ -206,13 +206,13 @@ def test_what_was_computed_between_two_looks_is_told_of_each_worker_apart():
 
 
 def test_what_requests_take_beside_computing_is_what_hardly_any_of_them_is_spared():
-    """Each third one waits for another; all of them 1 ms for their turn, and 2 ms on the way."""
+    """Each third one waits for another, outside too; all of them 1 ms for their turn, and 2 ms on the way."""
     times = np.arange(60) / 10
     log = Log(Schedule({"a": times}, 6.0), timings=True)
     for k, due in enumerate(times):
-        queue, second = (15.0, 25.0) if k % 3 == 0 else (0.0, 20.0 + k % 4)
+        outside, queue, second = (40.0, 15.0, 25.0) if k % 3 == 0 else (0.0, 0.0, 20.0 + k % 4)
         timing = f"queue;dur={queue}, wait-1;dur=1.0, stage-1;dur=10.0, wait-2;dur=0.0, stage-2;dur={second}"
-        log.answer(log.fire(), due + (queue + 1.0 + 10.0 + second + 2.0) / 1e3, Glance(timing=timing))
+        log.answer(log.fire(), due + (outside + queue + 1.0 + 10.0 + second + 2.0) / 1e3, Glance(timing=timing))
     assert beside_of(log) == pytest.approx({"a": 0.003})
     assert spreads_of(log) == pytest.approx({("a", 0): 0.0, ("a", 1): 0.004}, abs=1.5e-3)
     assert spreads_of(log)["a", 1] > 0.002
