@@ -47,28 +47,22 @@ class Loaded:
 
 FEW = 20
 """Requests, of which nothing is said."""
-HARDLY = 0.1
-"""That share of the requests waits hardly for others ..."""
-FREE = 0.25
-"""... and of that share the middle one is taken as one that found the gateway free."""
 
 
 def beside_of(log: Log) -> dict[str, Seconds]:
     """Model -> what its requests take beside computing, and beside waiting for others; none of few requests.
 
-    That is their time on the way, and such waiting as nearly every request has: for the word that it is its turn, and
-    for its tensors to be unpacked. What is on the way behind others waits at the gateway, too, so only those count that
-    waited least at the stages.
+    That is the median of those that came when nobody else was there: whoever is behind others waits for them in more
+    places than answers tell of.
     """
-    due, ended, told = log.due[: log.fired], log.ended, _told(log)
+    due, ended, told = log.due[: log.fired], log.ended[: log.fired], _told(log)
+    before = np.concatenate(([-np.inf], np.maximum.accumulate(np.where(np.isnan(ended), np.inf, ended))[:-1]))
+    free = due >= before
     found = {}
     for model, timings in told.items():
-        if len(timings) < FEW:
-            continue
-        on_the_way = np.array([ended[k] - due[k] - each.told for k, each in timings])
-        waited = np.array([each.told - sum(each.stages) for _, each in timings])
-        least = on_the_way[waited <= np.quantile(waited, FREE)]
-        found[model] = float(np.median(least) + np.quantile(waited, HARDLY))
+        beside = [ended[k] - due[k] - sum(each.stages) for k, each in timings if free[k]]
+        if len(timings) >= FEW and beside:
+            found[model] = float(np.median(beside))
     return found
 
 
