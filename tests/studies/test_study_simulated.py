@@ -14,7 +14,7 @@ from cutwater.client.transport import Glance
 from cutwater.engine.facts.deployments import DeploySpec
 from cutwater.errors import BadFile, BadSetting, NoPlan
 from cutwater.lab.load.log import Log
-from cutwater.lab.studies.cases import case_of, place, shape_of, spare_groups
+from cutwater.lab.studies.cases import case_of, on, place, shape_of, spare_groups
 from cutwater.lab.studies.costs import known_models
 from cutwater.lab.studies.live import wanted
 from cutwater.lab.studies.measured import Found, Loaded, as_measured, beside_of, per_request, spreads_of
@@ -69,6 +69,24 @@ def run(path: Path, *arguments: object) -> str:
     result = CliRunner().invoke(app, ["study", str(path), *map(str, arguments)], catch_exceptions=False)
     assert result.exit_code == 0
     return result.stdout
+
+
+def test_at_any_time_one_machine_as_fast_as_all_has_done_more_than_any_placement(study, tmp_path):
+    pooled = FILE.replace("baseline: apart", "  bound: {pooled: true}\nbaseline: apart")
+    found, path = study(pooled)
+    for point in found.points():
+        known = known_models(found, point.nodes, tmp_path)
+        done = {}
+        for name, way in found.placements.items():
+            case = on(way, case_of(found, known, point))
+            done[name] = np.sort(case.stream.times + latencies_of(case, place(found, known, case, way)))
+        for name in ("apart", "together", "chosen"):
+            assert (done["bound"] <= done[name] + 1e-9).all()
+            assert (done["bound"] < done[name]).any()
+    told = json.loads(run(path, "--out", tmp_path / "out", "--for", "5 s", "--json"))
+    assert {row["shape"] for row in told["rows"] if row["placement"] == "bound"} == {"1: a, b"}
+    with pytest.raises(BadSetting, match=r"placements\.bound: one machine as fast as all cannot be run live"):
+        run(study(pooled + "live: {source: vit-tiny}\n")[1], "--live", "--out", tmp_path / "live")
 
 
 @pytest.mark.slow

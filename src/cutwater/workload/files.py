@@ -133,6 +133,8 @@ class Reader:
             return self._value(place, inner[0])
         if issubclass(hint, msgspec.Struct):
             return self.struct(place, hint)
+        if hint is bool:
+            return place.flag()
         return place.text() if hint is str else _whole(place)
 
     def _arrivals(self, place: Place) -> Arrivals:

@@ -1,5 +1,6 @@
 """Case: one point of a study made concrete: what comes when, for which models, on which nodes, and who runs what."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -87,6 +88,26 @@ def case_of(
     )
 
 
+def on(way: Way, case: Case) -> Case:
+    """The case as a placement meets it; for a pooled one the nodes are one machine, which gets the same requests.
+
+    At no time has any placement of models that take equally long done more of them than that machine: it works whenever
+    there is work, with all there is, and loses nothing to memory, hops or cuts.
+    """
+    if not way.pooled:
+        return case
+    count = len(case.fleet.nodes)
+    served = []
+    for model in case.served:
+        whole = model.candidates[0]
+        unheld = dataclasses.replace(whole, hops=(0.0,) * len(whole.hops), memory=(0.0,) * whole.stages)
+        served.append(dataclasses.replace(model, candidates=(unheld,)))
+    first = case.fleet.nodes[0]
+    machine = dataclasses.replace(first, memory=None, speed=first.speed * count)
+    fleet = Fleet(nodes=(machine,), source=machine.name)
+    return dataclasses.replace(case, served=tuple(served), fleet=fleet)
+
+
 def fleet_of(study: Study, count: int) -> Fleet:
     """So many of the study's nodes: node-1, node-2, ..."""
     memory = None if study.nodes.weights is None else int(study.nodes.weights)
@@ -118,7 +139,13 @@ def rates_of(workload: Workload) -> dict[str, float]:
 
 
 def place(study: Study, known: Mapping[str, Known], case: Case, way: Way) -> Placement:
-    """Who runs what. Raises NoPlan for a group that a model cannot be parted for, or that does not fit its nodes."""
+    """Who runs what; the case is as it is `on` that way.
+
+    Raises:
+        NoPlan: A model cannot be parted for a group, or that does not fit its nodes.
+    """
+    if way.pooled:
+        return Placement((Group((0,), tuple(Replica(k, 0) for k in range(len(case.served)))),))
     if way.method:
         effort = Effort(rng=np.random.default_rng(study.seed), steps=study.steps)
         arrivals = [case.schedule.times.get(model.name, np.zeros(0)) for model in case.served]

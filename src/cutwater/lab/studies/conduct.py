@@ -48,6 +48,9 @@ async def conduct_live(folder: ResultsFolder, cache: Path, home: Home, settings:
                 f"models.{name}: figures cannot be run live; give 'source', a file or a model of the zoo, or under "
                 "'live' a source for all of them"
             )
+    for name, way in study.placements.items():
+        if way.pooled:
+            raise BadSetting(f"placements.{name}: one machine as fast as all cannot be run live; leave it out there")
     for name, sweep in study.sweeps.items():
         if sweep.find:
             raise BadSetting(

@@ -7,7 +7,7 @@ import numpy as np
 from cutwater.drivers.faults import Kill, What
 from cutwater.drivers.sim.placement import simulate
 from cutwater.errors import BadQuantity, NoPlan
-from cutwater.lab.studies.cases import Case, case_of, place, rates_at, shape_of, spare_groups
+from cutwater.lab.studies.cases import Case, case_of, on, place, rates_at, shape_of, spare_groups
 from cutwater.lab.studies.costs import Known
 from cutwater.lab.studies.results import ENGINE, QUEUES, Row
 from cutwater.lab.studies.study import Failure, Point, Study, Way
@@ -45,9 +45,7 @@ def simulated_rows(
     found: float | None = None
     if sweep.find:
         found = _found(study, known, point, way, sweep.find, sweep.aim, go_on)
-        case = _case_at(study, known, point, sweep.find, found) if found else case_of(study, known, point)
-    else:
-        case = case_of(study, known, point)
+    case = _case_at(study, known, point, way, sweep.find if found else "", found or 0.0)
     placed = place(study, known, case, way)
     if not point.failing:  # the queues know of no failures
         yield row_of(point, placement, QUEUES, case, placed, latencies_of(case, placed), found)
@@ -102,15 +100,20 @@ def row_of(
     )
 
 
-def _case_at(study: Study, known: Mapping[str, Known], point: Point, what: str, value: float) -> Case:
-    """With a value of what is looked for."""
+def _case_at(
+    study: Study, known: Mapping[str, Known], point: Point, way: Way, what: str = "", value: float = 0.0
+) -> Case:
+    """What a placement is tried on, with a value of what is looked for, if anything is."""
     match what:
+        case "":
+            found = case_of(study, known, point)
         case "rate":
-            return case_of(study, known, point, rate=value)
+            found = case_of(study, known, point, rate=value)
         case "cv":
-            return case_of(study, known, point, cv=value)
+            found = case_of(study, known, point, cv=value)
         case _:
-            return case_of(study, known, point, nodes=int(value))
+            found = case_of(study, known, point, nodes=int(value))
+    return on(way, found)
 
 
 def _found(
@@ -127,7 +130,7 @@ def _found(
     def reaches(value: float) -> bool:
         go_on()
         try:
-            case = _case_at(study, known, point, what, value)
+            case = _case_at(study, known, point, way, what, value)
             taken = latencies_of(case, place(study, known, case, way))
         except (NoPlan, BadQuantity):  # nothing can be placed, or be described, so far out
             return False

@@ -80,22 +80,27 @@ class Together(Checked, frozen=True, kw_only=True):
 
 
 class Way(Checked, frozen=True, kw_only=True, omit_defaults=True):
-    """A way to place the models: by a method of the planner, or as a person says."""
+    """A way to place the models: by a method of the planner, as a person says, or as nobody could."""
 
     method: str = ""
     groups: tuple[Together, ...] = ()
+    pooled: bool = False
+    """All nodes as one machine, as fast as they are together: the bound that no placement of whole requests or stages
+    can pass, as in the resource pooling of queueing theory."""
     spares: int = 0
     """Warm workers of each stage on other nodes of the fleet, taken where no other way is left."""
 
     def __post_init__(self) -> None:
         """Raises BadQuantity."""
         super().__post_init__()
-        if bool(self.method) == bool(self.groups):
-            raise BadQuantity("method: needs either 'method' or 'groups'")
+        if bool(self.method) + bool(self.groups) + self.pooled != 1:
+            raise BadQuantity("method: needs one of 'method', 'groups' and 'pooled'")
         if self.method and self.method not in METHODS:
             raise BadQuantity(f"method: there is none called {self.method!r}{did_you_mean(self.method, METHODS)}")
         if not 0 <= self.spares <= 9:
             raise BadQuantity(f"spares: {self.spares} must be between 0 and 9")
+        if self.pooled and self.spares:
+            raise BadQuantity("spares: one machine has no others for them; leave them out")
 
 
 class Sweep(Checked, frozen=True, kw_only=True, omit_defaults=True):
@@ -248,6 +253,9 @@ class Study(Checked, frozen=True, kw_only=True, omit_defaults=True):
                 )
 
     def _check_failure(self, path: str, failure: Failure | None) -> None:
+        pooled = [placement for placement, way in self.placements.items() if way.pooled]
+        if failure is not None and pooled:
+            raise BadQuantity(f"{path}: of {pooled[0]!r}, one machine, no node can fail; leave one of them out")
         if failure is not None and not 1 <= failure.node <= self.nodes.count:
             raise BadQuantity(f"{path}.node: there is no node {failure.node}; there are 1 to {self.nodes.count}")
 
