@@ -70,3 +70,17 @@ def test_a_hand_that_fails_breaks_the_machine_and_what_still_waits_is_dropped() 
         assert machine.told == 1, "no alarm rings for it any more"
 
     asyncio.run(story())
+
+
+def test_a_machine_that_is_over_is_told_nothing_more() -> None:
+    async def story() -> None:
+        machine, said = Counter(), list[int]()
+        live = Live(machine, {Add: lambda command: said.append(command.number)}, "counter", on_broken=print)
+        live.tell(Add(1))
+        live.close()
+        live.tell(Add(2))
+        await asyncio.sleep(0.01)
+        assert said == [60] and machine.told == 1, "neither the event nor the alarm that was set"
+        assert live.closed and not live.broken
+
+    asyncio.run(story())

@@ -16,7 +16,8 @@ from cutwater.drivers.loop import run
 from cutwater.drivers.refusals import CERTIFICATE, GREETING, TLS, TOKEN, Refusals
 from cutwater.drivers.tls import TlsFiles
 from cutwater.errors import CutwaterError, InputError, LinkLost, Refused
-from cutwater.fabric.authority import Authority, Role, write_secret
+from cutwater.fabric.authority import Authority, Role
+from cutwater.fabric.secret_files import write_secret
 from cutwater.wire.message import PROTOCOL, Hello, Message
 
 HELLO = Hello(PROTOCOL, "secret", "end", 4, 2**20)

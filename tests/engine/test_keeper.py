@@ -256,3 +256,18 @@ def test_a_worker_of_the_same_name_that_is_another_one_takes_the_place_of_the_ol
     assert story.tell(Fetched("blob-other"), at=3.0) == [Start(other), Report()]
     relaxed = msgspec.structs.replace(other, credits=99)  # another coordinator's opinion is no reason to stop serving
     assert story.tell(wanted(relaxed, term=3), at=4.0) == []
+
+
+def test_a_worker_that_hangs_while_it_loads_is_ended_and_started_again() -> None:
+    story = Story(load_limit=60.0, loads=1)
+    story.tell(wanted(W1, W2), at=0.0)
+    story.tell(Fetched("blob-w1"), at=1.0)
+    story.tell(Fetched("blob-w2"), at=2.0)  # waits for its turn, which is no hanging
+    assert story.machine.wake_at() == 61.0
+    assert story.tell(Tick(), at=60.9) == []
+    assert story.tell(Tick(), at=61.0) == [End(W1.worker, 0.0)]
+    assert story.machine.wake_at() is None
+    assert story.tell(Ended(W1.worker, KILLED), at=61.5) == [Start(W2), Report()]
+    assert story.phases() == {"w1": Phase.BACKING_OFF, "w2": Phase.LOADING}
+    assert story.tell(started(W2), at=70.0) == [Fetch("blob-w1"), Report()]
+    assert story.phases() == {"w1": Phase.FETCHING, "w2": Phase.READY}

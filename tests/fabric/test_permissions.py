@@ -167,6 +167,8 @@ DEEDS: list[tuple[str, str, Deed]] = [
     ("pi-a", "read another node's tokens", get(STATE, "assign.pi-b")),
     ("pi-a", "watch everything", follow(STATE, ">")),
     ("pi-a", "command", lambda fabric: fabric.request("ask.coordinator", b"revoke pi-b", 1.0)),
+    ("door", "revoke or drain", lambda fabric: fabric.request("ask.operator", b"revoke pi-b", 1.0)),
+    ("laptop", "revoke or drain", lambda fabric: fabric.request("ask.operator", b"revoke pi-b", 1.0)),
     ("pi-a", "ask another node", lambda fabric: fabric.request("ask.node.pi-b", b"words", 1.0)),
     ("pi-a", "answer for another node", lambda fabric: fabric.serve("ask.node.pi-b", echo)),
     ("pi-a", "answer for the coordinator", lambda fabric: fabric.serve("ask.coordinator", echo)),

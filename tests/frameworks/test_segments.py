@@ -153,6 +153,14 @@ def test_op_times_hold_host_ops_and_engine_nodes():
     assert counts == {"decode": 2, "cast": 2, "reshape": 2, "select": 2}
 
 
+def test_without_a_profile_nothing_is_kept_of_a_run():
+    session = OnnxRuntime().load(WHOLE)
+    for _ in range(2):
+        session.run({"bytes": png(PIXELS)})
+    first = session._parts[0]
+    assert first.op_times() == {"decode": []}
+
+
 def test_a_broken_picture_is_its_own_error_and_the_next_one_is_answered():
     session = OnnxRuntime().load(WHOLE)
     with pytest.raises(BadPicture):

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from cutwater.services.errands import Errands
+from cutwater.services.errands import Errands, until
 
 
 def test_a_failure_is_logged_and_told_and_the_others_go_on(caplog: pytest.LogCaptureFixture) -> None:
@@ -26,3 +26,18 @@ def test_a_failure_is_logged_and_told_and_the_others_go_on(caplog: pytest.LogCap
     with caplog.at_level(logging.ERROR):
         asyncio.run(story())
     assert [record.message for record in caplog.records] == ["something of the miller failed"]
+
+
+def test_who_serves_until_asked_to_stop_ends_with_what_failed() -> None:
+    async def story() -> None:
+        stop, over = asyncio.Event(), asyncio.get_running_loop().create_future()
+        serving = asyncio.create_task(until(stop, over))
+        await asyncio.sleep(0)
+        assert not serving.done()
+        over.set_exception(ValueError("no corn"))
+        with pytest.raises(ValueError, match="no corn"):
+            await serving
+        stop.set()
+        await until(stop, asyncio.get_running_loop().create_future())
+
+    asyncio.run(story())

@@ -64,6 +64,7 @@ def test_what_was_wished_is_remembered_until_it_is_taken_back(tmp_path: Path) ->
     assert home.wishes() is None
     home.wish(Wishes(flags={"cluster.nodes": "4"}, config="/etc/cw.yaml"))
     assert home.wishes() == Wishes(flags={"cluster.nodes": "4"}, config="/etc/cw.yaml")
+    assert (tmp_path / "wishes.json").stat().st_mode & 0o777 == 0o600, "a token may be among them"
     home.wish(None)
     assert home.wishes() is None
 

@@ -1,10 +1,20 @@
-"""A probe goes over every worker, in as few requests as that takes."""
+"""A probe goes over every worker, in as few requests as that takes, and leaves nothing behind."""
 
+import asyncio
 from itertools import product
+from pathlib import Path
 
+import pytest
+
+from cutwater.drivers.connect import listen
+from cutwater.drivers.cork import Cork
+from cutwater.drivers.gateway import LiveGateway
+from cutwater.drivers.links import Link
+from cutwater.engine.gateway.gateway import Gateway
 from cutwater.engine.vocabulary import Route
+from cutwater.errors import WorkerLost
 from cutwater.services.gateway.probe import covering
-from cutwater.wire.message import Hop
+from cutwater.wire.message import PROTOCOL, Hello, Hop, Message
 
 
 def route(*addresses: str, chain: int = 0, spare: bool = False) -> Route:
@@ -30,3 +40,64 @@ def test_spares_are_seen_too_and_normal_ways_come_first() -> None:
 
 def test_where_there_is_no_way_there_is_nothing_to_see() -> None:
     assert covering([]) == []
+
+
+class Door:
+    """Takes links in and counts them."""
+
+    def __init__(self) -> None:
+        self.cork = Cork()
+        self.came: asyncio.Queue[Link] = asyncio.Queue()
+        self.gone: asyncio.Queue[str] = asyncio.Queue()
+
+    def opened(self, link: Link) -> None:
+        self.came.put_nowait(link)
+
+    def received(self, link: Link, message: Message, buffers: list[memoryview]) -> None:
+        pass
+
+    def lost(self, link: Link, reason: str) -> None:
+        self.gone.put_nowait(reason)
+
+    def paused(self, link: Link) -> None:
+        pass
+
+    def resumed(self, link: Link) -> None:
+        pass
+
+
+def test_a_gateway_that_was_closed_dials_nobody_again_and_answers_who_still_waits(tmp_path: Path) -> None:
+    async def story() -> None:
+        door, hello = Door(), Hello(PROTOCOL, "d", "gateway", 8, 2**20)
+        listener = await listen(f"unix:{tmp_path}/s", hello, door)
+        gateway = LiveGateway(Gateway(), hello)
+        gateway.reroute([route(listener.address)], {})
+        waiting = asyncio.create_task(gateway.ask({}, 30.0))
+        await door.came.get()
+        gateway.close()
+        await door.gone.get()
+        for asking in (waiting, gateway.ask({}, 30.0)):
+            with pytest.raises(WorkerLost, match="may be sent again"):
+                await asking
+        await asyncio.sleep(0.5)  # a lost link would be dialled again after a tenth of a second
+        assert door.came.empty()
+        listener.close()
+
+    asyncio.run(story())
+
+
+def test_a_link_that_comes_about_after_the_end_is_let_go(tmp_path: Path) -> None:
+    async def story() -> None:
+        door, hello = Door(), Hello(PROTOCOL, "d", "gateway", 8, 2**20)
+        listener = await listen(f"unix:{tmp_path}/s", hello, door)
+        gateway = LiveGateway(Gateway(), hello)
+        gateway.reroute([route(listener.address)], {})
+        assert gateway._dials
+        await asyncio.sleep(0)
+        gateway.close()
+        await asyncio.gather(*gateway._dials, return_exceptions=True)
+        await asyncio.sleep(0.1)
+        assert door.came.qsize() == door.gone.qsize() and not gateway._links
+        listener.close()
+
+    asyncio.run(story())

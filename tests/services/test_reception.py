@@ -316,3 +316,17 @@ def test_a_request_that_breaks_its_handling_is_answered_with_an_error(tmp_path: 
             assert host.open == 0
 
     in_loop(story)
+
+
+def test_who_takes_no_answers_gets_no_more_than_its_credit(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with gateway(tmp_path) as (reception, host, address), NativeClient(address, "double") as rude:
+            (guest,) = reception._guests.values()
+            reception.paused(guest.link)  # as when the client reads nothing
+            await asyncio.gather(*(rude.infer(x(1)) for _ in range(OPTIONS.credits)))
+            rude._room.release()
+            with pytest.raises(FrameError, match="more than 3 requests are open"):
+                await rude.infer(x(1))
+            assert host.asked == OPTIONS.credits
+
+    in_loop(story)

@@ -1,5 +1,9 @@
 """A standing process: told its settings by a file, it serves, logs in bounds and ends when asked to."""
 
+import contextlib
+import errno
+import logging
+import os
 import sys
 from pathlib import Path
 
@@ -9,6 +13,7 @@ import pytest
 from cutwater.drivers.loop import run
 from cutwater.errors import BadSetting, ProcessLost
 from cutwater.services.background import Recipe, Record, last_lines, start, stop
+from cutwater.services.standing import BoundedLog
 from cutwater.settings.handover import write_handover
 from cutwater.settings.settings import ClusterSettings, ObserveSettings, Settings
 
@@ -74,3 +79,26 @@ def test_a_mistake_in_its_code_stands_in_its_log_even_if_that_is_full(tmp_path: 
 def test_settings_it_cannot_read_are_named(tmp_path: Path) -> None:
     with pytest.raises(BadSetting, match=r"none\.settings: cannot be read"):
         start_it(tmp_path, TALKATIVE, tmp_path / "none.settings")
+
+
+def test_a_log_that_somebody_removed_is_begun_anew(tmp_path: Path, settings: Path) -> None:
+    removed = TALKATIVE.replace(
+        "    for k in range(100):", '    (settings.home / "it.log").unlink()\n    for k in range(100):'
+    )
+    start_it(tmp_path, removed, settings)
+    assert run(stop(tmp_path / "it.json", 20.0)) is False
+    assert last_lines(tmp_path / "it.log", 100)[-1].endswith("INFO it: asked to stop")
+
+
+def test_a_line_that_cannot_be_written_does_not_stop_who_says_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def full(descriptor: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    log = logging.Logger("it")
+    log.addHandler(BoundedLog(tmp_path / "it.log", 2**40))
+    with capfd.disabled(), monkeypatch.context() as patched, contextlib.redirect_stderr(sys.__stderr__):
+        patched.setattr(logging, "raiseExceptions", False)
+        patched.setattr(os, "write", full)
+        log.error("a line")

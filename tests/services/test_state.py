@@ -148,3 +148,17 @@ async def test_terms_grow_when_another_store_takes_the_place_of_one_that_was_los
         assert await born(before) < last, "it is written down, not made anew by whoever asks"
         after = await new.keys("state")
         assert await born(after) + await after.put("lease", b"") > last
+
+
+@story
+async def test_what_a_node_writes_is_removed_however_often_it_wrote_it() -> None:
+    async with MemoryFabric(MemoryServer()) as fabric:
+        state = await fabric.keys("state")
+        await state.put("node.a", b"here I am")
+        writer = Writer(state, (await read_state(state)).revisions)
+        await state.put("node.a", b"here I am again")
+        writer.box.put("node.a", None)
+        await writer.box.written()
+        assert await state.get("node.a") is None
+        assert writer.overtaken == []
+        writer.task.cancel()

@@ -56,7 +56,9 @@ async def listen(
     try:
         if kind == "unix":
             return Listener(await loop.create_unix_server(accept, host), address)
-        server = await loop.create_server(accept, host, port, ssl=tls.server(refusals) if tls else None)
+        context = tls.server(refusals) if tls else None
+        limit = GREETING_TIMEOUT if tls else None
+        server = await loop.create_server(accept, host, port, ssl=context, ssl_handshake_timeout=limit)
     except OSError as error:
         raise InputError(f"cannot listen at {address}: {error}") from error
     return Listener(server, f"tcp:{host}:{server.sockets[0].getsockname()[1]}")
@@ -95,4 +97,8 @@ async def dial(address: Address, hello: Hello, owner: Owner, tls: TlsFiles | Non
         raise LinkLost(f"{address} did not answer within {GREETING_TIMEOUT:g} s") from error
     except (OSError, ValueError, OverflowError) as error:  # the last two: a host or port that cannot be
         raise LinkLost(f"no connection to {address}: {error}") from error
+    except asyncio.CancelledError:
+        if link is not None:
+            link.abort()
+        raise
     return link

@@ -44,6 +44,8 @@ Feeds = Mapping[str, Array]
 
 _BROKEN = "the part of the gateway that asks the stages broke; the request may be sent again"
 
+_CLOSED = "the gateway stopped asking for this model before an answer came; the request may be sent again"
+
 
 class Doors(Protocol):
     """How requests enter one chain, and how its answers leave it."""
@@ -184,8 +186,8 @@ class LiveGateway(LinkOwner):
             priority: higher is sooner.
             client: who asks.
         """
-        if self._live.broken:
-            raise WorkerLost(_BROKEN)
+        if self._live.closed:
+            raise WorkerLost(_BROKEN if self._live.broken else _CLOSED)
         request = RequestId(next(self._ids)) if request is None else request
         waiting = _Waiting(feeds, self._loop.create_future())
         self._waiting[request] = waiting
@@ -236,8 +238,9 @@ class LiveGateway(LinkOwner):
         return self._machine.open
 
     def close(self) -> None:
-        """End at once."""
+        """End at once; whoever still waits hears of it."""
         super().close()
+        self._give_up(_CLOSED)
         if self._neighbours is not None:
             self._neighbours.remove(self._machine.share)
         if self._standing is not None:
@@ -314,11 +317,14 @@ class LiveGateway(LinkOwner):
         await super()._try(address)
 
     def _broke(self, error: Exception) -> None:
-        for waiting in self._waiting.values():
-            if not waiting.reply.done():
-                waiting.reply.set_exception(WorkerLost(_BROKEN))
+        self._give_up(_BROKEN)
         self.drained.set()
         self._on_broken()
+
+    def _give_up(self, why: str) -> None:
+        for waiting in self._waiting.values():
+            if not waiting.reply.done():
+                waiting.reply.set_exception(WorkerLost(why))
 
     def _stop(self, command: Stop) -> None:
         self.drained.set()

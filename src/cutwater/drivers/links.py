@@ -31,6 +31,8 @@ from cutwater.wire.message import Address, Failure, Hello, Message, Ping, Pong, 
 FAREWELL: Seconds = 1.0
 """How long a peer that broke the rules may take to read why before its link ends."""
 WRITE_BUFFER = 4 * 1024 * 1024
+UNREAD = 1000
+"""Most pings that are answered while a link takes no more bytes."""
 """Bytes that may wait to leave before the machine is told that the link is paused."""
 JOINED = 32 * 1024
 """Bytes up to which copying buffers into one is cheaper than having the kernel gather them."""
@@ -115,6 +117,10 @@ class Link(asyncio.BufferedProtocol):
         self._silence = Silence(ACCEPTED if address is None else DIALLED)
         self._written = 0
         """Bytes given to the transport."""
+        self._paused = False
+        """Whether too many bytes wait to leave."""
+        self._unread = 0
+        """Pings answered since then."""
 
     @property
     def misbehaved(self) -> bool:
@@ -267,11 +273,13 @@ class Link(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         """Too many bytes wait to leave."""
+        self._paused = True
         if self.peer is not None and self._deaf is None:
             self._owner.paused(self)
 
     def resume_writing(self) -> None:
         """Enough of them have left."""
+        self._paused, self._unread = False, 0
         if self.peer is not None and self._deaf is None:
             self._owner.resumed(self)
 
@@ -282,7 +290,7 @@ class Link(asyncio.BufferedProtocol):
             case Hello() if self.peer is None:
                 self._greet(message)
             case Ping() if self.peer is not None:
-                self.send(Pong(message.token))
+                self._answer_ping(message)
             case Pong() if self.peer is not None:
                 pong = self._pongs.get(message.token)
                 if pong is not None and not pong.done():
@@ -295,6 +303,13 @@ class Link(asyncio.BufferedProtocol):
                 self.close(Fault(message.kind, message.message, message.where).error())
             case _:
                 raise FrameError(f"a {type(message).__name__} is not what comes now")
+
+    def _answer_ping(self, ping: Ping) -> None:
+        """At once, however many bytes wait to leave; but not for ever to somebody who pings and never reads."""
+        self._unread += self._paused
+        if self._unread > UNREAD:
+            raise FrameError(f"{UNREAD} pings came while what was sent before them was not read")
+        self.send(Pong(ping.token))
 
     def _greet(self, hello: Hello) -> None:
         try:

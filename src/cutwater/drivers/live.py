@@ -42,6 +42,7 @@ class Live:
         """``on_step`` is told whenever the machine may hold something else than before."""
         self.machine = machine
         self.broken = False
+        self.closed = False
         self._on_broken = on_broken
         self._on_step = on_step
         self._hands = hands
@@ -56,8 +57,8 @@ class Live:
         self._alarm_at = float("inf")
 
     def tell(self, event: Any) -> None:
-        """Handle ``event`` and obey what follows from it."""
-        if self.broken:
+        """Handle ``event`` and obey what follows from it; nothing once this is closed."""
+        if self.closed:
             return
         self._events.append(event)
         if self._stepping:
@@ -81,7 +82,9 @@ class Live:
             self._stepping = False
 
     def close(self) -> None:
-        """Wake the machine no more."""
+        """Tell the machine nothing more: it is over, whatever still happens around it."""
+        self.closed = True
+        self._events.clear()
         if self._alarm is not None:
             self._alarm.cancel()
 
@@ -95,13 +98,14 @@ class Live:
 
     def _break(self, event: Any, error: Exception) -> None:
         self.broken = True
-        self._events.clear()
         self.close()
         _log.error("the machine %s broke when it was told %s", self._who, type(event).__name__, exc_info=error)
         self._on_broken(error)
 
     def _arm(self) -> None:
         """See that a Tick comes in time. An alarm that rings too early is cheaper than one reset for every event."""
+        if self.closed:
+            return
         at = self.machine.wake_at()
         if at is None or at >= self._alarm_at:
             return

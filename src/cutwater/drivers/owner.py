@@ -45,13 +45,16 @@ class LinkOwner(ABC):
     def opened(self, link: Link) -> None:
         """See `Owner.opened`."""
         assert link.peer is not None
+        if self._live.closed:  # it was dialled before that
+            link.abort()
+            return
         self._links[link.id] = link
         self._bare.clear()
         self._live.tell(Opened(link.id, link.peer.credits, link.address))
 
     def lost(self, link: Link, reason: str) -> None:
         """See `Owner.lost`."""
-        del self._links[link.id]
+        self._links.pop(link.id, None)
         if not self._links:
             self._bare.set()
         self._live.tell(Lost(link.id, reason))

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
+import msgspec
+
 from cutwater.drivers.compute import ComputeThread, Done, Job
 from cutwater.drivers.connect import Listener, listen
 from cutwater.drivers.links import Link
@@ -36,6 +38,9 @@ from cutwater.engine.vocabulary import (
 from cutwater.errors import FrameError
 from cutwater.wire.codecs.base import Buffer
 from cutwater.wire.message import Address, Answer, Cancel, Credit, Failure, Hello, Infer, Message
+
+WORDS = 1000
+"""Of a failure that says more than a frame can hold, the first so many characters are sent."""
 
 
 class Held:
@@ -165,6 +170,9 @@ class LiveStage(LinkOwner):
 
     def _too_large(self, link: Link, message: Message, error: FrameError) -> None:
         """The other end would refuse the frame; what it would have said is said here."""
+        if isinstance(message, Failure):  # only its words can be that many
+            link.send(msgspec.structs.replace(message, message=message.message[:WORDS]))
+            return
         assert isinstance(message, Infer | Answer)
         fault = Fault.of(error, self._stage)
         trail = message.trail
@@ -180,7 +188,7 @@ class LiveStage(LinkOwner):
         if link is None:
             return
         try:
-            link.send(command.message, list(self._passing))
+            link.send(command.message, list(self._passing) if type(command.message) is Answer else [])
         except FrameError as error:
             self._too_large(link, command.message, error)
 

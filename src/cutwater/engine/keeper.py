@@ -74,6 +74,8 @@ class KeeperOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How long a worker that is not wanted any more may take to finish what it has."""
     loads: int = 2
     """Most workers that load at once; the others wait for their turn."""
+    load_limit: Seconds = 180.0
+    """A worker that has not come up so long after its start hangs: its process is ended."""
 
 
 class KeeperSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +88,9 @@ class KeeperSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 class _Charge:
     """One worker in the keeper's care."""
 
-    __slots__ = ("addresses", "fault", "memory", "phase", "pid", "process", "restarts", "since", "spec", "streak")
+    __slots__ = (
+        "addresses", "began", "fault", "memory", "phase", "pid", "process", "restarts", "since", "spec", "streak",
+    )  # fmt: skip
 
     def __init__(self, spec: WorkerSpec, now: Seconds) -> None:
         self.spec = spec
@@ -95,6 +99,8 @@ class _Charge:
         """When it came to its phase."""
         self.process = False
         """Whether it was started and has not ended."""
+        self.began: Seconds | None = None
+        """When its process was started, as long as that loads and is to be waited for."""
         self.restarts = 0
         """How often it ended by itself."""
         self.streak = 0
@@ -108,6 +114,7 @@ class _Charge:
         """Go to the phase that follows ``taken``."""
         self.phase = step(WORKER_LIFE, self.phase, taken)
         self.since = now
+        self.began = None
 
     def state(self) -> WorkerState:
         """As a beat says it."""
@@ -141,15 +148,17 @@ class Keeper:
         self._out = []
         _EVENTS[type(event)](self, event, now)
         self._retry(now)
-        self._load()
+        self._give_up(now)
+        self._load(now)
         if before != {name: charge.phase for name, charge in self._charges.items()}:
             self._out.append(Report())
         return self._out
 
     def wake_at(self) -> Seconds | None:
         """See `Machine.wake_at`; O(1) in the cluster's size: a node has a handful of workers."""
-        pauses = (self._retry_at(c) for c in self._charges.values() if c.phase is Phase.BACKING_OFF)
-        return min(pauses, default=None)
+        pauses = [self._retry_at(c) for c in self._charges.values() if c.phase is Phase.BACKING_OFF]
+        loads = [c.began + self.options.load_limit for c in self._charges.values() if c.began is not None]
+        return min((*pauses, *loads), default=None)
 
     def snapshot(self) -> KeeperSnapshot:
         """See `Machine.snapshot`."""
@@ -197,13 +206,20 @@ class Keeper:
                 else:
                     self._fail(charge, event.fault, now)
 
-    def _load(self) -> None:
+    def _load(self, now: Seconds) -> None:
         """Start those whose file is here, as many at once as may load."""
         loading = [charge for charge in self._charges.values() if charge.phase is Phase.LOADING]
         room = self.options.loads - sum(charge.process for charge in loading)
         for charge in [charge for charge in loading if not charge.process][: max(room, 0)]:
-            charge.process = True
+            charge.process, charge.began = True, now
             self._out.append(Start(charge.spec))
+
+    def _give_up(self, now: Seconds) -> None:
+        """End those that hang while they load; they are started again as if they had ended by themselves."""
+        for charge in self._charges.values():
+            if charge.began is not None and now >= charge.began + self.options.load_limit:
+                charge.began = None
+                self._out.append(End(charge.spec.worker, 0.0))
 
     def _started(self, event: Started, now: Seconds) -> None:
         charge = self._charges.get(event.worker)

@@ -6,7 +6,6 @@ its folder, and nothing here knows of processes or of the messaging system.
 
 import datetime
 import ipaddress
-import os
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from cutwater.errors import BadFile
+from cutwater.fabric.secret_files import write_secret
 from cutwater.units import check_name
 
 SCHEME = "cutwater"
@@ -209,17 +209,6 @@ def read_revocations(authority: x509.Certificate, data: bytes) -> x509.Certifica
     if not isinstance(key, ec.EllipticCurvePublicKey) or not found.is_signature_valid(key):
         raise BadFile("a list of revocations that the cluster's authority has not signed")
     return found
-
-
-def write_secret(path: Path, data: bytes) -> None:
-    """Write a file that only its owner can read; whoever reads it sees the old one or the new one."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}.new")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
 
 
 def _builder(

@@ -19,9 +19,9 @@ from cutwater.fabric.authority import (
     has_signed,
     identity_of,
     read_revocations,
-    write_secret,
 )
 from cutwater.fabric.permissions import public_of
+from cutwater.fabric.secret_files import write_secret
 from cutwater.units import check_name
 
 LIMIT = 64 * 1024

@@ -10,7 +10,7 @@ from cutwater.engine.facts.models import ModelRecord
 from cutwater.engine.facts.nodes import Announcement, MeasuredLink, NodeBeat, WorkerState
 from cutwater.fabric.base import TIMEOUT, Fabric
 from cutwater.plan.plan import Score
-from cutwater.services.facts import ASK_COORDINATOR, ask_node, decode, encode
+from cutwater.services.facts import ASK_COORDINATOR, ASK_OPERATOR, ask_node, decode, encode
 from cutwater.units import NodeId, Seconds, WorkerId
 from cutwater.wire.message import Address
 
@@ -58,7 +58,9 @@ class GetStatus(msgspec.Struct, frozen=True, tag=True):
     """Answered with `ClusterStatus`."""
 
 
-CoordinatorRequest = AddModel | RemoveModel | Deploy | Undeploy | DrainNode | RevokeNode | GetStatus
+CoordinatorRequest = AddModel | RemoveModel | Deploy | Undeploy | GetStatus
+OperatorRequest = DrainNode | RevokeNode
+"""What clients and gateways may not ask for."""
 
 
 class Done(msgspec.Struct, frozen=True, tag=True):
@@ -177,7 +179,7 @@ Reply = TypeVar("Reply", bound=msgspec.Struct)
 
 async def ask_coordinator(
     fabric: Fabric,
-    request: CoordinatorRequest,
+    request: CoordinatorRequest | OperatorRequest,
     kind: type[Reply],
     timeout: Seconds = TIMEOUT,  # noqa: ASYNC109
 ) -> Reply:
@@ -187,7 +189,8 @@ async def ask_coordinator(
         NoReply: none leads right now.
         CutwaterError: why it is not done.
     """
-    return decode(await fabric.request(ASK_COORDINATOR, encode(request), timeout), kind)
+    subject = ASK_OPERATOR if isinstance(request, OperatorRequest) else ASK_COORDINATOR
+    return decode(await fabric.request(subject, encode(request), timeout), kind)
 
 
 async def ask_a_node(

@@ -37,5 +37,16 @@ class Errands:
     def _done(self, task: asyncio.Task[None]) -> None:
         self._open.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("something of %s failed", self._whose, exc_info=error)
             self._on_failure(error)
+            _log.error("something of %s failed", self._whose, exc_info=error)
+
+
+async def until(stop: asyncio.Event, over: asyncio.Future[None]) -> None:
+    """Return when asked to stop. Raises what ``over`` does, if that comes first."""
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((stopping, over), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+    if over.done():
+        over.result()

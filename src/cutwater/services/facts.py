@@ -19,6 +19,8 @@ LEASES = permissions.LEASES
 COORDINATOR = "coordinator"
 """The lease of the one that leads."""
 ASK_COORDINATOR = "ask.coordinator"
+ASK_OPERATOR = "ask.operator"
+"""Where a coordinator is asked for what only the cluster's operator may."""
 NOTES = "notes"
 STORED = "stored"
 """Key of the list of stage files."""

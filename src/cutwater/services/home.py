@@ -21,6 +21,7 @@ from pathlib import Path
 import msgspec
 
 from cutwater.errors import BadSetting
+from cutwater.fabric.secret_files import write_secret
 from cutwater.services.background import Record, read_record
 
 SOCKET_LIMIT = 103
@@ -88,7 +89,7 @@ class Home:
         if wishes is None:
             path.unlink(missing_ok=True)
         else:
-            path.write_bytes(msgspec.json.encode(wishes))
+            write_secret(path, msgspec.json.encode(wishes))  # a token may be among them
 
     def make(self) -> None:
         """Make the folders. Raises BadSetting where that cannot be."""

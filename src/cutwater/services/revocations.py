@@ -6,9 +6,10 @@ import logging
 from cryptography import x509
 
 from cutwater.errors import BadFile, FabricError
-from cutwater.fabric.authority import read_revocations, write_secret
+from cutwater.fabric.authority import read_revocations
 from cutwater.fabric.base import KeyValue
 from cutwater.fabric.permissions import REVOCATIONS
+from cutwater.fabric.secret_files import write_secret
 from cutwater.settings.settings import FabricSettings
 from cutwater.units import Seconds
 

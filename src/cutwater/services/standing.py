@@ -5,6 +5,7 @@ It is started with one argument, a file of settings (`cutwater.settings.handover
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -90,14 +91,21 @@ class BoundedLog(logging.Handler):
         self._limit = limit
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one line, which stays in the file that is looked at first, however long it is."""
-        descriptor = sys.stderr.fileno()
-        if os.fstat(descriptor).st_size > self._limit:
-            self._begin_anew(descriptor)
-        os.write(descriptor, (self.format(record) + "\n").encode())
+        """Write one line, which stays in the file that is looked at first, however long it is.
+
+        One that cannot be written is lost, as on a full disk: that is no reason for what has something to say to end.
+        """
+        try:
+            descriptor = sys.stderr.fileno()
+            if os.fstat(descriptor).st_size > self._limit:
+                self._begin_anew(descriptor)
+            os.write(descriptor, (self.format(record) + "\n").encode())
+        except Exception:  # noqa: BLE001 - as every handler of the standard library does
+            self.handleError(record)
 
     def _begin_anew(self, descriptor: int) -> None:
-        self._path.replace(self._path.with_name(self._path.name + ".1"))
+        with contextlib.suppress(FileNotFoundError):  # somebody has tidied up
+            self._path.replace(self._path.with_name(self._path.name + ".1"))
         fresh = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         if os.path.sameopenfile(sys.stdout.fileno(), descriptor):  # not before the process has said that it serves
             os.dup2(fresh, sys.stdout.fileno())

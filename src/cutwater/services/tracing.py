@@ -1,10 +1,14 @@
 """TraceFolder: each model's machine's steps in a file of its own, as they happen, to be replayed or told later."""
 
+import contextlib
+import logging
 from pathlib import Path
 
 from cutwater.drivers.tracefile import TraceFile
 from cutwater.engine.trace import Trace
 from cutwater.errors import BadSetting
+
+_log = logging.getLogger(__name__)
 
 
 class TraceFolder:
@@ -30,6 +34,12 @@ class TraceFolder:
         return trace
 
     def flush(self) -> None:
-        """Have on disk what was recorded."""
-        for trace in self._open.values():
-            trace.flush()
+        """Have on disk what was recorded; what cannot be written ends."""
+        for model, trace in tuple(self._open.items()):
+            try:
+                trace.flush()
+            except OSError as error:
+                _log.error("%s is recorded no more: %s", model, error)
+                del self._open[model]
+                with contextlib.suppress(OSError):  # it closes, though what it holds cannot be written
+                    trace.close()

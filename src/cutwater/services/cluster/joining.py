@@ -3,9 +3,10 @@
 import msgspec
 
 from cutwater.errors import BadInvitation, FabricLost, Forbidden, InputError
-from cutwater.fabric.authority import Role, write_secret
+from cutwater.fabric.authority import Role
 from cutwater.fabric.invitation import Invitation
 from cutwater.fabric.permissions import REVOCATIONS
+from cutwater.fabric.secret_files import write_secret
 from cutwater.services.access import fabric_of
 from cutwater.services.background import Recipe, Record, python, start
 from cutwater.services.facts import STATE

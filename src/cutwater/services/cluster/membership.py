@@ -19,9 +19,10 @@ import msgspec
 import psutil
 
 from cutwater.errors import BadFile, InputError, NotFound, did_you_mean
-from cutwater.fabric.authority import Authority, Role, new_serial, write_secret
+from cutwater.fabric.authority import Authority, Role, new_serial
 from cutwater.fabric.invitation import VERSION, Invitation
 from cutwater.fabric.permissions import User, authorization, new_seed, public_of
+from cutwater.fabric.secret_files import write_secret
 from cutwater.fabric.server import ServerOptions
 from cutwater.settings.settings import FabricSettings
 

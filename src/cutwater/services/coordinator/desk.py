@@ -28,6 +28,7 @@ from cutwater.services.asking import (
     Done,
     DrainNode,
     GetStatus,
+    OperatorRequest,
     RemoveModel,
     RevokeNode,
     Undeploy,
@@ -76,6 +77,13 @@ class Desk:
                 self._deploy(spec)
             case Undeploy(model):
                 self._undeploy(model)
+        await self._outbox.written()
+        return encode(Done())
+
+    async def answer_operator(self, message: Message) -> bytes:
+        """As `answer`, for what only the operator may ask."""
+        request: OperatorRequest = decode(message.data, OperatorRequest)  # type: ignore[arg-type]
+        match request:
             case DrainNode(node, on):
                 self._drain(node, on)
             case RevokeNode(node):

@@ -49,6 +49,7 @@ from cutwater.services.coordinator.sweeping import Sweeper
 from cutwater.services.errands import Errands
 from cutwater.services.facts import (
     ASK_COORDINATOR,
+    ASK_OPERATOR,
     GATEWAY_BEATS,
     LEASES,
     NODE_BEATS,
@@ -162,7 +163,8 @@ class Leadership:
                 self._errands.begin(_follow(entries, told))
             for pattern, heard in ((NODE_BEATS, self._node_beaten), (GATEWAY_BEATS, self._gateway_beaten)):
                 stack.push_async_callback((await self._means.fabric.subscribe(pattern, heard)).close)
-            stack.push_async_callback((await self._means.fabric.serve(ASK_COORDINATOR, self._desk.answer)).close)
+            for subject, answer in ((ASK_COORDINATOR, self._desk.answer), (ASK_OPERATOR, self._desk.answer_operator)):
+                stack.push_async_callback((await self._means.fabric.serve(subject, answer)).close)
             stopping = asyncio.create_task(stop.wait())
             stack.callback(stopping.cancel)
             await asyncio.wait((self._over, stopping), return_when=asyncio.FIRST_COMPLETED)

@@ -91,6 +91,10 @@ def _names(entries: Mapping[str, Entry], prefix: str) -> tuple[NodeId, ...]:
     return tuple(NodeId(key.removeprefix(prefix)) for key in sorted(entries) if key.startswith(prefix))
 
 
+OTHERS = ("node.", "link.")
+"""What keys begin with that nodes write: whoever leads removes them, whichever revision they have come to."""
+
+
 class Outbox:
     """Writes values under keys, one after the other; of several for one key that wait, only the newest.
 
@@ -172,7 +176,9 @@ class Outbox:
     async def _replace(self, key: str, value: bytes | None) -> None:
         revision = self._revisions.get(key)
         if value is None:
-            if revision is not None:
+            if key.startswith(OTHERS):
+                await self._state.delete(key)
+            elif revision is not None:
                 await self._state.delete(key, revision)
             self._note(key, None)
         elif revision is None:

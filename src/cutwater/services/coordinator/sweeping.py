@@ -47,10 +47,7 @@ class Sweeper:
             if not any(now - self._absent.get(lease, now) >= ABSENCE for lease in leases):
                 continue
             _log.info("%s is removed: nobody has been there for it for long", key)
-            if key.startswith("link."):
-                await self._state.delete(key)  # nodes write these, so that the outbox does not know their revisions
-            else:
-                self._outbox.put(key, None)
+            self._outbox.put(key, None)
 
 
 def _leases(key: str) -> tuple[str, ...]:

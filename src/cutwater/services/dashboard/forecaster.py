@@ -50,7 +50,14 @@ class Forecaster:
             raise Refused("too many forecasts are asked for at once; ask again in a second")
         self._waiting += 1
         try:
-            async with self._turn, asyncio.timeout(LIMIT):
+            async with self._turn:
+                return await self._answer_to(asked)
+        finally:
+            self._waiting -= 1
+
+    async def _answer_to(self, asked: AskChart | AskForecast) -> Told:
+        try:
+            async with asyncio.timeout(LIMIT):
                 return decode(await self._ask(encode(Question(asked))), Told)
         except (asyncio.IncompleteReadError, OSError) as error:  # or it cannot be started, or takes too long
             self.close()
@@ -60,8 +67,6 @@ class Forecaster:
         except asyncio.CancelledError:
             self.close()  # its answer would be taken for that of the next question
             raise
-        finally:
-            self._waiting -= 1
 
     async def _ask(self, data: bytes) -> bytes:
         if self._rest is not None:

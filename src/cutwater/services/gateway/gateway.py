@@ -23,7 +23,7 @@ from cutwater.errors import BadSetting, FabricError
 from cutwater.fabric.base import Fabric, KeyValue
 from cutwater.services.access import FABRIC_RETRY, fabric_of, tls_of
 from cutwater.services.cache import BlobCache
-from cutwater.services.errands import Errands
+from cutwater.services.errands import Errands, until
 from cutwater.services.facts import LEASES, STATE, encode, gateway_beat, gateway_lease, readable, routes_key
 from cutwater.services.gateway.hosted import GatewayMeans, HostedModel
 from cutwater.services.gateway.reception import Reception, ReceptionOptions
@@ -93,12 +93,20 @@ class GatewayProcess:
         self._leaving: dict[str, HostedModel] = {}
         """Models that were undeployed, until nobody need hear of them any more."""
         self._term = 0
-        self._errands = Errands("the gateway")
+        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when something failed without which a gateway would not hear of new ways, or not be heard of."""
+        self._errands = Errands("the gateway", self._break)
+        self._farewells = Errands("the gateway")
         self._lost = asyncio.Event()
         """The lease is lost."""
 
     async def serve(self, say: Say, stop: asyncio.Event) -> None:
-        """Serve until ``stop``, then finish what is open. Raises CutwaterError if it cannot begin."""
+        """Serve until ``stop``, then finish what is open.
+
+        Raises:
+            CutwaterError: It cannot begin.
+            Exception: What it could not go on without failed, and how.
+        """
         state = await self._fabric.keys(STATE)
         leases = await self._fabric.keys(LEASES, ttl=LEASE)
         holder = Holder.here(self.gateway, self.incarnation)
@@ -113,8 +121,10 @@ class GatewayProcess:
             for work in (self._watch(state), self._beat(), self._keep(lease), trust):
                 self._errands.begin(work)
             say({"clients": self.clients[-1], "socket": self.clients[0], **front})
-            await stop.wait()
-            await self._drain()
+            try:
+                await until(stop, self._over)
+            finally:
+                await self._drain()
         finally:
             await self._end(lease)
 
@@ -192,7 +202,7 @@ class GatewayProcess:
             _log.info("%s is deployed no more", model)
             self._leaving[model] = host
             self._changed.set()
-            self._errands.begin(self._let_go(model, host))
+            self._farewells.begin(self._let_go(model, host))
 
     async def _let_go(self, model: str, host: HostedModel) -> None:
         try:
@@ -250,6 +260,10 @@ class GatewayProcess:
 
     # The lease, and the end
 
+    def _break(self, error: BaseException) -> None:
+        if not self._over.done():
+            self._over.set_exception(error)
+
     def _on_lost(self, why: str) -> None:
         _log.warning("%s; serving on", why)
         self._lost.set()
@@ -281,6 +295,7 @@ class GatewayProcess:
         if self._front is not None:
             await self._front.close(0.0)
         await self._errands.end()
+        await self._farewells.end()
         await asyncio.gather(*(host.close() for host in self.hosts.values()), return_exceptions=True)
         self._traces.flush()
         with suppress(FabricError):  # then it runs out

@@ -149,7 +149,7 @@ class Reception:
         guest = self._guests[link.id]
         match message:
             case Infer():
-                if len(guest.open) >= self._options.credits:
+                if len(guest.open) + guest.owed >= self._options.credits:
                     raise FrameError(f"more than {self._options.credits} requests are open; wait for credit")
                 if message.request in guest.open or message.request == 0:
                     raise FrameError(f"request {message.request} is open already; count from 1 up")

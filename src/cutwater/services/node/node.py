@@ -26,7 +26,7 @@ from cutwater.fabric.base import Entry, Fabric, KeyValue, Message
 from cutwater.services.access import FABRIC_RETRY, fabric_of, tls_of
 from cutwater.services.asking import LinksMeasured, MeasureLinks
 from cutwater.services.cache import BlobCache
-from cutwater.services.errands import Errands
+from cutwater.services.errands import Errands, until
 from cutwater.services.facts import (
     COORDINATOR,
     LEASES,
@@ -139,7 +139,7 @@ class NodeAgent:
             assignments = self._errands.begin(self._obey(state))
             say({"name": self.node})
             _log.info("%s is here: %s", self.node, _words(self._announcement.hardware))
-            await self._until(stop)
+            await until(stop, self._over)
             assignments.cancel()
             await self._leave(leases)
 
@@ -280,21 +280,12 @@ class NodeAgent:
 
     # Leaving
 
-    async def _until(self, stop: asyncio.Event) -> None:
-        stopping = asyncio.create_task(stop.wait())
-        try:
-            await asyncio.wait((stopping, self._over), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stopping.cancel()
-        if self._over.done():
-            self._over.result()
-
     async def _leave(self, leases: KeyValue) -> None:
         """Let others take over what runs here, as long as there is somebody to see to that; then end it."""
         self._leaving = True
         self._beat_now.set()
-        until = clock() + HANDING_OVER
-        while not self._empty.is_set() and clock() < until and await self._is_led(leases):
+        no_longer = clock() + HANDING_OVER
+        while not self._empty.is_set() and clock() < no_longer and await self._is_led(leases):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(BEAT):
                     await self._empty.wait()
