@@ -137,7 +137,8 @@ def served_models(
         if id(model) not in known:
             slowed = max(model.profile.contention, 1.0) if shared else 1.0
             problem = model.problem(alike(fleet, most, middle / slowed))
-            known[id(model)] = candidates_of(problem, range(1, most + 1), speed=middle)
+            short = any(node.memory is not None for node in runs)
+            known[id(model)] = candidates_of(problem, range(1, most + 1), speed=middle, tight=short)
         found = known[id(model)]
         if not found:
             raise NoPlan(f"{name}: no node has the memory for it, whole or cut into up to {most} stages")

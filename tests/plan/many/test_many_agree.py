@@ -35,6 +35,7 @@ CASES = {
     "two models share a node": ([pipeline(0.1)] * 2, whole(((0,), (0, 1))), 10, 0.7, 2.0),
     "two models share a pipeline": ([HALVES] * 2, whole(((0, 1), (0, 1))), 10, 0.5, 3.0),
     "four models share a pipeline": ([QUARTERS] * 4, whole(((0, 1, 2, 3), (0, 1, 2, 3))), 5, 0.4, 3.0),
+    "one node, with hops, little time": ([pipeline(0.1, hop=0.001)], whole(((0,), (0,))), 3, 0.3, 3.0),
     "replicas": ([pipeline(0.1)], whole(((0,), (0,)), ((1,), (0,))), 10, 0.5, 3.0),
     "replicas of shared pipelines": ([HALVES] * 4, whole(((0, 1), (0, 1, 2, 3)), ((2, 3), (0, 1, 2, 3))), 5, 0.5, 3.0),
     "Poisson, near capacity": ([QUARTERS] * 2, whole(((0, 1, 2, 3), (0, 1))), 5, 0.9, 1.0),
@@ -58,7 +59,7 @@ def both(case, *, together=True):
 @pytest.mark.parametrize("case", CASES)
 def test_the_share_in_time_is_that_of_the_engine(case):
     predicted, simulated = both(case)
-    assert 0.85 < simulated < 1.0
+    assert 0.4 < simulated < 1.0
     assert abs(predicted - simulated) <= POINT
 
 

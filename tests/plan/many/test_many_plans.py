@@ -14,6 +14,7 @@ from cutwater.plan.many.buckets import buckets, divided, shared_out
 from cutwater.plan.many.candidates import candidates_of
 from cutwater.plan.many.choose import METHODS, plan_many, sampled
 from cutwater.plan.many.door import ENGINE
+from cutwater.plan.many.forecast import kinds
 from cutwater.plan.many.judge import Judge
 from cutwater.plan.many.served import Candidate, Group, Placement, Replica, Served, covered, fits, held
 from cutwater.plan.many.stream import merged
@@ -181,8 +182,32 @@ def test_the_last_few_are_decided_between_by_a_closer_look():
     assert placed.finalists[0].attainment == placed.attainment
     best = max(each.attainment for each in placed.baselines.values())
     assert all(each.attainment >= best for each in placed.finalists if each.method == "anytime")
-    near = {each.placement for each in placed.baselines.values() if each.attainment > best - 0.1}
-    assert near <= set(looked)
+    nodes = fleet(4, 250).nodes
+    near = {kinds(each.placement, nodes) for each in placed.baselines.values() if each.attainment > best - 0.1}
+    assert near <= {kinds(placement, nodes) for placement in looked}
+    assert len({kinds(placement, nodes) for placement in looked}) == len(looked), "nothing is looked at twice"
+
+
+@pytest.mark.parametrize("memory", [(8, 2, 8, 2), (8, 8, 2, 2), (2, 8, 2, 8)])
+def test_small_and_large_nodes_are_paired_so_that_small_and_large_stages_fit(memory):
+    """Each model has a small stage and then a large one."""
+    uneven = Candidate(seconds=(0.02, 0.02), hops=(0.0,) * 3, spans=((0.0, 1.0), (1.0, 7.0)), memory=(0.0, 0.0))
+    served = [Served(name=f"m{k}", slo=0.4, candidates=(uneven,)) for k in range(2)]
+    nodes = tuple(Node(name=NodeId(f"n{k}"), memory=each) for k, each in enumerate(memory))
+    coming = arrivals([5.0] * 2, 1.0, 30.0)
+    placed = plan_many(served, Fleet(nodes=nodes, source=nodes[0].name), coming, effort=effort(300))
+    assert placed.attainment == 1.0
+
+
+def test_where_memory_is_short_models_are_run_by_what_leaves_room_for_others():
+    """The quicker way to cut puts nearly everything on the last node, which has room for three of these."""
+    quick = Candidate(seconds=(0.025, 0.025), hops=(0.0,) * 3, spans=((0.0, 10.0), (10.0, 100.0)), memory=(0.0, 0.0))
+    even = replace(quick, seconds=(0.03, 0.02), spans=((0.0, 50.0), (50.0, 100.0)))
+    served = [Served(name=f"m{k}", slo=0.3, candidates=(quick, even)) for k in range(6)]
+    coming = arrivals([3.0] * 6, 3.0, 60.0)
+    placed = plan_many(served, fleet(2, 300), coming, effort=effort())
+    assert {replica.model for group in placed.placement.groups for replica in group.replicas} == set(range(6))
+    assert placed.attainment > 0.8 > max(each.attainment for each in placed.baselines.values())
 
 
 def test_a_search_looks_at_runs_of_requests():
@@ -207,6 +232,21 @@ def test_candidates_are_the_exact_solvers_plans():
     # The seconds are those of a node of speed 1, which takes twice as long as the problem's.
     latencies = [sum(c.seconds) / 2.0 + sum(c.hops) for c in found if c.stages == 2]
     assert min(latencies) == pytest.approx(best.score.latency)
+
+
+def test_where_memory_is_short_there_are_candidates_with_even_weights_as_well():
+    whole = random_problem(np.random.default_rng(2), nodes=3, masks=chain_masks(12), alike=0.0, limits=Limits())
+
+    def heaviest(found: tuple[Candidate, ...]) -> float:
+        """Of the two-stage ways the one with the smallest large stage."""
+        return min(max(end - begin for begin, end in c.spans) for c in found if c.stages == 2)
+
+    fast, tight = candidates_of(whole, (1, 2)), candidates_of(whole, (1, 2), tight=True)
+    assert set(fast) <= set(tight)
+    share = whole.weight[-1] / 2
+    possible = min(max(w, whole.weight[-1] - w) for w in whole.weight.tolist())
+    assert heaviest(tight) <= max(1.6 * share, possible)
+    assert heaviest(tight) < heaviest(fast)
 
 
 def test_wrong_questions_are_named():

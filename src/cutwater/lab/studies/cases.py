@@ -9,10 +9,11 @@ import numpy as np
 from msgspec.structs import replace
 
 from cutwater.errors import BadQuantity, NoPlan
+from cutwater.lab.placing import engine_trial
 from cutwater.lab.studies.costs import Known
 from cutwater.lab.studies.study import PATIENT, Point, Study, Way
 from cutwater.plan.fleet import Fleet, Node
-from cutwater.plan.many.choose import plan_many
+from cutwater.plan.many.choose import ANYTIME, plan_many
 from cutwater.plan.many.served import Group, Placement, Replica, Served, fits
 from cutwater.plan.many.stream import Stream, merged
 from cutwater.plan.solvers.base import Effort
@@ -21,6 +22,9 @@ from cutwater.workload.curve import mean_rate
 from cutwater.workload.scale import scaled_workload
 from cutwater.workload.schedule import Schedule
 from cutwater.workload.workload import Workload, make
+
+TRIED = 4000
+"""Requests with which the real engine decides between the last few placements of a method."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +153,16 @@ def place(study: Study, known: Mapping[str, Known], case: Case, way: Way) -> Pla
     if way.method:
         effort = Effort(rng=np.random.default_rng(study.seed), steps=study.steps)
         arrivals = [case.schedule.times.get(model.name, np.zeros(0)) for model in case.served]
-        found = plan_many(case.served, case.fleet, arrivals, method=way.method, effort=effort, alike=True).placement
+        trial, _ = engine_trial(case.served, case.fleet, arrivals, TRIED)
+        found = plan_many(
+            case.served,
+            case.fleet,
+            arrivals,
+            method=way.method,
+            effort=effort,
+            alike=True,
+            trial=trial if way.method == ANYTIME else lambda placement: None,
+        ).placement
         return Placement(tuple(group for group in found.groups if group.replicas))
     position = {model.name: k for k, model in enumerate(case.served)}
     groups = tuple(

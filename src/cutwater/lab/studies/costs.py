@@ -95,7 +95,8 @@ def known_models(
             continue
         progress(name, number / len(study.models))
         if model.source not in measured:
-            measured[model.source] = _measured(model.source, name, nodes, cache)
+            short = study.nodes.weights is not None
+            measured[model.source] = _measured(model.source, name, nodes, cache, tight=short)
         known = measured[model.source]
         assert known.added is not None
         record = msgspec.structs.replace(known.added.record, name=name)
@@ -125,7 +126,7 @@ def _of_figures(name: str, model: StudyModel, nodes: int) -> Known:
     return Known(name=name, candidates=tuple(candidates))
 
 
-def _measured(source: str, name: str, nodes: int, cache: Path) -> Known:
+def _measured(source: str, name: str, nodes: int, cache: Path, *, tight: bool) -> Known:
     added = prepare(Addition(source=source, name=name), cache)
     record = added.record
     sizes = {f"{each}:{axis}": record.sizes[each][axis] for each, axes in record.dynamic.items() for axis in axes}
@@ -135,7 +136,7 @@ def _measured(source: str, name: str, nodes: int, cache: Path) -> Known:
     problem = _problem(lattice, profile, most)
     # Nodes have a core each; what they take from each other while all are busy is measured as contention.
     slowed = max(profile.contention, 1.0) if most > 1 else 1.0
-    found = candidates_of(problem, _lengths(most), speed=slowed)
+    found = candidates_of(problem, _lengths(most), speed=slowed, tight=tight)
     apart = tuple(replace(each, memory=(0.0,) * each.stages) for each in found)
     return Known(name=name, candidates=apart, added=added)
 

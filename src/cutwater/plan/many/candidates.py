@@ -17,6 +17,9 @@ from cutwater.units import Seconds
 AIMS = (Objective("throughput"), Objective("latency"))
 """A pipeline is wanted whose slowest stage is fast, or one that adds little to the latency of a request."""
 
+SHARES = (1.1, 1.6)
+"""Times an even share of the weights that a stage may have where memory is short."""
+
 
 def candidates_of(
     problem: Problem,
@@ -25,6 +28,7 @@ def candidates_of(
     speed: float = 1.0,
     batch: int = 1,
     fixed: Seconds = 0.0,
+    tight: bool = False,
     solver: Solver = exact,
     go_on: Callable[[], bool] = lambda: True,
 ) -> tuple[Candidate, ...]:
@@ -40,18 +44,29 @@ def candidates_of(
         speed: Of the problem's nodes.
         batch: Most requests that a stage may take at once.
         fixed: What a batch pays once per stage on such a node, out of the seconds of each stage.
+        tight: Memory is short: pipelines are wanted as well whose stages have hardly more than an even share of the
+            weights, at the price of time; without, only those that are fast.
         solver: Finds the cuts.
         go_on: Asked now and then; False ends a search with what was found.
     """
     found: dict[Candidate, None] = {}
+
+    def solve(limited: Problem, objective: Objective) -> Candidate | None:
+        choice = solver(limited, objective, Effort(rng=np.random.default_rng(0), go_on=go_on)).choice
+        if choice is None:
+            return None
+        made = _candidate(problem, choice, speed, batch, fixed)
+        found.setdefault(made)
+        return made
+
     for count in stages:
         limits = replace(problem.limits, min_stages=count, max_stages=count, max_replicas=1)
         limited = replace(problem, limits=limits)
-        for objective in AIMS if count > 1 else AIMS[:1]:
-            effort = Effort(rng=np.random.default_rng(0), go_on=go_on)
-            choice = solver(limited, objective, effort).choice
-            if choice is not None:
-                found.setdefault(_candidate(problem, choice, speed, batch, fixed))
+        made = [solve(limited, objective) for objective in (AIMS if count > 1 else AIMS[:1])]
+        fastest = made[0]
+        for times in SHARES if tight and count > 1 and fastest is not None else ():
+            most = max(fastest.memory) + times * float(problem.weight[-1]) / count
+            solve(replace(limited, memory=np.minimum(limited.memory, most)), AIMS[0])
     return tuple(found)
 
 

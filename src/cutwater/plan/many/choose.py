@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from cutwater.errors import InputError, did_you_mean
-from cutwater.plan.fleet import Fleet
-from cutwater.plan.many.baselines import BASELINES
+from cutwater.plan.fleet import Fleet, Node
+from cutwater.plan.many.baselines import BASELINES, greedy
 from cutwater.plan.many.buckets import buckets
 from cutwater.plan.many.door import ENGINE, Door
-from cutwater.plan.many.forecast import Forecast, forecast
+from cutwater.plan.many.forecast import Forecast, forecast, kinds
 from cutwater.plan.many.judge import Judge
 from cutwater.plan.many.search import search
 from cutwater.plan.many.served import Placement, Served
@@ -125,14 +125,17 @@ def plan_many(
             baselines[name] = placed(name, make(judge, effort.go_on))
         starts = [each.placement for each in baselines.values()]
         told("buckets", STARTED)
+        if any(node.memory is not None for node in fleet.nodes):
+            starts.append(greedy(judge.thrifty(), effort.go_on))
         found = search(
             judge,
             [*starts, *buckets(judge, effort.go_on)],
             effort,
             lambda s: told("searching", STARTED + s * (SEARCHED - STARTED)),
         )
-        news = [placed(ANYTIME, each) for each in found if each not in starts]
-        few = _few(news, list(baselines.values()))
+        known = {kinds(each.placement, fleet.nodes) for each in baselines.values()}
+        news = [placed(ANYTIME, each) for each in found if kinds(each, fleet.nodes) not in known]
+        few = _few(news, list(baselines.values()), fleet.nodes)
     few, finalists = _tried(few, trial, told)
     return replace(few[0], method=method, baselines=baselines, finalists=finalists, judged=judge.lots)
 
@@ -143,12 +146,12 @@ def _worth(placed: Placed) -> tuple[int, float]:
     return together.answered, -together.mean if together.answered else 0.0
 
 
-def _few(found: Sequence[Placed], baselines: Sequence[Placed]) -> list[Placed]:
+def _few(found: Sequence[Placed], baselines: Sequence[Placed], nodes: Sequence[Node]) -> list[Placed]:
     """Who does as well as the best baseline at least, and the baselines that come near it; the best first."""
     best = max(baselines, key=_worth)
     least = best.forecasts[-1].answered
     few = [each for each in found if each.forecasts[-1].answered >= least]
-    near = {each.placement: each for each in baselines[::-1] if each.attainment >= best.attainment - NEAR}
+    near = {kinds(b.placement, nodes): b for b in baselines[::-1] if b.attainment >= best.attainment - NEAR}
     return sorted([*near.values(), *few], key=_worth)[::-1]
 
 

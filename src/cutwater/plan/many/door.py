@@ -30,7 +30,16 @@ class Door:
     """Where slower models share a node, an answer is expected later by so much of what they take longer: it is not
     known how far the node is with them. 0.3 was fitted, which is right to a few points of attainment."""
 
-    def allowed(self, slo: Seconds, alone: Seconds, gap: Seconds, stages: int, longer: Seconds = 0.0) -> Seconds:
+    def allowed(
+        self,
+        slo: Seconds,
+        alone: Seconds,
+        gap: Seconds,
+        stages: int,
+        *,
+        hops: Seconds = 0.0,
+        longer: Seconds = 0.0,
+    ) -> Seconds:
         """The longest an answer may take.
 
         Args:
@@ -38,12 +47,13 @@ class Door:
             alone: What it takes where nobody waits; it may always take that, if it is in time.
             gap: Between two answers when there is always somebody to launch.
             stages: Of the pipeline.
+            hops: Of ``alone`` what it is on its way: whoever came just before it is before it for so long as well.
             longer: So much longer than its own slowest stage the slowest one takes that is on a node of it as well.
         """
         margin = self.margin * gap * (stages - 1) + self.blind * longer
         limit = alone + (slo - margin - alone) / self.caution
         if self.counts and gap > 0.0:
-            limit = gap * floor(limit / gap + SAME)
+            limit = gap * floor(limit / gap + SAME) + hops
         return min(max(limit, alone), slo) + SAME
 
 

@@ -61,6 +61,11 @@ def kind(group: Group, nodes: Sequence[Node]) -> Kind:
     return tuple(nodes[at].speed for at in group.nodes), tuple(sorted(group.replicas))
 
 
+def kinds(placement: Placement, nodes: Sequence[Node]) -> tuple[Kind, ...]:
+    """Placements of which this is the same are as good as each other."""
+    return tuple(sorted(kind(group, nodes) for group in placement.groups if group.replicas))
+
+
 def lot_latencies(
     groups: Sequence[Group], served: Sequence[Served], nodes: Sequence[Node], stream: Stream, door: Door = ENGINE
 ) -> Floats:

@@ -106,10 +106,10 @@ def with_replica(judge: Judge, placement: Placement, model: int, at: int) -> Pla
 
 
 def ways_on(judge: Judge, model: int, stages: int) -> list[int]:
-    """The candidates of a model with so many stages, those first whose slowest stage is the fastest."""
+    """The candidates of a model with so many stages, those first whose slowest, or largest, stage is the least."""
     candidates = judge.served[model].candidates
     which = [k for k, candidate in enumerate(candidates) if candidate.stages == stages]
-    return sorted(which, key=lambda k: max(candidates[k].seconds))
+    return sorted(which, key=lambda k: candidates[k].largest if judge.sparing else max(candidates[k].seconds))
 
 
 def exchanged(placement: Placement, new: dict[int, Sequence[Group]]) -> Placement:

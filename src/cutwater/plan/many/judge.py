@@ -5,6 +5,7 @@ one lot pays for that lot alone.
 """
 
 from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,8 @@ class Judge:
     ) -> None:
         """``alike``: all replicas of a model run by the same candidate; no other placement is to be made."""
         self.served, self.nodes, self.stream, self.door, self.alike = served, nodes, stream, door, alike
+        self.sparing = False
+        """Whether a model is run by what needs least memory on any node, rather than by what is fastest."""
         self._known: dict[tuple[Kind, ...], tuple[Floats, float]] = {}
 
     @property
@@ -47,6 +50,12 @@ class Judge:
         part = self.stream.only(self.stream.of(models))
         judge = Judge(self.served, self.nodes, part, self.door, alike=self.alike)
         judge._known = self._known
+        return judge
+
+    def thrifty(self) -> "Judge":
+        """The same, for placements in which each model needs as little memory as it can on any one node."""
+        judge = copy(self)
+        judge.sparing = True
         return judge
 
     def allows(self, placement: Placement) -> bool:

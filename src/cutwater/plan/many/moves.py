@@ -113,13 +113,13 @@ def split(judge: Judge, placement: Placement, rng: np.random.Generator) -> Place
 
 
 def regroup(judge: Judge, placement: Placement, rng: np.random.Generator) -> Placement | None:
-    """Two groups exchange a node of theirs, where nodes differ."""
+    """Two groups exchange a node of theirs, where these differ."""
     if len(placement.groups) < 2:
         return None
     a, b = rng.choice(len(placement.groups), 2, replace=False).tolist()
     one, other = list(placement.groups[a].nodes), list(placement.groups[b].nodes)
     i, j = int(rng.integers(len(one))), int(rng.integers(len(other)))
-    if judge.nodes[one[i]].speed == judge.nodes[other[j]].speed:
+    if _same(judge, one[i], other[j]):
         return None
     one[i], other[j] = other[j], one[i]
     changed = [replace(placement.groups[k], nodes=tuple(nodes)) for k, nodes in ((a, one), (b, other))]
@@ -128,7 +128,25 @@ def regroup(judge: Judge, placement: Placement, rng: np.random.Generator) -> Pla
     return exchanged(placement, {a: changed[:1], b: changed[1:]})
 
 
-MOVES: tuple[Move, ...] = (add, add, shift, swap, drop, vary, merge, split, regroup)
+def turn(judge: Judge, placement: Placement, rng: np.random.Generator) -> Placement | None:
+    """Two nodes of a group change places, where they differ: stages differ, too."""
+    at = int(rng.integers(len(placement.groups)))
+    nodes = list(placement.groups[at].nodes)
+    i, j = int(rng.integers(len(nodes))), int(rng.integers(len(nodes)))
+    if _same(judge, nodes[i], nodes[j]):
+        return None
+    nodes[i], nodes[j] = nodes[j], nodes[i]
+    changed = replace(placement.groups[at], nodes=tuple(nodes))
+    return exchanged(placement, {at: (changed,)}) if fits(judge.served, judge.nodes, changed) else None
+
+
+MOVES: tuple[Move, ...] = (add, add, shift, swap, drop, vary, merge, split, regroup, turn)
+
+
+def _same(judge: Judge, a: int, b: int) -> bool:
+    """Whether it does not matter which of two nodes a group has."""
+    one, other = judge.nodes[a], judge.nodes[b]
+    return (one.speed, one.memory) == (other.speed, other.memory)
 
 
 def _some(placement: Placement, rng: np.random.Generator) -> int | None:

@@ -16,21 +16,30 @@ HEAT = 0.003
 FILLING = 0.3
 """Share of the steps after which all groups are filled up with more replicas, as far as that helps."""
 
+Shape = tuple[int, ...]
+"""How many nodes each group has that runs anything, the smallest first."""
+
 
 def search(
     judge: Judge, starts: Sequence[Placement], effort: Effort, told: Callable[[float], None] = lambda share: None
 ) -> list[Placement]:
-    """The best few placements, found from the best start by simulated annealing, the best first.
+    """The best placements of the best few shapes, found from the best start by simulated annealing, the best first.
+
+    Two have the same shape where they divide the nodes into as large groups: within one the queues are compared with
+    each other at the same mistake, between two it may be another one, and a closer look is worth its time.
 
     (Kirkpatrick, Gelatt, Vecchi, "Optimization by simulated annealing", Science 220, 1983.) Steps are worth the
-    requests that are answered in time, or where these stay the same, how soon they are.
+    requests that are answered in time, or where these stay the same, how soon they are. What is worth the same is taken
+    as well: it may make room for what is worth more.
     """
     rng = effort.rng
-    best = {start: judge.worth(start) for start in starts if start.groups}
+    best: dict[Shape, tuple[Worth, Placement]] = {}
+    for start in starts:
+        if start.groups:
+            _remember(best, start, judge.worth(start))
     if not best:
         return []
-    here = max(best, key=best.__getitem__)
-    worth = best[here]
+    worth, here = next(iter(best.values()))
     for step in range(effort.steps):
         if not effort.go_on():
             break
@@ -41,12 +50,21 @@ def search(
         full = rng.random() < FILLING
         changed, new = filled(judge, changed, effort.go_on) if full else (changed, judge.worth(changed))
         heat = HEAT * len(judge.stream.times) * (1.0 - step / effort.steps)
-        if new > worth or rng.random() < _chance(new, worth, heat):
+        if new >= worth or rng.random() < _chance(new, worth, heat):
             here, worth = changed, new
-        if len(best) < KEPT or new > min(best.values()):
-            best[changed] = new
-            best = dict(sorted(best.items(), key=lambda entry: entry[1], reverse=True)[:KEPT])
-    return list(best)
+        _remember(best, changed, new)
+    return [placement for _, placement in best.values()]
+
+
+def _remember(best: dict[Shape, tuple[Worth, Placement]], placement: Placement, worth: Worth) -> None:
+    """Keep it if it is the best of its shape, and that one of the best few; the best one stays first."""
+    shape = tuple(sorted(len(group.nodes) for group in placement.groups if group.replicas))
+    if shape in best and best[shape][0] >= worth:
+        return
+    best[shape] = (worth, placement)
+    order = sorted(best.items(), key=lambda entry: entry[1][0], reverse=True)
+    best.clear()
+    best.update(order[:KEPT])
 
 
 def _chance(new: Worth, old: Worth, heat: float) -> float:

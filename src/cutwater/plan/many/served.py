@@ -43,6 +43,11 @@ class Candidate:
         return len(self.seconds)
 
     @property
+    def largest(self) -> float:
+        """Bytes that the node needs which needs most."""
+        return max(end - begin + beside for (begin, end), beside in zip(self.spans, self.memory, strict=True))
+
+    @property
     def latency(self) -> Seconds:
         """Of a request that is alone, on nodes of speed 1."""
         return sum(self.seconds) + sum(self.hops)

@@ -56,10 +56,11 @@ def tracks(groups: Sequence[Group], served: Sequence[Served], nodes: Sequence[No
         for replica in group.replicas:
             model, seconds = served[replica.model], each[replica.model]
             candidate, gap = model.candidates[replica.candidate], max(seconds) / ways[replica.model]
-            alone = sum(seconds) + sum(candidate.hops)
+            hops = sum(candidate.hops)
+            alone = sum(seconds) + hops
             fixed = candidate.fixed or (0.0,) * candidate.stages
             costs[replica.model] = Costs(
-                allowed=door.allowed(model.slo, alone, gap, len(seconds), longer[replica.model]),
+                allowed=door.allowed(model.slo, alone, gap, len(seconds), hops=hops, longer=longer[replica.model]),
                 into=candidate.hops[0],
                 steps=tuple(zip(seconds, candidate.hops[1:], strict=True)),
                 fixed=tuple(once / nodes[at].speed for once, at in zip(fixed, group.nodes, strict=True)),
