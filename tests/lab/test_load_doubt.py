@@ -38,6 +38,13 @@ def test_lateness_that_lasts_widens_what_independent_lateness_does_not() -> None
     assert share(together).low < share(apart).low - 0.05
 
 
+def test_of_three_samples_as_much_is_known_as_student_says() -> None:
+    rng = np.random.default_rng(3)
+    found = [mean(rng.normal(size=3)) for _ in range(1000)]
+    held = sum(each.low <= 0 <= each.high for each in found)
+    assert 930 <= held <= 970  # 95 %, within three standard deviations
+
+
 def test_intervals_hold_what_is_true_about_as_often_as_they_say() -> None:
     """Waiting times that remember each other: an autoregression of the first order with a known median."""
     rng = np.random.default_rng(7)

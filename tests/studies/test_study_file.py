@@ -93,6 +93,7 @@ def test_on_an_occasion_some_of_it_is_otherwise_and_the_baseline_stays(write):
         ("load: [0.5, 0.75]", "workload: [odd]", 17, "sweeps.s.workload[0]: there is none called 'odd'"),
         ("load: [0.5, 0.75]", "find: nodes", 17, "sweeps.s: the groups of 'together' are for 2 nodes"),
         ("node: 1, at", "node: 3, at", 18, "failure.node: there is no node 3; there are 1 to 2"),
+        ("node: 1, at: ", "node: 1, at: 9", 18, "failure.at: at 9"),
         ("source: vit-tiny", "source: no.onnx, seed: 1", 19, "live.seed: unknown field"),
         ("placements: [together]", "placements: [neither]", 19, "live.placements[0]: there is no placement 'neither'"),
         ("name: two", "name: t/o", 1, "name: 't/o' cannot be the name of a study"),

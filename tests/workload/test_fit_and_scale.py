@@ -27,7 +27,7 @@ from cutwater.workload.curve import mean_rate
 from cutwater.workload.draw import draw
 from cutwater.workload.figures import figures
 from cutwater.workload.fit import fit
-from cutwater.workload.scale import fitted, scaled, scaled_workload
+from cutwater.workload.scale import described, fitted, scaled, scaled_workload
 from cutwater.workload.schedule import Schedule
 from cutwater.workload.workload import Demand, Mix, Workload
 
@@ -150,6 +150,23 @@ def test_a_workload_is_scaled_in_all_its_parts() -> None:
     assert scaled_workload(workload, rate=2.0, cv=2.0) == Workload(
         {"a": Demand(Gamma(2.0, 2.0), slo=0.5), "b": Demand()}, 60.0, 5, {"m": Mix(Gamma(4.0, 6.0), {"b": 1.0})}
     )
+
+
+def test_recordings_are_described_before_anything_is_scaled() -> None:
+    recording = Replay(np.arange(0.0, 60.0, 0.5), 60.0)
+    both = Sum((recording, Poisson(1.0)))
+    workload = Workload({"a": Demand(both), "b": Demand(Gamma(2.0, 3.0))}, 60.0)
+    found = described(workload, window=30.0)
+    assert found.models["a"].arrivals == Sum((Windows(30.0, (2.0, 2.0), (0.01, 0.01)), Poisson(1.0)))
+    assert found.models["b"] == workload.models["b"]
+
+
+@pytest.mark.parametrize("duration", [21.0, 42.0])
+def test_windows_that_go_into_a_recording_by_the_digits_of_a_quotient_only_leave_none_empty(duration: float) -> None:
+    assert np.ceil(duration / 0.7) > round(duration / 0.7), "rounded up past the whole number"
+    rates = fit(np.arange(0.0, duration, 0.1), duration, 0.7).rates
+    assert len(rates) == round(duration / 0.7)
+    assert min(rates) > 0
 
 
 def test_a_schedule_is_fitted_model_by_model() -> None:

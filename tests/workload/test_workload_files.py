@@ -98,6 +98,13 @@ def test_a_replay_that_no_file_holds_cannot_be_described(tmp_path: Path) -> None
         save_workload(workload, tmp_path / "w.yaml")
 
 
+def test_a_description_names_models_only_as_it_can_be_read(tmp_path: Path) -> None:
+    workload = Workload({"owner/function": Demand(Constant(1.0))}, 1.0)
+    with pytest.raises(BadFile, match=r"models.owner/function: .*convert --stripe"):
+        save_workload(workload, tmp_path / "w.yaml")
+    assert not (tmp_path / "w.yaml").exists()
+
+
 def test_a_description_is_drawn_with_its_own_seed_or_another(tmp_path: Path) -> None:
     path = written(tmp_path, YAML)
     own, seventh, eighth = (open_schedule(path, seed=seed).of("resnet50").tobytes() for seed in (None, 7, 8))
@@ -122,6 +129,8 @@ def of(arrivals: str) -> str:
         (of("{kind: poisson, rate: -2}"), ":5: models.vit.arrivals.rate: -2 must be above 0"),
         (of("{kind: poisson, rate: .nan}"), ":5: models.vit.arrivals.rate: nan is not a finite number"),
         (of("{kind: poisson, rate: 2/fortnight}"), ":5: models.vit.arrivals.rate: '2/fortnight' has an unknown unit"),
+        (of("{kind: poisson, rate: !rate 2}"), ":5: models.vit.arrivals.rate: '2' cannot be read: could not determine"),
+        (of("{kind: poisson, rate: 2020-13-45}"), ":5: models.vit.arrivals.rate: '2020-13-45' cannot be read: month"),
         (of("{kind: poisson, rate: true}"), ":5: models.vit.arrivals.rate: expected a rate, such as 20/s, not True"),
         (of("{kind: gamma, rate: 1, cv: 0}"), ":5: models.vit.arrivals.cv: 0 must be above 0"),
         (of("kind: gamma\n      rate: 1\n      cv: many"), ":7: models.vit.arrivals.cv: 'many' is not a number"),

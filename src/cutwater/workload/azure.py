@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cutwater.errors import BadFile
 from cutwater.units import Seconds
 from cutwater.workload.arrivals import Times
+from cutwater.workload.draw import MOST
 from cutwater.workload.limits import LONGEST
 from cutwater.workload.rows import Rows
 from cutwater.workload.workload import stream
@@ -33,6 +34,9 @@ def _llm(rows: Rows, seed: int) -> tuple[dict[str, Times], None]:
     parts = [chunk.moments(0, rows.header[0]) for chunk in rows.chunks(least=1)]
     moments = np.sort(np.concatenate(parts)) if parts else np.empty(0, "datetime64[ns]")
     since = (moments - moments[:1]) / np.timedelta64(1, "s") if len(moments) else np.empty(0)
+    if len(since) and since[-1] > LONGEST:
+        column = rows.header[0]
+        raise BadFile(f"{rows.file}: {column}: from {moments[0]} to {moments[-1]} is more than a year; mend the dates")
     return {"requests": since}, None
 
 
@@ -42,7 +46,11 @@ def _functions_2021(rows: Rows, seed: int) -> tuple[dict[str, Times], None]:
     begins: list[Times] = []
     owners: list[NDArray[np.intp]] = []
     for chunk in rows.chunks(least=4):
-        begins.append(chunk.numbers(2, rows.header[2]) - chunk.numbers(3, rows.header[3]))
+        took = chunk.numbers(3, rows.header[3])
+        for line, seconds in zip(chunk.lines, took.tolist(), strict=True):
+            if seconds < 0:
+                raise BadFile(f"{rows.file}:{line}: {rows.header[3]}: {seconds:g} is negative")
+        begins.append(chunk.numbers(2, rows.header[2]) - took)
         names = [f"{row[0]}/{row[1]}" for row in chunk.rows]
         owners.append(np.array([functions.setdefault(name, len(functions)) for name in names], dtype=np.intp))
         for line, begin in zip(chunk.lines, begins[-1].tolist(), strict=True):
@@ -61,12 +69,18 @@ def _functions_2019(rows: Rows, seed: int) -> tuple[dict[str, Times], Seconds]:
     if minutes != [str(k + 1) for k in range(len(minutes))]:
         raise BadFile(f"{rows.file}:1: the columns after {rows.header[3]!r} must be the minutes, from 1 up")
     found: dict[str, Times] = {}
+    total = 0
     for chunk in rows.chunks(least=len(rows.header)):
         for line, row in zip(chunk.lines, chunk.rows, strict=True):
+            if len(row) != len(rows.header):
+                raise BadFile(f"{rows.file}:{line}: has {len(row)} columns; the first line has {len(rows.header)}")
             name = "/".join(row[:3])
             if name in found:
                 raise BadFile(f"{rows.file}:{line}: {rows.header[2]}: function {row[2][:16]!r} stands here twice")
             counts = _counts(rows.file, line, row[4:])
+            total += int(counts.sum())
+            if total > MOST:
+                raise BadFile(f"{rows.file}:{line}: {total:,} calls up to here are more than {MOST:,}; take a part")
             begins = np.repeat(np.arange(len(minutes)) * 60.0, counts)
             found[name] = np.sort(begins + 60.0 * stream(seed, name).random(len(begins)))
     return found, 60.0 * len(minutes)
@@ -76,6 +90,8 @@ def _counts(file: str, line: int, texts: Sequence[str]) -> NDArray[np.int64]:
     for minute, text in enumerate(texts, 1):
         if not text.isdecimal():
             raise BadFile(f"{file}:{line}: {minute}: {text!r} is no number of calls")
+        if len(text) > len(str(MOST)):  # also more digits than a number is read of
+            raise BadFile(f"{file}:{line}: {minute}: {text:.20} calls in a minute are more than {MOST:,}")
     return np.array(texts, dtype=np.int64)
 
 

@@ -59,8 +59,14 @@ def save_workload(workload: Workload, path: Path) -> None:
     The file of a replay is named as it was where the workload was read.
 
     Raises:
-        BadFile: It cannot be written, or a replay was not read from a file.
+        BadFile: It cannot be written, or a replay was not read from a file, or a model has a name that cannot be read.
     """
+    for model in workload.models:
+        try:
+            check_name("model", model)
+        except InputError as error:
+            lay = "`cutwater workload convert --stripe A,B` deals streams out to models"
+            raise BadFile(f"{path}: models.{model}: {error}; {lay}") from error
     plain = _without_recordings(path, msgspec.to_builtins(workload, enc_hook=lambda recorded: None))
     text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
     try:

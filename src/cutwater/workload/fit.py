@@ -39,6 +39,7 @@ def fit(times: Times, duration: Seconds, window: Seconds) -> Windows:
     if not len(times):
         raise BadQuantity("a recording without requests says nothing about its windows")
     edges = np.minimum(np.arange(int(np.ceil(duration / window)) + 1) * window, duration)
+    edges = edges[np.diff(edges, prepend=-1.0) > 0.0]  # a quotient may be rounded up past a whole number
     rates = np.diff(np.searchsorted(times, edges)) / np.diff(edges)
     gaps = np.diff(pieces(edges, rates).expected(times))
     owner = np.searchsorted(edges, times[:-1], side="right") - 1

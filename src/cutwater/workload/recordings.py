@@ -27,6 +27,9 @@ from cutwater.workload.azure import AZURE
 from cutwater.workload.rows import Rows
 from cutwater.workload.schedule import Schedule
 
+_KEY = re.compile(rb'("(?:[^"\\]|\\.)*")\s*:')
+"""Of a model, in a document whose values are numbers in lists."""
+
 
 def load_schedule(path: Path, *, seed: int = 0) -> Schedule:
     """The arrivals in a file.
@@ -113,12 +116,23 @@ def _json(path: Path) -> tuple[dict[str, Times], None]:
         raise BadFile(f"{path}:{line}: not JSON: {error}") from error
     if not isinstance(document, dict):
         raise BadFile(f'{path}:1: expected models with their times, such as {{"resnet50": [[0.5, 1.2]]}}')
+    _check_unique(path, data)
     found: dict[str, Times] = {}
     for model, streams in document.items():
         nested = streams if _is_nested(streams) else [streams]
         parts = [_times(path, data, model, nested, k, streams is nested) for k in range(len(nested))]
         found[model] = np.sort(np.concatenate([np.empty(0), *parts]))
     return found, None
+
+
+def _check_unique(path: Path, data: bytes) -> None:
+    """Raise BadFile for a model that is there twice, of which a reader of JSON knows the last one only."""
+    seen: set[bytes] = set()
+    for key in _KEY.finditer(data):
+        if key[1] in seen:
+            line = data.count(b"\n", 0, key.start()) + 1
+            raise BadFile(f"{path}:{line}: {json.loads(key[1])}: stands here twice")
+        seen.add(key[1])
 
 
 def _is_nested(streams: object) -> bool:
@@ -136,7 +150,11 @@ def _times(path: Path, data: bytes, model: str, nested: list[Any], k: int, named
         if isinstance(value, bool) or not isinstance(value, int | float):
             line = _line(data, model, before + position)
             raise BadFile(f"{path}:{line}: {field}[{position}]: {value!r:.60} is no time; write seconds, such as 0.5")
-    times = np.array(stream, dtype=np.float64)
+    try:
+        times = np.array(stream, dtype=np.float64)
+    except OverflowError as error:
+        line = _line(data, model, before)
+        raise BadFile(f"{path}:{line}: {field}: a time has too many digits; write seconds, such as 0.5") from error
     if (wrong := first_wrong(times)) is not None:
         raise BadFile(f"{path}:{_line(data, model, before + wrong[0])}: {field}[{wrong[0]}]: {wrong[1]}")
     return times

@@ -6,6 +6,7 @@ as they are. A recording has neither, so it is fitted first (`fit`), and its win
 the recording any more, but what is drawn from the fit.
 """
 
+from collections.abc import Callable
 from typing import assert_never
 
 from msgspec.structs import replace
@@ -73,8 +74,7 @@ def scaled(arrivals: Arrivals, *, rate: float = 1.0, cv: float = 1.0, window: Se
             rates, cvs = tuple(each * rate for each in arrivals.rates), tuple(each * cv for each in arrivals.cvs)
             return Windows(arrivals.window, rates, cvs)
         case Replay():
-            length = (arrivals.length - arrivals.skip) / arrivals.speed
-            return scaled(fit(replayed(arrivals, length), length, window), rate=rate, cv=cv)
+            return scaled(_fit(arrivals, window), rate=rate, cv=cv)
         case Sum():
             return Sum(tuple(scaled(part, rate=rate, cv=cv, window=window) for part in arrivals.parts))
         case _:
@@ -84,14 +84,39 @@ def scaled(arrivals: Arrivals, *, rate: float = 1.0, cv: float = 1.0, window: Se
 def scaled_workload(workload: Workload, *, rate: float = 1.0, cv: float = 1.0, window: Seconds = WINDOW) -> Workload:
     """A workload with all its arrivals scaled. Raises as `scaled` does."""
 
-    def scale(arrivals: Arrivals) -> Arrivals:
-        return scaled(arrivals, rate=rate, cv=cv, window=window)
+    return _changed(workload, lambda arrivals: scaled(arrivals, rate=rate, cv=cv, window=window))
 
+
+def described(workload: Workload, *, window: Seconds = WINDOW) -> Workload:
+    """A workload in which every recording is described by windows fitted to it, as where it is scaled.
+
+    Raises:
+        BadQuantity: A recording cannot be fitted.
+    """
+
+    def describe(arrivals: Arrivals) -> Arrivals:
+        match arrivals:
+            case Replay():
+                return _fit(arrivals, window)
+            case Sum():
+                return Sum(tuple(describe(part) for part in arrivals.parts))
+            case _:
+                return arrivals
+
+    return _changed(workload, describe)
+
+
+def _fit(recording: Replay, window: Seconds) -> Windows:
+    length = (recording.length - recording.skip) / recording.speed
+    return fit(replayed(recording, length), length, window)
+
+
+def _changed(workload: Workload, change: Callable[[Arrivals], Arrivals]) -> Workload:
     models = {
-        model: demand if demand.arrivals is None else replace(demand, arrivals=scale(demand.arrivals))
+        model: demand if demand.arrivals is None else replace(demand, arrivals=change(demand.arrivals))
         for model, demand in workload.models.items()
     }
-    mixes = {name: replace(mix, arrivals=scale(mix.arrivals)) for name, mix in workload.mixes.items()}
+    mixes = {name: replace(mix, arrivals=change(mix.arrivals)) for name, mix in workload.mixes.items()}
     return replace(workload, models=models, mixes=mixes)
 
 

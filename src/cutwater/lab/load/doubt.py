@@ -17,8 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 BATCHES = 20
-T = 2.093
-"""Student's t for 95 % with 19 degrees of freedom."""
+T_FEW = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
+    2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093,
+)  # fmt: skip
+"""Student's t for 95 % with 1 degree of freedom, 2, ...; with more it is hardly less."""
+T = T_FEW[BATCHES - 2]
 FEW = 10
 """Samples a batch must have; of fewer in all, nothing is said about their dependence."""
 
@@ -41,7 +45,7 @@ def mean(samples: Samples) -> Estimate:
         means = _batched(samples)
         margin = T * float(means.std(ddof=1)) / math.sqrt(BATCHES)
     elif len(samples) > 1:
-        margin = T * float(samples.std(ddof=1)) / math.sqrt(len(samples))
+        margin = T_FEW[min(len(samples) - 1, len(T_FEW)) - 1] * float(samples.std(ddof=1)) / math.sqrt(len(samples))
     else:
         margin = math.inf
     return Estimate(value, value - margin, value + margin)

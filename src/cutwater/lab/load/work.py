@@ -13,7 +13,7 @@ from cutwater.workload.arrivals import Arrivals, Constant, Gamma, Poisson
 from cutwater.workload.files import DESCRIPTIONS, load_workload
 from cutwater.workload.limits import LONGEST
 from cutwater.workload.recordings import load_schedule
-from cutwater.workload.scale import fitted, scaled_workload
+from cutwater.workload.scale import described, fitted, scaled_workload
 from cutwater.workload.schedule import Schedule
 from cutwater.workload.toml import read_toml
 from cutwater.workload.workload import Demand, Mix, Workload, make
@@ -118,7 +118,7 @@ def scaling(work: Work, what: str) -> Draw:
     Raises:
         BadSetting: Constant arrivals have no burstiness.
     """
-    workload = work if isinstance(work, Workload) else fitted(work)
+    workload = described(work) if isinstance(work, Workload) else fitted(work)
 
     def draw(factor: float, repeat: int) -> Schedule:
         scaled = scaled_workload(workload, **{what: factor})

@@ -196,10 +196,10 @@ class Study(Checked, frozen=True, kw_only=True, omit_defaults=True):
         self._check_workloads()
         self._check_groups()
         self._check_sweeps("sweeps", self.sweeps, self.failure)
-        self._check_failure("failure", self.failure)
+        self._check_failure("failure", self.failure, Terms())
         for name, terms in (("live", self.live), ("quick", self.quick)):
             self._check_sweeps(f"{name}.sweeps", terms.sweeps, terms.failure or self.failure)
-            self._check_failure(f"{name}.failure", terms.failure)
+            self._check_failure(f"{name}.failure" if terms.failure else name, terms.failure or self.failure, terms)
             for position, placement in enumerate(terms.placements):
                 if placement not in self.placements:
                     near = self._near(placement)
@@ -252,12 +252,15 @@ class Study(Checked, frozen=True, kw_only=True, omit_defaults=True):
                     f"{path}.{name}.nodes: the groups of {others[0]!r} are for {self.nodes.count} nodes only"
                 )
 
-    def _check_failure(self, path: str, failure: Failure | None) -> None:
+    def _check_failure(self, path: str, failure: Failure | None, terms: Terms) -> None:
         pooled = [placement for placement, way in self.placements.items() if way.pooled]
         if failure is not None and pooled:
             raise BadQuantity(f"{path}: of {pooled[0]!r}, one machine, no node can fail; leave one of them out")
         if failure is not None and not 1 <= failure.node <= self.nodes.count:
             raise BadQuantity(f"{path}.node: there is no node {failure.node}; there are 1 to {self.nodes.count}")
+        shortest = terms.duration or min(workload.duration for workload in self.workloads.values())
+        if failure is not None and failure.at >= shortest:
+            raise BadQuantity(f"{path}.at: at {failure.at:g} s the load of {shortest:g} s is over; let it fail before")
 
     # What is to be tried
 
