@@ -386,6 +386,22 @@ def test_a_plan_that_might_pay_holds_up_no_chain_that_is_needed_and_is_looked_at
     assert any(asked.live is not None for asked in _plans(_alone(story, 36.5, 50.0)))
 
 
+def test_an_epoch_that_might_pay_is_given_up_for_chains_that_are_needed_and_looked_at_later():
+    story = busy(50.0)
+    _link_changes(story, 30.0)
+    (idle,) = _plans(_alone(story, 30.0, 33.0))
+    other = msgspec.structs.replace(story.plan(idle).blueprint, chains=(chain("m", ("d",), 1),))
+    story.tell(Planned(model="m", ticket=idle.ticket, blueprint=other), 33.0)
+    assert [epoch.number for epoch in story.deployment("m").epochs] == [1, 2]
+    story.rates["m"] = 200.0  # and the node of the new epoch has not brought it up
+    told = _alone(story, 33.0, 36.0)
+    assert ("postponed", "m", "epoch 2") in notes(told)
+    (more,) = [asked for asked in _plans(told) if asked.live is None]
+    story.answer(story.tell(story.plan(more), 36.1), 36.1)
+    assert story.on("m") == "abc"
+    assert any(asked.live is not None for asked in _plans(_alone(story, 36.5, 50.0)))
+
+
 def test_a_node_that_joins_is_used_for_a_chain_that_is_missing_and_not_for_another_epoch():
     story = busy(200.0, nodes="ab")
     assert story.on("m") == "ab"

@@ -197,6 +197,12 @@ class Conduct:
         self._place(epoch)
         self._books.tell("rolling-out", model, f"epoch {number}: {why}")
 
+    def postpone(self, deployment: Deployment, epoch: Epoch, why: str, now: Seconds) -> None:
+        """What is more urgent must not wait for an epoch that is brought up because it may pay: it is asked for again."""
+        self._drop(deployment, epoch, EpochStep.GIVE_UP, now)
+        deployment.wish = epoch.why
+        self._books.tell("postponed", deployment.spec.model, f"epoch {epoch.number}: {why}")
+
     def take_down(self, deployment: Deployment, kind: str, why: str, now: Seconds) -> None:
         """Let go of every epoch."""
         deployment.asked = None

@@ -115,7 +115,9 @@ class Scaler:
         """Come nearer to the number of chains that is wanted."""
         if self._books.settling:
             return
-        have, asked = len(live.staying), deployment.asked
+        have, asked, rolling = len(live.staying), deployment.asked, deployment.rolling
+        if rolling is not None and rolling.voluntary and len(rolling.blueprint.chains) < size.chains > have:
+            self._conduct.postpone(deployment, rolling, f"{size.chains - have} chains are missing", now)
         if have >= size.chains:
             size.short_since, size.awaits_room = None, False
             if have > size.chains:

@@ -10,7 +10,7 @@ export const icon = "events";
 const LOOKS = {
   joined: ["good", "good"], well: ["good", "good"], "rolled-out": ["good", "good"], unparked: ["good", "good"],
   lost: ["bad", "bad"], failing: ["bad", "bad"], unplanned: ["bad", "bad"], refused: ["bad", "bad"],
-  replanned: ["swap", "good"], "rolling-out": ["swap", ""], "rolled-back": ["swap", "warn"],
+  replanned: ["swap", "good"], "rolling-out": ["swap", ""], "rolled-back": ["swap", "warn"], postponed: ["swap", ""],
   slow: ["warn", "warn"], unproven: ["warn", "warn"], drained: ["down", ""], parked: ["down", ""],
   "scaled-up": ["good", "good"], "scaled-down": ["down", ""], shared: ["swap", ""], short: ["warn", "warn"], mended: ["warn", "warn"],
 };
