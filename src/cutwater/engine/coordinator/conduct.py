@@ -198,7 +198,7 @@ class Conduct:
         self._books.tell("rolling-out", model, f"epoch {number}: {why}")
 
     def postpone(self, deployment: Deployment, epoch: Epoch, why: str, now: Seconds) -> None:
-        """What is more urgent must not wait for an epoch that is brought up because it may pay: it is asked for again."""
+        """What is more urgent does not wait for an epoch that is brought up because it may pay; it may come later."""
         self._drop(deployment, epoch, EpochStep.GIVE_UP, now)
         deployment.wish = epoch.why
         self._books.tell("postponed", deployment.spec.model, f"epoch {epoch.number}: {why}")

@@ -64,7 +64,9 @@ def candidates_of(
         limited = replace(problem, limits=limits)
         made = [solve(limited, objective) for objective in (AIMS if count > 1 else AIMS[:1])]
         fastest = made[0]
-        for times in SHARES if tight and count > 1 and fastest is not None else ():
+        if not tight or count == 1 or fastest is None:
+            continue
+        for times in SHARES:
             most = max(fastest.memory) + times * float(problem.weight[-1]) / count
             solve(replace(limited, memory=np.minimum(limited.memory, most)), AIMS[0])
     return tuple(found)

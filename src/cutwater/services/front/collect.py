@@ -80,8 +80,9 @@ _COUNTERS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "cutwater_clients_turned_away": (("reason",), "Links of clients that were not let in, or sent away."),
 }
 KINDS = (
-    "joined", "lost", "drained", "slow", "well", "failing", "rolling-out", "rolled-out", "rolled-back", "postponed", "replanned",
-    "unproven", "unplanned", "parked", "unparked", "refused", "scaled-up", "scaled-down", "shared", "short", "mended",
+    "joined", "lost", "drained", "slow", "well", "failing", "rolling-out", "rolled-out", "rolled-back", "replanned",
+    "postponed", "unproven", "unplanned", "parked", "unparked", "refused", "scaled-up", "scaled-down", "shared", "short",
+    "mended",
 )  # fmt: skip
 """Of events that are said to have happened 0 times, so that the first one is seen as one more."""
 MOST_KINDS = 64
