@@ -38,8 +38,8 @@ class Offering(TwoX):
         pictures, logits = tensor("pictures", "float32", 1, 3, 224, 224), tensor("logits", "float32", 1, 1000)
         labels = tuple(f"class {k}" for k in range(1000))
         classifier = card("efficientnet-lite0", [pictures], [logits], task="classify", labels=labels)
-        detector = card("yolov8n", [pictures], [tensor("boxes", "float32", 1, 1, 6)], task="detect", labels=labels)
-        self._models = {"efficientnet-lite0": (classifier, brightest), "yolov8n": (detector, one_box)}
+        detector = card("yolov3-tiny", [pictures], [tensor("boxes", "float32", 1, 1, 6)], task="detect", labels=labels)
+        self._models = {"efficientnet-lite0": (classifier, brightest), "yolov3-tiny": (detector, one_box)}
 
 
 @pytest.fixture

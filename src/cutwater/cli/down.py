@@ -13,7 +13,8 @@ from cutwater.settings.resolve import Resolved
 def down(resolved: Resolved, json: Json = False) -> None:
     """Take the cluster of this machine down: requests under way are finished, then every process ends, in order.
 
-    What does not end within the setting cluster.stop_limit is killed. Models stay known for the next `cutwater up`.
+    What does not end within the setting cluster.stop_limit is killed. Models and deployments stay known, and come up
+    again with the next `cutwater up`; `cutwater undeploy` ends one for good.
     """
     home = Home(resolved.home)
     cluster = LocalCluster(home, lambda what: messages.print(what, style="dim"))

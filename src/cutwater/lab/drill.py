@@ -63,7 +63,7 @@ HABITS = {
     Kind.KILL_STAGE: Habit(every=20.0, says="SIGKILL of a random worker"),
     Kind.KILL_NODE: Habit(every=40.0, says="SIGKILL of a random node agent, started again after 10 s", settling=25.0),
     Kind.HANG: Habit(every=30.0, says="SIGSTOP of a random worker, SIGCONT 15 s later", settling=25.0),
-    Kind.SLOW: Habit(every=120.0, says="one node 4 times slower for 60 s", settling=75.0),
+    Kind.SLOW: Habit(every=120.0, says="one node's processes share a quarter of a core for 60 s", settling=75.0),
     Kind.PARTITION: Habit(
         every=60.0, says="a node in a network namespace of its own cut off for 10 s, then 30 s", settling=40.0
     ),

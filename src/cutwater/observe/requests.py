@@ -211,7 +211,9 @@ class RequestMetrics(Collector):
                 "cutwater_stage_compute_seconds", "Computing of the batch a request was in.", labels=labels
             ),
             "batch": HistogramMetricFamily(
-                "cutwater_stage_batch_size", "Requests computed together, once for each of them.", labels=labels
+                "cutwater_stage_batch_size",
+                "Requests computed together, once for each of them; 1 in a cluster, whose workers make no batches.",
+                labels=labels,
             ),
         }
         sums = {

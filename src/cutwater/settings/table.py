@@ -7,19 +7,21 @@ from cutwater.settings.resolve import CONFIG, FILE_NAMES
 
 _HEAD = f"""# Settings
 
-Everything about a cluster can be set in one file, in the environment, or by a flag; a flag goes before the environment,
-the environment before the file, the file before the default. `cutwater config show` prints what is set, and by whom.
+Everything about a cluster can be set by a flag, in the environment, or in one file; the first of these that says
+something counts. `cutwater config show` prints each value and where it came from.
 
-Until `cutwater down`, all commands go on counting the flags that `cutwater up` was given, before the environment, and
-its `--config`. A command that has `--config` itself begins anew, with its own flags only. A process keeps what it was
-started with: `cutwater up --gateway-drills on` changes nothing for a gateway that runs, so `cutwater down` comes first.
+`memory` in the section `node` is `CUTWATER_NODE_MEMORY` in the environment and `--node-memory` on the command line.
+`up`, `drill` and `soak` leave out the prefix `cluster` (`cutwater up --nodes 5`), `node join` the prefix `node`
+(`--listen`). An unknown key is an error, and so is an unknown variable that begins with `CUTWATER_`, other than
+`CUTWATER_CACHE`, where models and packages are kept.
 
 The file is YAML or TOML: the one that `--config` or `${CONFIG}` names, or else, in the cluster's home,
 `{FILE_NAMES[0]}`, `{FILE_NAMES[1]}` or `{FILE_NAMES[2]}`.
-What is set in the section `node` as `memory` is `CUTWATER_NODE_MEMORY` in the environment, and `--node-memory` after
-`cutwater up`, where the section `cluster` needs no prefix: `cutwater up --nodes 5`. What is no setting is an error, in
-the file and among the variables that begin with `CUTWATER_`. `CUTWATER_CACHE`, where models and packages are kept, is
-none of the settings, and no error.
+
+Until `cutwater down`, every command that takes `--config` also counts the flags and the `--config` of the last
+`cutwater up`, before the environment; one that is given `--config` itself begins anew. `cutwater load` and the Python
+client read only the environment and the file: set a token there, or pass it. A process keeps what it was started with:
+`cutwater up --gateway-drills on` changes nothing for a gateway that runs, so `cutwater down` comes first.
 
 ```yaml
 cluster:

@@ -25,7 +25,7 @@ def _spec(model: PlannedModel) -> DeploySpec:
             "plan again, with replicas that are alike"
         )
     if any(way.batch > 1 for way in model.ways):
-        raise NoPlan(f"{model.name} was planned with batches; how many a stage takes at once is its node's setting")
+        raise NoPlan(f"{model.name} was planned with batches; a cluster's workers take one request at a time")
     alone = len(model.ways) == 1
     return DeploySpec(
         model=model.name,

@@ -81,8 +81,8 @@ _COUNTERS: Mapping[str, tuple[tuple[str, ...], str]] = {
 }
 KINDS = (
     "joined", "lost", "drained", "slow", "well", "failing", "rolling-out", "rolled-out", "rolled-back", "replanned",
-    "postponed", "unproven", "unplanned", "parked", "unparked", "refused", "scaled-up", "scaled-down", "shared", "short",
-    "mended",
+    "postponed", "unproven", "unplanned", "parked", "unparked", "refused", "scaled-up", "scaled-down", "shared",
+    "short", "mended",
 )  # fmt: skip
 """Of events that are said to have happened 0 times, so that the first one is seen as one more."""
 MOST_KINDS = 64
