@@ -114,7 +114,8 @@ class FrameReader:
         self.memory: Memory | None = None
         """Where payloads with a place lie; without it such a frame is an error."""
         self._max_frame = max_frame
-        self._scratch = memoryview(bytearray(_PREFIX + MAX_HEADER + _READ_AHEAD))
+        self._ahead = min(_READ_AHEAD, max_frame)  # a stranger, who may say little, gets little memory
+        self._scratch = memoryview(bytearray(_PREFIX + min(MAX_HEADER, max_frame) + self._ahead))
         self._begin = 0
         self._end = 0
         self._message: Message | None = None
@@ -133,7 +134,7 @@ class FrameReader:
             if rest := self._end - self._begin:
                 self._scratch[:rest] = self._scratch[self._begin : self._end]
             self._begin, self._end = 0, rest
-        return self._scratch[self._end : self._end + _READ_AHEAD]
+        return self._scratch[self._end : self._end + self._ahead]
 
     def buffer_updated(self, nbytes: int) -> Iterator[Frame]:
         """The frames that are complete now that ``nbytes`` more were received. Iterating raises FrameError."""

@@ -20,6 +20,8 @@ from cutwater.units import NodeId, Seconds
 
 LAST_WORDS = 20
 """Lines of stderr that are kept."""
+LONG = 500
+"""Bytes of each of them: what a node says of its workers has to fit into a beat."""
 FAREWELL: Seconds = 2.0
 """How long a worker whose stdin is closed may take to end before it is killed."""
 
@@ -147,7 +149,7 @@ class WorkerProcess:
                 continue
             if not line:
                 return
-            self._words.append(line.decode(errors="replace").rstrip())
+            self._words.append(line[:LONG].decode(errors="replace").rstrip())
 
     async def _feel(self) -> None:
         assert self._process is not None and self._process.stdout is not None
