@@ -67,7 +67,7 @@ def test_a_person_decides_where_to_cut_and_sees_the_price(
         "source: cam\nnodes:\n  - {name: cam, speed: 0.2}\n  - {name: cloud, speed: 2}\n"
         "links:\n  - {between: [cam, cloud], bandwidth: 50 Mbit/s, latency: 2 ms}\n"
     )
-    words = ("--fleet", fleet, "--for", "throughput", "--cut", "50%", "--on", "cam", "--on", "-", "--explain")
+    words = ("--fleet", fleet, "--objective", "throughput", "--cut", "50%", "--on", "cam", "--on", "-", "--explain")
     planned = cutwater("plan", vit_tiny, *words, "-o", plan, "--json", env=cache)
     facts = json.loads(planned.stdout)
     assert planned.returncode == 0, planned.stderr

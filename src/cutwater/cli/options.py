@@ -37,7 +37,6 @@ ObjectiveText = Annotated[
     str,
     typer.Option(
         "--objective",
-        "--for",
         help='What to plan for: latency, throughput, "throughput@latency<=50ms", "latency@rate=20".',
     ),
 ]
