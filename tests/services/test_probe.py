@@ -12,7 +12,7 @@ from cutwater.drivers.gateway import LiveGateway
 from cutwater.drivers.links import Link
 from cutwater.engine.gateway.gateway import Gateway
 from cutwater.engine.vocabulary import Route
-from cutwater.errors import WorkerLost
+from cutwater.errors import Refused, WorkerLost
 from cutwater.services.gateway.probe import covering
 from cutwater.wire.message import PROTOCOL, Hello, Hop, Message
 
@@ -76,9 +76,10 @@ def test_a_gateway_that_was_closed_dials_nobody_again_and_answers_who_still_wait
         await door.came.get()
         gateway.close()
         await door.gone.get()
-        for asking in (waiting, gateway.ask({}, 30.0)):
-            with pytest.raises(WorkerLost, match="may be sent again"):
-                await asking
+        with pytest.raises(WorkerLost, match="may be sent again"):
+            await waiting
+        with pytest.raises(Refused, match="has drained"):
+            await gateway.ask({}, 30.0)
         await asyncio.sleep(0.5)  # a lost link would be dialled again after a tenth of a second
         assert door.came.empty()
         listener.close()

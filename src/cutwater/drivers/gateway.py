@@ -35,7 +35,7 @@ from cutwater.engine.vocabulary import (
     Withdrawn,
     WorkerGone,
 )
-from cutwater.errors import BadTensor, CutwaterError, FrameError, WorkerLost
+from cutwater.errors import BadTensor, CutwaterError, FrameError, Refused, WorkerLost
 from cutwater.units import RequestId, Seconds
 from cutwater.wire.codecs.base import Array, Buffer
 from cutwater.wire.message import Address, Answer, Credit, Failure, Hello, Infer, Mark, Message, TensorSpec
@@ -45,6 +45,7 @@ Feeds = Mapping[str, Array]
 _BROKEN = "the part of the gateway that asks the stages broke; the request may be sent again"
 
 _CLOSED = "the gateway stopped asking for this model before an answer came; the request may be sent again"
+_OVER = "the gateway has drained, and asks for this model no more"
 
 
 class Doors(Protocol):
@@ -187,7 +188,7 @@ class LiveGateway(LinkOwner):
             client: who asks.
         """
         if self._live.closed:
-            raise WorkerLost(_BROKEN if self._live.broken else _CLOSED)
+            raise WorkerLost(_BROKEN) if self._live.broken else Refused(_OVER)
         request = RequestId(next(self._ids)) if request is None else request
         waiting = _Waiting(feeds, self._loop.create_future())
         self._waiting[request] = waiting
