@@ -402,6 +402,21 @@ def test_an_epoch_that_might_pay_is_given_up_for_chains_that_are_needed_and_look
     assert any(asked.live is not None for asked in _plans(_alone(story, 36.5, 50.0)))
 
 
+def test_an_epoch_that_might_pay_goes_on_where_there_is_no_room_for_the_chains_that_are_missing():
+    story = Busy.of({"m": scaled()}, "ab", memory=4 * GIB)
+    story.rates["m"] = 300.0
+    story.serve(12.0, 30.0)
+    assert (story.on("m"), story.deployment("m").size.chains) == ("ab", 3)
+    _link_changes(story, 30.0)
+    told = _alone(story, 30.0, 32.0)
+    (asked,) = [asked for asked in _plans(told) if asked.live is not None]
+    swapped = (chain("m", ("b",), 1), chain("m", ("a",), 1))
+    other = msgspec.structs.replace(story.plan(asked).blueprint, chains=swapped)
+    told = story.tell(Planned(model="m", ticket=asked.ticket, blueprint=other), 32.0)
+    told += _alone(story, 32.0, 60.0)
+    assert [kind for kind, _, _ in notes(told) if kind in ("rolling-out", "postponed")] == ["rolling-out"]
+
+
 def test_a_node_that_joins_is_used_for_a_chain_that_is_missing_and_not_for_another_epoch():
     story = busy(200.0, nodes="ab")
     assert story.on("m") == "ab"

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from cutwater.drivers.connect import listen
+from cutwater.drivers.connect import dial, listen
 from cutwater.drivers.cork import Cork
 from cutwater.drivers.gateway import LiveGateway
 from cutwater.drivers.links import Link
 from cutwater.engine.gateway.gateway import Gateway
 from cutwater.engine.vocabulary import Route
-from cutwater.errors import Refused, WorkerLost
+from cutwater.errors import LinkLost, Refused, WorkerLost
 from cutwater.services.gateway.probe import covering
 from cutwater.wire.message import PROTOCOL, Hello, Hop, Message
 
@@ -73,9 +73,10 @@ def test_a_gateway_that_was_closed_dials_nobody_again_and_answers_who_still_wait
         gateway = LiveGateway(Gateway(), hello)
         gateway.reroute([route(listener.address)], {})
         waiting = asyncio.create_task(gateway.ask({}, 30.0))
-        await door.came.get()
-        gateway.close()
-        await door.gone.get()
+        async with asyncio.timeout(10.0):
+            await door.came.get()
+            gateway.close()
+            await door.gone.get()
         with pytest.raises(WorkerLost, match="may be sent again"):
             await waiting
         with pytest.raises(Refused, match="has drained"):
@@ -92,13 +93,13 @@ def test_a_link_that_comes_about_after_the_end_is_let_go(tmp_path: Path) -> None
         door, hello = Door(), Hello(PROTOCOL, "d", "gateway", 8, 2**20)
         listener = await listen(f"unix:{tmp_path}/s", hello, door)
         gateway = LiveGateway(Gateway(), hello)
-        gateway.reroute([route(listener.address)], {})
-        assert gateway._dials
-        await asyncio.sleep(0)
         gateway.close()
-        await asyncio.gather(*gateway._dials, return_exceptions=True)
-        await asyncio.sleep(0.1)
-        assert door.came.qsize() == door.gone.qsize() and not gateway._links
+        async with asyncio.timeout(10.0):
+            link = await dial(listener.address, hello, gateway)  # as one that was under way
+            await door.came.get()
+            await door.gone.get()
+        with pytest.raises(LinkLost):
+            await link.ping()
         listener.close()
 
     asyncio.run(story())

@@ -1,8 +1,10 @@
 """Who is gone for good leaves nothing behind in the state but his announcement, and in the status for a while only."""
 
 import asyncio
+import shutil
 from pathlib import Path
 
+import pytest
 from fabric_bed import story
 
 from cutwater.drivers.tracefile import TraceFile
@@ -48,6 +50,21 @@ def test_a_gateway_that_is_gone_is_shown_as_dead_and_then_no_more() -> None:
     heard.gateway(GatewayBeat(gateway=G, incarnation="1", node=A, host="a", clients=""), 0.0)
     assert [seen.alive for seen in heard.gateways(MISSED - 1.0)] == [False]
     assert heard.gateways(MISSED) == ()
+
+
+def test_a_trace_that_cannot_be_written_ends_and_nothing_else_does(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    traces = TraceFolder(tmp_path / "traces", "g")
+    trace = traces.open("m")
+    assert isinstance(trace, TraceFile)
+    trace._file.close()  # as where the next file could not be opened
+    traces.flush()
+    traces.flush()
+    shutil.rmtree(tmp_path / "traces")
+    assert traces.open("other") is None
+    said = [record.message.split(":")[0] for record in caplog.records]
+    assert said == ["m is recorded no more", "other is not recorded"]
 
 
 def test_a_model_that_is_deployed_anew_keeps_one_trace_open(tmp_path: Path) -> None:

@@ -161,12 +161,11 @@ def test_recordings_are_described_before_anything_is_scaled() -> None:
     assert found.models["b"] == workload.models["b"]
 
 
-@pytest.mark.parametrize("duration", [21.0, 42.0])
-def test_windows_that_go_into_a_recording_by_the_digits_of_a_quotient_only_leave_none_empty(duration: float) -> None:
-    assert np.ceil(duration / 0.7) > round(duration / 0.7), "rounded up past the whole number"
-    rates = fit(np.arange(0.0, duration, 0.1), duration, 0.7).rates
-    assert len(rates) == round(duration / 0.7)
-    assert min(rates) > 0
+@pytest.mark.parametrize(("duration", "window"), [(21.0, 0.7), (42.0, 0.7), (2.7, 0.3)])
+def test_windows_that_fill_a_recording_leave_no_sliver_that_only_rounding_makes(duration: float, window: float) -> None:
+    assert np.ceil(duration / window) > round(duration / window), "rounded up past the whole number"
+    rates = fit(np.arange(0.0, duration, window / 3), duration, window).rates
+    assert rates == pytest.approx([3 / window] * round(duration / window), rel=0.4)
 
 
 def test_a_schedule_is_fitted_model_by_model() -> None:

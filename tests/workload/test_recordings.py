@@ -129,6 +129,8 @@ def test_azure_functions_of_2019_are_laid_into_their_minutes(tmp_path: Path) -> 
         ("a.json", '{\n"a": 3}', ":2: a: expected a list of times, not 3"),
         ("a.json", '{"a": [1,\n NaN]}', ":2: not JSON: "),
         ("a.json", '{"a": [1],\n"b": [2],\n"a": [3]}', ":3: a: stands here twice"),
+        ("a.json", '{"a": [1],\n"\\u0061": [2]}', ":2: a: stands here twice"),
+        ("a.json", '{"a": {"x": [1]}, "b": {"x": [2]}}', ":1: a: expected a list of times"),
         ("a.json", '{"b": [7],\n"a": [' + "9" * 400 + "]}", ":2: a: a time has too many digits"),
         ("a.json", "[1, 2]", ":1: expected models with their times, such as"),
         ("a.json", "{}", ": holds no request"),

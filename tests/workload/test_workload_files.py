@@ -130,6 +130,8 @@ def of(arrivals: str) -> str:
         (of("{kind: poisson, rate: .nan}"), ":5: models.vit.arrivals.rate: nan is not a finite number"),
         (of("{kind: poisson, rate: 2/fortnight}"), ":5: models.vit.arrivals.rate: '2/fortnight' has an unknown unit"),
         (of("{kind: poisson, rate: !rate 2}"), ":5: models.vit.arrivals.rate: '2' cannot be read: could not determine"),
+        (of("{kind: poisson, rate: !!bool maybe}"), ":5: models.vit.arrivals.rate: 'maybe' cannot be read"),
+        (of("{kind: poisson, rate: !!float ''}"), ":5: models.vit.arrivals.rate: '' cannot be read"),
         (of("{kind: poisson, rate: 2020-13-45}"), ":5: models.vit.arrivals.rate: '2020-13-45' cannot be read: month"),
         (of("{kind: poisson, rate: true}"), ":5: models.vit.arrivals.rate: expected a rate, such as 20/s, not True"),
         (of("{kind: gamma, rate: 1, cv: 0}"), ":5: models.vit.arrivals.cv: 0 must be above 0"),

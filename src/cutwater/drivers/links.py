@@ -31,9 +31,9 @@ from cutwater.wire.message import Address, Failure, Hello, Message, Ping, Pong, 
 FAREWELL: Seconds = 1.0
 """How long a peer that broke the rules may take to read why before its link ends."""
 WRITE_BUFFER = 4 * 1024 * 1024
+"""Bytes that may wait to leave before the machine is told that the link is paused."""
 UNREAD = 1000
 """Most pings that are answered while a link takes no more bytes."""
-"""Bytes that may wait to leave before the machine is told that the link is paused."""
 JOINED = 32 * 1024
 """Bytes up to which copying buffers into one is cheaper than having the kernel gather them."""
 

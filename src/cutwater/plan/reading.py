@@ -63,7 +63,7 @@ class Place:
         loader = yaml.SafeLoader("")
         try:
             result: str | int | float | bool | None = loader.construct_object(self.node)
-        except (yaml.YAMLError, ValueError) as error:  # such as a tag nobody knows, or the 13th month
+        except (yaml.YAMLError, ValueError, LookupError, AttributeError) as error:  # as by a tag, or in a 13th month
             self.bad(f"{self.node.value!r:.60} cannot be read: {getattr(error, 'problem', None) or error}")
         finally:
             loader.dispose()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cutwater.drivers.tracefile import TraceFile
 from cutwater.engine.trace import Trace
-from cutwater.errors import BadSetting
+from cutwater.errors import BadFile, BadSetting
 
 _log = logging.getLogger(__name__)
 
@@ -25,12 +25,19 @@ class TraceFolder:
                 raise BadSetting(f"the trace folder: cannot make {folder}: {error.strerror}") from error
 
     def open(self, model: str) -> Trace | None:
-        """A new trace of the machine for ``model``; what an earlier one wrote there is gone. None: none is wanted."""
+        """A new trace of the machine for ``model``; what an earlier one wrote there is gone.
+
+        None: none is wanted, or it cannot be written, which is no reason not to serve.
+        """
         if self._folder is None:
             return None
         if (before := self._open.pop(model, None)) is not None:
-            before.close()
-        self._open[model] = trace = TraceFile(self._folder / f"{self._who}.{model}.jsonl")
+            _shut(before)
+        try:
+            self._open[model] = trace = TraceFile(self._folder / f"{self._who}.{model}.jsonl")
+        except BadFile as error:
+            _log.error("%s is not recorded: %s", model, error)
+            return None
         return trace
 
     def flush(self) -> None:
@@ -38,8 +45,12 @@ class TraceFolder:
         for model, trace in tuple(self._open.items()):
             try:
                 trace.flush()
-            except OSError as error:
+            except (OSError, ValueError) as error:  # the latter: it could not be opened anew, and is closed
                 _log.error("%s is recorded no more: %s", model, error)
-                del self._open[model]
-                with contextlib.suppress(OSError):  # it closes, though what it holds cannot be written
-                    trace.close()
+                _shut(self._open.pop(model))
+
+
+def _shut(trace: TraceFile) -> None:
+    """It closes, even where what it still holds cannot be written."""
+    with contextlib.suppress(OSError):
+        trace.close()

@@ -100,7 +100,7 @@ def _positive(value: object) -> str:
 
 
 def _path(value: object) -> Path:
-    return Path(_text(value)).expanduser()
+    return Path(_text(value)).expanduser().absolute()  # processes are started elsewhere
 
 
 def _one_of(*words: str) -> Kind:

@@ -10,6 +10,8 @@ from cutwater.workload.limits import check_changes
 
 LEAST = 30
 """Gaps from which a window's own CV is estimated."""
+ROUNDED = 1e-9
+"""Part of a window that a quotient may come out too large by."""
 STEADIEST = 0.01
 """Of gaps that do not vary at all a Gamma distribution cannot be made."""
 
@@ -38,8 +40,8 @@ def fit(times: Times, duration: Seconds, window: Seconds) -> Windows:
     check_changes("window", duration / window)
     if not len(times):
         raise BadQuantity("a recording without requests says nothing about its windows")
-    edges = np.minimum(np.arange(int(np.ceil(duration / window)) + 1) * window, duration)
-    edges = edges[np.diff(edges, prepend=-1.0) > 0.0]  # a quotient may be rounded up past a whole number
+    count = max(int(np.ceil(duration / window - ROUNDED)), 1)
+    edges = np.append(np.arange(count) * window, duration)
     rates = np.diff(np.searchsorted(times, edges)) / np.diff(edges)
     gaps = np.diff(pieces(edges, rates).expected(times))
     owner = np.searchsorted(edges, times[:-1], side="right") - 1

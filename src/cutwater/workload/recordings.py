@@ -116,23 +116,24 @@ def _json(path: Path) -> tuple[dict[str, Times], None]:
         raise BadFile(f"{path}:{line}: not JSON: {error}") from error
     if not isinstance(document, dict):
         raise BadFile(f'{path}:1: expected models with their times, such as {{"resnet50": [[0.5, 1.2]]}}')
-    _check_unique(path, data)
     found: dict[str, Times] = {}
     for model, streams in document.items():
         nested = streams if _is_nested(streams) else [streams]
         parts = [_times(path, data, model, nested, k, streams is nested) for k in range(len(nested))]
         found[model] = np.sort(np.concatenate([np.empty(0), *parts]))
+    _check_unique(path, data)
     return found, None
 
 
 def _check_unique(path: Path, data: bytes) -> None:
     """Raise BadFile for a model that is there twice, of which a reader of JSON knows the last one only."""
-    seen: set[bytes] = set()
+    seen: set[str] = set()
     for key in _KEY.finditer(data):
-        if key[1] in seen:
+        model = json.loads(key[1])
+        if model in seen:
             line = data.count(b"\n", 0, key.start()) + 1
-            raise BadFile(f"{path}:{line}: {json.loads(key[1])}: stands here twice")
-        seen.add(key[1])
+            raise BadFile(f"{path}:{line}: {model}: stands here twice")
+        seen.add(model)
 
 
 def _is_nested(streams: object) -> bool:

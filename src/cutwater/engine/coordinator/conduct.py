@@ -187,12 +187,12 @@ class Conduct:
         """Bring up a blueprint."""
         model, number = deployment.spec.model, deployment.next_epoch
         lacking = Shortfall.of(blueprint, deployment.wished).said(deployment.wished)
-        why = f"{why}; {lacking}" if lacking else why
+        reason, why = why, f"{why}; {lacking}" if lacking else why
         deployment.next_epoch += 1
         token = token_of(self._books.secret, model, number)
         record = EpochRecord(epoch=number, token=token, phase=EpochPhase.STARTING, blueprint=blueprint, why=why)
         epoch = Epoch(model, record, now, self._options)
-        epoch.voluntary = voluntary
+        epoch.voluntary, epoch.reason = voluntary, reason
         deployment.epochs.append(epoch)
         self._place(epoch)
         self._books.tell("rolling-out", model, f"epoch {number}: {why}")
@@ -200,7 +200,7 @@ class Conduct:
     def postpone(self, deployment: Deployment, epoch: Epoch, why: str, now: Seconds) -> None:
         """What is more urgent does not wait for an epoch that is brought up because it may pay; it may come later."""
         self._drop(deployment, epoch, EpochStep.GIVE_UP, now)
-        deployment.wish = epoch.why
+        deployment.wish = epoch.reason
         self._books.tell("postponed", deployment.spec.model, f"epoch {epoch.number}: {why}")
 
     def take_down(self, deployment: Deployment, kind: str, why: str, now: Seconds) -> None:

@@ -99,7 +99,7 @@ class Epoch:
 
     __slots__ = (
         "blueprint", "ended", "frontier", "held", "lame", "leaving", "model", "next_chain", "nodes", "number", "phase",
-        "since", "token", "voluntary", "why", "workers",
+        "reason", "since", "token", "voluntary", "why", "workers",
     )  # fmt: skip
 
     def __init__(self, model: str, record: EpochRecord, now: Seconds, options: CoordinatorOptions) -> None:
@@ -109,6 +109,8 @@ class Epoch:
         self.phase = record.phase
         self.blueprint = record.blueprint
         self.why = record.why
+        self.reason = record.why
+        """The same without what it lacks of what was wished."""
         self.since = now
         """When it came to its phase, or this coordinator to it."""
         self.voluntary = False

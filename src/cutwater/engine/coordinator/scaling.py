@@ -116,7 +116,7 @@ class Scaler:
         if self._books.settling:
             return
         have, asked, rolling = len(live.staying), deployment.asked, deployment.rolling
-        if rolling is not None and rolling.voluntary and len(rolling.blueprint.chains) < size.chains > have:
+        if have < size.chains and deployment.grows and rolling is not None and rolling.voluntary:
             self._conduct.postpone(deployment, rolling, f"{size.chains - have} chains are missing", now)
         if have >= size.chains:
             size.short_since, size.awaits_room = None, False

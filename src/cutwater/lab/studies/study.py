@@ -85,8 +85,8 @@ class Way(Checked, frozen=True, kw_only=True, omit_defaults=True):
     method: str = ""
     groups: tuple[Together, ...] = ()
     pooled: bool = False
-    """All nodes as one machine, as fast as they are together: the bound that no placement of whole requests or stages
-    can pass, as in the resource pooling of queueing theory."""
+    """All nodes as one machine, as fast as they are together, as in the resource pooling of queueing theory: for models
+    that take equally long a bound that no placement can pass."""
     spares: int = 0
     """Warm workers of each stage on other nodes of the fleet, taken where no other way is left."""
 
@@ -253,7 +253,7 @@ class Study(Checked, frozen=True, kw_only=True, omit_defaults=True):
                 )
 
     def _check_failure(self, path: str, failure: Failure | None, terms: Terms) -> None:
-        pooled = [placement for placement, way in self.placements.items() if way.pooled]
+        pooled = [placement for placement in self.kept(terms) if self.placements[placement].pooled]
         if failure is not None and pooled:
             raise BadQuantity(f"{path}: of {pooled[0]!r}, one machine, no node can fail; leave one of them out")
         if failure is not None and not 1 <= failure.node <= self.nodes.count:
@@ -271,9 +271,7 @@ class Study(Checked, frozen=True, kw_only=True, omit_defaults=True):
             models = {name: StudyModel(source=terms.source) for name in models}
         if terms.duration is not None:
             workloads = {name: replace(each, duration=terms.duration) for name, each in workloads.items()}
-        kept = tuple(each for each in terms.placements if each in self.placements) or tuple(self.placements)
-        if self.baseline not in kept:
-            kept = (self.baseline, *kept)
+        kept = self.kept(terms)
         return replace(
             self,
             models=models,
@@ -284,6 +282,11 @@ class Study(Checked, frozen=True, kw_only=True, omit_defaults=True):
             live=Terms(),
             quick=Terms(),
         )
+
+    def kept(self, terms: Terms) -> tuple[str, ...]:
+        """The placements that are tried on an occasion, the baseline among them."""
+        named = tuple(each for each in terms.placements if each in self.placements) or tuple(self.placements)
+        return named if self.baseline in named else (self.baseline, *named)
 
     def points(self) -> Iterator["Point"]:
         """All there is to try, sweep by sweep."""

@@ -19,7 +19,7 @@ from cutwater.engine.control import End, Ended, Fetch, Fetched, KeeperEvent, Sta
 from cutwater.engine.facts.nodes import WorkerSpec, WorkerState
 from cutwater.engine.fault import Fault
 from cutwater.engine.turns import Left, Said, Say, Turns, TurnsOptions
-from cutwater.errors import BadBlob, CutwaterError
+from cutwater.errors import BadBlob, CutwaterError, WorkerLost
 from cutwater.frameworks.base import EngineOptions
 from cutwater.services.cache import BlobCache
 from cutwater.services.errands import Errands
@@ -151,6 +151,8 @@ class Crew:
         try:
             with self._cache.hold(spec.blob):
                 await self._cache.fetch(spec.blob)
+                if charge.late:
+                    raise WorkerLost(f"{spec.worker} was given up while its file was fetched")
                 ready = await process.start(self._reserve.take())
             if charge.late:
                 process.kill()
