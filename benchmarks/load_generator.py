@@ -35,7 +35,7 @@ from cutwater.api.http.options import HttpOptions
 from cutwater.api.http.server import HttpServer
 from cutwater.api.where import parse_where
 from cutwater.drivers.loop import run
-from cutwater.errors import NotFound, Unsupported
+from cutwater.errors import CutwaterError, NotFound, Unsupported
 from cutwater.graph.graph import Tensor
 from cutwater.lab.load.conduct import LoadOptions, load_once
 from cutwater.lab.load.figures import LoadReport, count_load
@@ -66,6 +66,13 @@ class Echo:
         if name != MODEL:
             raise NotFound(f"there is only {MODEL!r}")
         return self._card
+
+    def refusal(self, ask: Ask, ahead: int) -> CutwaterError | None:
+        """Nobody is refused."""
+        return None
+
+    def refused(self, ask: Ask, error: CutwaterError) -> None:
+        """See `Backend.refused`."""
 
     async def infer(self, ask: Ask) -> Answered:
         """What was asked."""
