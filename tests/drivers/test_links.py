@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 
 from cutwater.drivers.connect import dial, listen
 from cutwater.drivers.cork import Cork
-from cutwater.drivers.links import Link
+from cutwater.drivers.links import UNREAD, Link
 from cutwater.drivers.loop import run
 from cutwater.drivers.shared import MEMORY
 from cutwater.drivers.sockets import split_address
@@ -373,3 +373,20 @@ def _certificate(
         .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
         .sign(issuer_key, hashes.SHA256())
     )
+
+
+def test_who_pings_and_reads_nothing_is_cut_off(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with pair(f"unix:{tmp_path}/s") as (link, _, there, _):
+            answering = await there.links.get()
+            for _ in range(2 * UNREAD):
+                await link.ping()  # who reads may ask as often as it likes
+            answering.pause_writing()  # as when nothing of what was sent is read
+            pings = [asyncio.create_task(link.ping()) for _ in range(UNREAD + 1)]
+            reason = await there.losses.get()
+            assert f"{UNREAD} pings came" in reason
+            there.losses.put_nowait(reason)  # for the end of the story
+            outcomes = await asyncio.gather(*pings, return_exceptions=True)
+            assert isinstance(outcomes[-1], LinkLost)
+
+    in_loop(story)
