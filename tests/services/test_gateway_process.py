@@ -300,3 +300,18 @@ def test_sigterm_lets_what_is_open_end_and_takes_nobody_in(tmp_path: Path, vit_l
             assert await made.lease(GATEWAY) is None
 
     in_loop(story)
+
+
+def test_a_gateway_that_can_hear_of_no_more_ways_ends(tmp_path: Path, vit_lattice: Lattice, url: str) -> None:
+    def broken(table: RouteTable) -> None:
+        raise RuntimeError(f"no table of {table.model} is understood")
+
+    async def tell() -> None:
+        with pytest.raises(RuntimeError, match="no table of other is understood"):
+            async with with_gateway(tmp_path, vit_lattice, url) as bed:
+                assert bed.gateway is not None
+                bed.gateway._see = broken  # type: ignore[method-assign]
+                await bed.write(RouteTable(model="other", term=1))
+                await asyncio.wait([bed.gateway._over])
+
+    in_loop(tell)
