@@ -27,8 +27,8 @@ def test_what_others_have_open_at_the_node_is_before_a_request_like_its_own() ->
     story = Story(EIGHTH)
     story.tell(beside(waiting=0.25, flying=0.5), at=1.0)
     # 0.75 s of theirs and 0.125 s of its own, with caution.
-    (refused,) = story.ask(R1, at=1.0, timeout=1.0)
-    assert isinstance(refused, Fail) and refused.fault.retry_after == 1.25 * (0.75 + 0.125)
+    (refused,) = story.ask(R1, at=1.0, timeout=0.875)
+    assert isinstance(refused, Fail) and refused.fault.retry_after == 1.0625 * (0.75 + 0.125)
     assert story.ask(R2, at=1.0, timeout=1.125) == [launch(R2, route=EIGHTH, budget=1.125)]
     story.tell(beside(), at=1.5)
     assert story.ask(R3, at=1.5, timeout=0.375) == [launch(R3, route=EIGHTH, budget=0.375)]

@@ -25,8 +25,9 @@ LEAST = 0.5
 """Of the usual gap, that it is not below after the newest."""
 WEIGHT = 0.125
 """Of the newest request in the mean of what one takes that waits nowhere."""
-CAUTION = 1.25
-"""Waiting is expected to take so many times what it should: others may pass, and some fly again."""
+CAUTION = 1.0625
+"""Waiting is expected to take so many times what it should: others may pass, and some fly again. What comes late all
+the same moves the margin."""
 RISK = 0.15
 """Of the requests that are launched with as much time as predicted, so many may be late."""
 STEP = 0.2

@@ -57,7 +57,7 @@ class Door:
         return min(max(limit, alone), slo) + SAME
 
 
-ENGINE = Door(caution=1.25, counts=True, margin=0.5, blind=0.3)
+ENGINE = Door(caution=1.0625, counts=True, margin=0.5, blind=0.3)
 """As `cutwater.engine.gateway.door` decides."""
 PRECISE = Door(caution=1.0, counts=False, margin=0.0, blind=0.0)
 """Whoever makes it comes in."""
