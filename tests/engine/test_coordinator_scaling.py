@@ -317,6 +317,7 @@ def _half(story: Busy, at: float) -> list[CoordinatorCommand]:
         ({"timeout": 2.0, "window": 8, "fallback": False}, False),
         ({"cuts": ("after b",)}, True),
         ({"budget": 0.1}, True),
+        ({"batch": 4}, True),
     ],
 )
 def test_only_what_changes_the_stages_or_their_places_needs_another_plan(

@@ -1,5 +1,6 @@
 """Who comes in at the gateway's door, who has to go again, and in which order they fly."""
 
+import msgspec
 from gateway_story import L1, R1, R2, R3, R4, VIA_A, A, B, C, Story, answer, launch, lost
 
 from cutwater.engine.fault import Fault
@@ -25,8 +26,8 @@ def test_who_would_be_answered_too_late_is_refused_at_once_and_told_when_to_ask_
     story.ask(R1, at=1.0)
     story.ask(R2, at=1.0)
     message = (
-        "an answer would take 0.398 s, with 2 requests before it, and it was given 0.375 s; ask again later, or give it "
-        "more time"
+        "an answer would take 0.398 s, with 2 requests before it, and it was given 0.375 s; ask again later, or give "
+        "it more time"
     )
     assert story.ask(R3, at=1.0, timeout=0.375) == [Fail(R3, Fault("Refused", message, "gateway", True, 0.3984375))]
     assert story.ask(R4, at=1.0, timeout=0.5) == [launch(R4, route=EIGHTH, budget=0.5)]
@@ -191,6 +192,19 @@ def test_with_short_deadlines_no_more_are_under_way_than_keep_the_stages_busy() 
         assert story.ask(RequestId(number), at=2.0, timeout=1.0) != [] or story.machine.snapshot().queued
     snapshot = story.machine.snapshot()
     assert snapshot.flying < 5 and snapshot.flying + snapshot.queued >= 6
+
+
+def test_where_workers_take_several_at_once_enough_are_under_way_to_fill_a_batch() -> None:
+    def flying(route: Route) -> int:
+        story = Story(route, credits=100)
+        story.ask(R1, at=1.0, timeout=1.0)
+        story.land(R1, at=1.125)
+        for number in range(2, 60):
+            story.ask(RequestId(number), at=1.125, timeout=1.0)
+        return story.machine.snapshot().flying
+
+    assert flying(EIGHTH) == 4
+    assert flying(msgspec.structs.replace(EIGHTH, batch=4)) == 7  # four that are computed, and most of the next batch
 
 
 def test_where_answers_come_late_more_time_is_wanted_and_it_does_not_matter_how_late() -> None:

@@ -1,6 +1,8 @@
 """Routes: every way through the replicas that serve, by Unix socket on one host and by TCP between hosts."""
 
+import pytest
 from cluster_world import chain
+from msgspec.structs import replace
 
 from cutwater.engine.coordinator.rollout import Epoch
 from cutwater.engine.coordinator.routes import closest, epoch_table
@@ -12,7 +14,13 @@ from cutwater.units import NodeId, WorkerId
 HOSTS = {"a": "one", "b": "one", "c": "two"}
 
 
-def epoch(*placed: tuple[int, str], chains: int = 1, spares: tuple[tuple[int, str], ...] = ()) -> Epoch:
+def epoch(
+    *placed: tuple[int, str],
+    chains: int = 1,
+    spares: tuple[tuple[int, str], ...] = (),
+    batch: int = 1,
+    batchable: tuple[bool, bool] = (True, True),
+) -> Epoch:
     """Two stages with a worker for each (stage, node), all of which serve."""
     posts = tuple(
         Post(stage=stage, node=NodeId(node), seconds=0.01, memory=1, spare=spare)
@@ -20,7 +28,8 @@ def epoch(*placed: tuple[int, str], chains: int = 1, spares: tuple[tuple[int, st
         for stage, node in some
     )
     made = chain("m", "a", 2)
-    made = made.__class__(plan=made.plan, parts=made.parts, posts=posts, entry=made.entry, exit=made.exit)
+    parts = tuple(replace(part, batchable=able) for part, able in zip(made.parts, batchable, strict=True))
+    made = replace(made, parts=parts, posts=posts, batch=batch)
     blueprint = Blueprint(model="m", chains=(made,) * chains, throughput=1.0, latency=1.0)
     record = EpochRecord(epoch=3, token="t", phase=EpochPhase.LIVE, blueprint=blueprint)
     result = Epoch("m", record, 0.0, CoordinatorOptions())
@@ -49,6 +58,16 @@ def test_replicas_multiply_and_chains_add_up() -> None:
     assert [route.chain for route in table.routes] == [0] * 4 + [1] * 4
     assert len({route.hops for route in table.routes}) == 8 and len(table.doors) == 2
     assert {(route.epoch, route.seconds, route.reply_packing) for route in table.routes} == {(3, (0.01, 0.01), "plain")}
+
+
+@pytest.mark.parametrize(
+    ("able", "limits", "said"), [((True, True), [4, 4], 4), ((False, True), [1, 4], 4), ((False, False), [1, 1], 1)]
+)
+def test_a_way_says_how_many_its_workers_take_at_once(able: tuple[bool, bool], limits: list[int], said: int) -> None:
+    of = epoch((0, "a"), (1, "b"), batch=4, batchable=able)
+    assert [worker.spec.batching.limit for worker in of.workers.values()] == limits
+    [route] = epoch_table(of, "one", HOSTS.get, 64).routes  # type: ignore[arg-type]
+    assert route.batch == said
 
 
 def test_a_worker_that_does_not_serve_or_whose_node_is_gone_leaves_out_its_ways() -> None:

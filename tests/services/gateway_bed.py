@@ -17,6 +17,7 @@ from cutwater.drivers.loop import run
 from cutwater.engine.facts.deployments import Door, StagePart, WholeModel
 from cutwater.engine.facts.gateways import EpochTable, GatewayBeat, ModelTally, RouteTable
 from cutwater.engine.facts.nodes import LEASE
+from cutwater.engine.stage.batching import Batching
 from cutwater.engine.vocabulary import Route
 from cutwater.fabric.base import Entry, KeyValue, Message
 from cutwater.fabric.nats import NatsFabric
@@ -49,6 +50,7 @@ class Deployed:
         self.token = secrets.token_hex(8)
         self.stages = stages
         self.codecs = codecs
+        self.batch = 1
         self.workers: list[list[WorkerProcess]] = []
         self.spares: set[Address] = set()
 
@@ -59,7 +61,7 @@ class Deployed:
             addresses = [worker.ready.addresses[0] for worker in way if worker.ready is not None]
             hops = tuple(map(Hop, addresses, packings))
             spare = any(address in self.spares for address in addresses)
-            routes.append(Route(hops, packings[-1], epoch=self.epoch, spare=spare))
+            routes.append(Route(hops, packings[-1], epoch=self.epoch, spare=spare, batch=self.batch))
         entry = Door(border=self.stages[0].begin.border, travelling=self.stages[0].inputs, codec=self.codecs[0])
         exit_ = Door(border=self.stages[-1].end.border, travelling=self.stages[-1].outputs, codec=self.codecs[-1])
         return EpochTable(epoch=self.epoch, token=self.token, routes=tuple(routes), doors=((entry, exit_),))
@@ -90,23 +92,30 @@ class Bed:
     # The cluster
 
     async def deploy(
-        self, epoch: int, cuts: Sequence[float], codecs: Sequence[str], replicas: Sequence[int], spares: int = 0
+        self,
+        epoch: int,
+        cuts: Sequence[float],
+        codecs: Sequence[str],
+        replicas: Sequence[int],
+        spares: int = 0,
+        batch: int = 1,
     ) -> Deployed:
         """Workers of an epoch cut at some shares of the chain of cuts; ``spares`` more of the last stage."""
         chain = chain_cuts(self.lattice)
         chosen = [chain[0], *(chain[round(share * (len(chain) - 1))] for share in cuts), chain[-1]]
         stages = split(self.lattice.graph, chosen, [get_codec(name).form for name in codecs])
         made = Deployed(epoch, stages, codecs)
+        made.batch = batch
         for stage, many in zip(stages, replicas, strict=True):
             last = stage is stages[-1]
-            made.workers.append([self.worker(stage, made.token) for _ in range(many + (spares if last else 0))])
+            made.workers.append([self.worker(stage, made.token, batch) for _ in range(many + (spares if last else 0))])
         await asyncio.gather(*(worker.start() for stage in made.workers for worker in stage))
         for worker in made.workers[-1][replicas[-1] :]:
             assert worker.ready is not None
             made.spares.add(worker.ready.addresses[0])
         return made
 
-    def worker(self, stage: Stage, token: str) -> WorkerProcess:
+    def worker(self, stage: Stage, token: str, batch: int = 1) -> WorkerProcess:
         number = next(self._numbers)
         file = self.folder / f"{number}.onnx"
         file.write_bytes(stage.onnx)
@@ -117,6 +126,7 @@ class Bed:
             outputs=stage.outputs,
             listen=(f"unix:{self.home.sockets}/w{number}",),
             deployment=token,
+            batching=Batching(limit=batch),
         )
         worker = WorkerProcess(setup, NodeId("node-1"))
         self._workers.append(worker)

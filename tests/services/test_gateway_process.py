@@ -74,6 +74,17 @@ async def test_answers_are_those_of_the_uncut_model(bed: Bed) -> None:
 
 
 @story
+async def test_what_waits_is_computed_in_batches_and_everyone_gets_its_own_answer(bed: Bed) -> None:
+    await bed.go_live(await bed.deploy(1, [0.5], RAW, [1, 1], batch=4))
+    async with bed.client() as client:
+        outcomes = [outcome async for outcome in client.stream([bed.feeds(k % 8) for k in range(200)], in_flight=16)]
+    for k, outcome in enumerate(outcomes):
+        check(bed, k % 8, outcome)
+    sizes = [mark.batch for outcome in outcomes if isinstance(outcome, Outcome) for mark in outcome.trail]
+    assert max(sizes) == 4
+
+
+@story
 async def test_a_stream_goes_on_while_another_cut_takes_over(bed: Bed) -> None:
     first = await bed.deploy(1, [0.5], RAW, [1, 1])
     await bed.go_live(first)

@@ -66,6 +66,12 @@ Timeout = Annotated[str, typer.Option(help="A request's time, where its client d
 Fallback = Annotated[
     bool, typer.Option("--fallback/--no-fallback", help="Let the gateway answer when nobody else is left.")
 ]
+Together = Annotated[
+    int,
+    typer.Option(
+        "--batch", min=1, help="Most requests a stage computes together, of those that wait; see `cutwater profile`."
+    ),
+]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Return when it is live, or at once.")]
 Within = Annotated[str, typer.Option(help="How long to wait until it is live.")]
 NONE: list[str] = []
@@ -90,6 +96,7 @@ def deploy(
     spares: Spares = 0,
     window: Window = 64,
     timeout: Timeout = "30 s",
+    batch: Together = 1,
     fallback: Fallback = True,
     wait: Wait = True,
     within: Within = "5 min",
@@ -119,6 +126,7 @@ def deploy(
         fallback=fallback,
         window=window,
         timeout=parse_timeout(timeout),
+        batch=batch,
     )
     [status] = run(_deploy(resolved, [spec], limit))
     if json:
@@ -130,7 +138,7 @@ def deploy(
 
 
 OF_ONE = {"model", "objective", "budget", "stages", "cut", "on", "replicas", "chains", "spares", "window", "timeout"}
-OF_ONE |= {"fallback", "scale", "target", "idle"}
+OF_ONE |= {"batch", "fallback", "scale", "target", "idle"}
 
 
 def _scaling(scale: str, target: str, idle: str, chains: int) -> Scaling | None:

@@ -15,7 +15,7 @@ from cutwater.plan.solve import SOLVERS
 MANY = "Many models"
 FOR_ONE = {"model", "objective", "inputs", "size", "codec", "budget", "replicas", "cut", "on", "mode"}
 FOR_ONE |= {"solver", "explain"}
-FOR_MANY = {"slo", "file", "method", "seed", "steps", "within", "simulate"}
+FOR_MANY = {"slo", "file", "method", "batch", "seed", "steps", "within", "simulate"}
 NONE: list[str] = []
 SYNTHETIC = ["synthetic:3"]
 
@@ -63,6 +63,12 @@ Files = Annotated[
     ),
 ]
 Method = Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.", rich_help_panel=MANY)]
+Together = Annotated[
+    int,
+    typer.Option(
+        "--batch", min=1, help="Most requests a stage may compute together, where that gains.", rich_help_panel=MANY
+    ),
+]
 Seed = Annotated[
     int | None, typer.Option(min=0, help="Of the search, and instead of the workload's.", rich_help_panel=MANY)
 ]
@@ -101,6 +107,7 @@ def plan(
     slo: Slos = NONE,
     file: Files = NONE,
     method: Method = ANYTIME,
+    batch: Together = 1,
     seed: Seed = None,
     steps: Steps = 1000,
     within: Within = "5 min",

@@ -38,6 +38,7 @@ class Many(msgspec.Struct, frozen=True, kw_only=True):
     fleet: Path | None
     method: str
     stages: int | None
+    batch: int
     seed: int | None
     steps: int
     within: str
@@ -96,7 +97,7 @@ def _served(many: Many, work: Work) -> tuple[list[Served], Fleet]:
         for k, (name, path) in enumerate(files.items()):
             which = path, profiles.get(name)
             if which not in seen:
-                seen[which] = measured(path, cache, which[1], _part(report, name, k, len(files)))
+                seen[which] = measured(path, cache, which[1], _part(report, name, k, len(files)), many.batch)
             models[name] = seen[which]
     fleet = fleet or fleet_of(next(iter(models.values())))
     with progress("pipelines of") as report:

@@ -40,6 +40,8 @@ class Route(msgspec.Struct, frozen=True):
     """The gateway's own copy of the whole model: taken only where nothing else is left, and said in the answer."""
     nodes: tuple[NodeId, ...] = ()
     """Where each hop computes; empty: nobody said, and nobody shares it."""
+    batch: int = 1
+    """Most requests that a hop computes together."""
 
 
 # Events

@@ -1,12 +1,12 @@
 """From models that are asked for, and a fleet, to what many-model planning wants: candidates, SLOs, a closer look."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from cutwater.cut.lattice import build_lattice
+from cutwater.cut.lattice import Lattice, build_lattice
 from cutwater.drivers.sim.placement import simulate
 from cutwater.errors import BadFile, BadSetting, InputError, NoPlan, did_you_mean
 from cutwater.frameworks.open import open_graph
@@ -14,7 +14,7 @@ from cutwater.lab.inputs import good_feeds, open_inputs
 from cutwater.lab.measure import Progress
 from cutwater.lab.planning import fleet_here
 from cutwater.lab.profiles import profile_for
-from cutwater.lab.timing import usable_cores
+from cutwater.lab.timing import MeasureOptions, usable_cores
 from cutwater.plan.build import build_problem
 from cutwater.plan.fleet import Fleet, Link, Node
 from cutwater.plan.many.candidates import candidates_of
@@ -73,19 +73,43 @@ def _located(model: str, given: str, folder: Path, place: str, cache: Path) -> P
     raise BadFile(f"{place}: there is no {beside}, and no model of the zoo{hint}; say --model {model}=FILE")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Measured:
     """A model's file that has been looked at."""
 
-    problem: Callable[[Fleet], Problem]
-    """Of running it on a fleet."""
     profile: Profile
+    together: Profile | None = None
+    """Measured with batches; None: it was not, or the model takes one request at a time."""
+    lattice: Lattice
+
+    def problem(self, fleet: Fleet) -> Problem:
+        """Of running it on a fleet."""
+        return build_problem(self.lattice, self.profile, fleet)
+
+    def once(self, fleet: Fleet) -> Floats | None:
+        """[C] what a batch pays once, on the nodes of a fleet that are all alike; None: nobody knows.
+
+        What n requests take together, per request, is ``once / n`` and what each needs for itself.
+        """
+        if self.together is None:
+            return None
+        alone = self.problem(fleet)
+        joint = build_problem(self.lattice, self.together, fleet)
+        node, count = int(np.flatnonzero(alone.runs)[0]), self.together.conditions.batch
+        saved: Floats = (alone.prefix[node] - joint.prefix[node]) * count / (count - 1)
+        return saved
 
 
 def measured(
-    path: Path, cache: Path, profile: Path | None = None, progress: Progress = lambda what, share: None
+    path: Path,
+    cache: Path,
+    profile: Path | None = None,
+    progress: Progress = lambda what, share: None,
+    batch: int = 1,
 ) -> Measured:
     """Open a model and read its profile; without one measure it here, unless it was measured here before.
+
+    ``batch``: measure it with so many requests at once as well, if it takes several.
 
     Raises:
         BadFile: The profile cannot be read, or is another model's.
@@ -94,13 +118,16 @@ def measured(
     """
     sizes = MODELS[path.stem].sizes if path.stem in MODELS else {}
     graph = open_graph(path, sizes)
-    if profile is not None:
-        known = load_profile(profile)
-    else:
-        requests = good_feeds(open_inputs(["synthetic:3"], [graph.tensors[each] for each in graph.inputs]), 3)
-        known = profile_for(graph, requests, cache / "profiles", progress=progress)
-    lattice = build_lattice(graph)
-    return Measured(lambda fleet: build_problem(lattice, known, fleet), known)
+    requests = good_feeds(open_inputs(["synthetic:3"], [graph.tensors[each] for each in graph.inputs]), 3)
+
+    def here(options: MeasureOptions) -> Profile:
+        return profile_for(graph, requests, cache / "profiles", options=options, progress=progress)
+
+    return Measured(
+        lattice=build_lattice(graph),
+        profile=here(MeasureOptions()) if profile is None else load_profile(profile),
+        together=here(MeasureOptions(batch=batch)) if batch > 1 and graph.batchable else None,
+    )
 
 
 def fleet_of(model: Measured) -> Fleet:
@@ -136,14 +163,25 @@ def served_models(
         progress(name, k / len(models))
         if id(model) not in known:
             slowed = max(model.profile.contention, 1.0) if shared else 1.0
-            problem = model.problem(alike(fleet, most, middle / slowed))
-            short = any(node.memory is not None for node in runs)
-            known[id(model)] = candidates_of(problem, range(1, most + 1), speed=middle, tight=short)
+            like = alike(fleet, most, middle / slowed)
+            known[id(model)] = candidates_of(
+                model.problem(like),
+                range(1, most + 1),
+                speed=middle,
+                batches=batches_up_to(model.together.conditions.batch) if model.together is not None else (),
+                once=model.once(like),
+                tight=any(node.memory is not None for node in runs),
+            )
         found = known[id(model)]
         if not found:
             raise NoPlan(f"{name}: no node has the memory for it, whole or cut into up to {most} stages")
         served.append(Served(name=name, slo=_slo(goals[name], found[0], fastest), candidates=found))
     return served
+
+
+def batches_up_to(most: int) -> list[int]:
+    """The limits that are tried: 2, 4, 8, ... and the most."""
+    return sorted({*(2**k for k in range(1, most.bit_length()) if 2**k <= most), most} - {1})
 
 
 def _slo(goal: Goal, simplest: Candidate, speed: float) -> Seconds:

@@ -212,7 +212,7 @@ class RequestMetrics(Collector):
             ),
             "batch": HistogramMetricFamily(
                 "cutwater_stage_batch_size",
-                "Requests computed together, once for each of them; 1 in a cluster, whose workers make no batches.",
+                "Requests computed together, once for each of them.",
                 labels=labels,
             ),
         }

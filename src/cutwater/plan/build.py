@@ -24,6 +24,7 @@ def build_problem(
     codecs: Sequence[str] | None = None,
     budget: float = 0.0,
     depth: int = 2,
+    batch: int = 1,
     limits: Limits | None = None,
 ) -> Problem:
     """The planning problem of one model on one fleet.
@@ -34,7 +35,8 @@ def build_problem(
         profiles: What the nodes' ``profile`` fields name.
         codecs: Names of the codecs to choose from; None: all that were measured. "raw" is always among them.
         budget: Largest relative error of the outputs that the codec of one hop may cause; 0: lossless codecs only.
-        depth: Requests buffered on each side of a stage.
+        depth: Batches buffered on each side of a stage.
+        batch: Most requests of a batch, for which a stage needs memory; models of a fixed batch have one.
         limits: How many stages and replicas, and which stage must run where.
 
     Raises:
@@ -62,6 +64,7 @@ def build_problem(
         decode=np.stack([tables[id(p)].decode for p in own]) / speed[:, None, None],
         allowed=_lossless(names)[:, None] | (common.error <= budget),
         depth=depth,
+        batch=batch if lattice.graph.batchable else 1,
         limits=limits or Limits(),
     )
 

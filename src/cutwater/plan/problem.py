@@ -91,7 +91,9 @@ class Problem:
     border: Floats
     """[C] bytes of the tensors that cross, unencoded."""
     depth: int = 2
-    """Requests buffered on each side of a stage."""
+    """Batches buffered on each side of a stage."""
+    batch: int = 1
+    """Most requests of a batch; what a request takes is for batches of one."""
     base_memory: Floats
     """[N] bytes of a worker before it loads a stage."""
     memory: Floats
@@ -209,7 +211,7 @@ class Problem:
         return inside & ~np.eye(count, dtype=bool)
 
     def peak(self, begin: int, end: int) -> float:
-        """Bytes of activations a stage holds at most.
+        """Bytes of activations a stage holds at most, of one request.
 
         Twice the widest border inside the stage: the engine holds what an op reads and what it writes.
         """
@@ -223,7 +225,7 @@ class Problem:
         """Bytes a worker needs for a stage: itself, weights, activations, buffered requests on both sides."""
         buffers = self.depth * float(self.border[begin] + self.border[end])
         weights = float(self.weight[end] - self.weight[begin])
-        return float(self.base_memory[node]) + weights + self.peak(begin, end) + buffers
+        return float(self.base_memory[node]) + weights + self.batch * (self.peak(begin, end) + buffers)
 
 
 def pack_masks(masks: Sequence[int]) -> NDArray[np.uint64]:

@@ -18,6 +18,7 @@ def placement_table(plan: ManyPlan) -> Table:
                     where = [_places(group), _memory(plan, group)] if first else ["", ""]
                     cuts = ", ".join(way.cuts) or "whole"
                     works = " + ".join(map(format_seconds, way.seconds))
+                    works += f", up to {way.batch} together" if way.batch > 1 else ""
                     rows.append([*where, model.name, cuts, works, format_seconds(way.latency)])
                     first = False
     return filled("Placement", ["nodes", "memory", "model", "cuts", "computes", "alone"], rows)

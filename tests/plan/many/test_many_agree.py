@@ -27,6 +27,11 @@ def whole(*groups: tuple[tuple[int, ...], tuple[int, ...]]) -> Placement:
     return Placement(tuple(Group(nodes, tuple(Replica(m, 0) for m in models)) for nodes, models in groups))
 
 
+def batches(candidate: Candidate, batch: int) -> Candidate:
+    """Half of what a request takes a batch pays once."""
+    return replace(candidate, batch=batch, fixed=tuple(0.5 * each for each in candidate.seconds))
+
+
 HALVES, QUARTERS = pipeline(0.05, 0.05), pipeline(*[0.025] * 4)
 CASES = {
     "one node": ([pipeline(0.1)], whole(((0,), (0,))), 10, 0.8, 2.0),
@@ -38,6 +43,10 @@ CASES = {
     "one node, with hops, little time": ([pipeline(0.1, hop=0.001)], whole(((0,), (0,))), 3, 0.3, 3.0),
     "replicas": ([pipeline(0.1)], whole(((0,), (0,)), ((1,), (0,))), 10, 0.5, 3.0),
     "replicas of shared pipelines": ([HALVES] * 4, whole(((0, 1), (0, 1, 2, 3)), ((2, 3), (0, 1, 2, 3))), 5, 0.5, 3.0),
+    "batches of two": ([batches(pipeline(0.1), 2)], whole(((0,), (0,))), 10, 1.2, 2.0),
+    "batches of four": ([batches(pipeline(0.1), 4)], whole(((0,), (0,))), 10, 1.2, 2.0),
+    "batches at replicas": ([batches(pipeline(0.1), 4)], whole(((0,), (0,)), ((1,), (0,))), 10, 1.2, 2.0),
+    "batches in a pipeline": ([batches(QUARTERS, 4)] * 2, whole(((0, 1, 2, 3), (0, 1))), 5, 0.9, 2.0),
     "Poisson, near capacity": ([QUARTERS] * 2, whole(((0, 1, 2, 3), (0, 1))), 5, 0.9, 1.0),
 }
 

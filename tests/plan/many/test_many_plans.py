@@ -234,6 +234,42 @@ def test_candidates_are_the_exact_solvers_plans():
     assert min(latencies) == pytest.approx(best.score.latency)
 
 
+def test_there_are_candidates_for_batches_where_these_save_something():
+    problem = replace(random_problem(np.random.default_rng(2), nodes=2, masks=chain_masks(8), alike=1.0), batch=1)
+    work = problem.prefix[0]
+    [alone, two, four] = candidates_of(problem, (1,), speed=2.0, batches=(2, 4), once=0.25 * work)
+    assert (alone.batch, two.batch, four.batch) == (1, 2, 4)
+    assert alone.seconds == two.seconds and alone.fixed == ()
+    assert two.fixed == (pytest.approx(2.0 * (0.25 * work[-1] + problem.overhead[0])),)
+    assert two.memory[0] - alone.memory[0] == pytest.approx((four.memory[0] - two.memory[0]) / 2)
+    assert two.memory > alone.memory
+    assert len(candidates_of(problem, (1,), batches=(2, 4), once=-problem.overhead[0] - 0.0 * work)) == 1
+
+
+def in_batches(candidate: Candidate, batch: int, memory: float) -> Candidate:
+    """A batch pays nine tenths of a request once."""
+    fixed = tuple(0.9 * each for each in candidate.seconds)
+    return replace(candidate, batch=batch, fixed=fixed, memory=(memory,) * candidate.stages)
+
+
+def test_limits_of_batches_are_raised_where_that_helps_and_the_memory_is_there():
+    ways = (cut(1), *(in_batches(cut(1), batch, 1.0 + batch) for batch in (2, 4, 8)))
+    served = [Served(name=name, slo=5 * WHOLE, candidates=ways) for name in ("busy", "quiet")]
+    coming = arrivals([60.0, 0.5], 1.0, 60.0)
+
+    def limits(memory: int) -> list[int]:
+        nodes = fleet(2, memory=memory)
+        placed = plan_many(served, nodes, coming, method="replication", alike=True)
+        for group in placed.placement.groups:
+            assert fits(served, nodes.nodes, group)
+        used = {each.model: each.candidate for group in placed.placement.groups for each in group.replicas}
+        return [served[model].candidates[used[model]].batch for model in (0, 1)]
+
+    assert limits(1000)[0] >= 4
+    assert limits(244)[0] == 2
+    assert limits(243)[0] == 1
+
+
 def test_where_memory_is_short_there_are_candidates_with_even_weights_as_well():
     whole = random_problem(np.random.default_rng(2), nodes=3, masks=chain_masks(12), alike=0.0, limits=Limits())
 

@@ -45,6 +45,11 @@ def test_whole_models_are_chains_of_one_stage_on_their_nodes() -> None:
     assert left_open(placement) == []
 
 
+def test_limits_of_batches_are_those_of_the_deployment() -> None:
+    [spec] = to_specs(many(("cat", (way("a", batch=4), way("c", batch=4)))))
+    assert spec.batch == 4
+
+
 def test_which_nodes_of_several_pipelines_belong_together_is_left_open() -> None:
     placement = many(("cat", (way("a", "b", cuts=("50%",)), way("c", "d", cuts=("50%",)))))
     [spec] = to_specs(placement)
@@ -56,8 +61,8 @@ def test_which_nodes_of_several_pipelines_belong_together_is_left_open() -> None
 @pytest.mark.parametrize(
     ("ways", "why"),
     [
-        ((way("a"), way("b", "c", cuts=("50%",))), "cat was planned to run cut in different ways at once"),
-        ((way("a", batch=4),), "cat was planned with batches"),
+        ((way("a"), way("b", "c", cuts=("50%",))), "cat was planned to run in different ways at once"),
+        ((way("a", batch=4), way("b")), "cat was planned to run in different ways at once"),
     ],
 )
 def test_what_no_deployment_can_be_is_refused(ways: tuple[Way, ...], why: str) -> None:

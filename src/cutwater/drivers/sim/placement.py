@@ -150,6 +150,7 @@ class _Placed:
             latency=sum(seconds) + sum(candidate.hops),
             spare=spare,
             nodes=tuple(self.nodes[at].name for at in group.nodes),
+            batch=candidate.batch,
         )
 
     def _entrance(self, name: str, routes: list[Route]) -> Entrance:

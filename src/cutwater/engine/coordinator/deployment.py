@@ -13,7 +13,7 @@ from cutwater.engine.facts.deployments import DeploymentRecord, DeploySpec, Epoc
 from cutwater.units import NodeId, Seconds
 
 ROLLING = (EpochPhase.STARTING, EpochPhase.PROBING)
-PLANNED_FOR = ("objective", "budget", "stages", "nodes", "cuts", "places", "chains", "replicas", "spares")
+PLANNED_FOR = ("objective", "budget", "stages", "nodes", "cuts", "places", "chains", "replicas", "spares", "batch")
 """The wishes that another plan is needed for; the others take effect at once."""
 
 

@@ -278,7 +278,7 @@ class Epoch:
             inputs=part.inputs,
             outputs=part.outputs,
             token=self.token,
-            batching=options.batching if part.batchable else Batching(),
+            batching=Batching(limit=chain.batch if part.batchable else 1),
             credits=options.credits,
             max_frame=options.max_frame,
             memory=post.memory,

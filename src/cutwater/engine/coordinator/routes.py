@@ -70,6 +70,7 @@ def _route(epoch: Epoch, c: int, chain: Chain, way: Sequence[Worker], host: str,
         latency=chain.plan.score.latency,
         spare=any(worker.spare for worker in way),
         nodes=tuple(worker.node for worker in way),
+        batch=max(worker.spec.batching.limit for worker in way),
     )
 
 

@@ -3,7 +3,6 @@
 import msgspec
 
 from cutwater.engine.facts.nodes import LEASE
-from cutwater.engine.stage.batching import Batching
 from cutwater.units import Seconds
 
 
@@ -15,8 +14,6 @@ class CoordinatorOptions(msgspec.Struct, frozen=True, kw_only=True):
     resend: Seconds = 2.0
     """A node or gateway that does not show what it was told so long ago is told again."""
 
-    batching: Batching = Batching()
-    """Used by the stages that can be batched; the others compute one request at a time."""
     credits: int = 16
     """How many requests each link may have waiting at a worker."""
     max_frame: int = 256 * 2**20

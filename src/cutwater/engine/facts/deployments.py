@@ -50,6 +50,8 @@ class DeploySpec(msgspec.Struct, frozen=True, kw_only=True):
     """Most requests under way at once, per gateway."""
     timeout: Seconds = 30.0
     """A request's time, where its client does not say."""
+    batch: int = 1
+    """Most requests that a stage computes together, of those that wait; 1 where a stage cannot take several."""
     scaling: Scaling | None = None
     """Has as many chains as the demand needs, whatever ``chains`` says; None: ``chains``."""
 
@@ -94,6 +96,8 @@ class Chain(msgspec.Struct, frozen=True, kw_only=True):
     posts: tuple[Post, ...]
     entry: Door
     exit: Door
+    batch: int = 1
+    """Most requests that a worker computes together, where its part can take several."""
 
 
 class WholeModel(msgspec.Struct, frozen=True, kw_only=True):

@@ -44,7 +44,9 @@ EASE = 1 / 256
 class Flow:
     """Changed only by the `Gateway`."""
 
-    __slots__ = ("_full", "_seen", "_since", "base", "gap", "known", "margin", "most", "shortest")
+    __slots__ = (
+        "_company", "_full", "_seen", "_since", "base", "batch", "gap", "known", "margin", "most", "shortest",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.gap: Seconds = 0.0
@@ -57,10 +59,14 @@ class Flow:
         """How many under way are enough."""
         self.shortest: Seconds = inf
         """The least time that clients have given of late, of those that gave enough."""
+        self.batch = 1
+        """Most requests that a worker computes together."""
         self.known = False
         """Whether anything can be predicted."""
         self._seen = 0
         """Gaps that `gap` is made of, as far as they count."""
+        self._company = 1.0
+        """How many of them were computed together of late."""
         self._full = False
         """Whether somebody waited when the newest answer came, so that it was followed by another launch."""
         self._since: Seconds = 0.0
@@ -110,11 +116,13 @@ class Flow:
         if alone < 0.0:
             alone = 0.0
         self.base += WEIGHT * (alone - self.base) if self.base else alone
+        if self.batch > 1 and trail:
+            self._company += WEIGHT * (sum([mark.batch for mark in trail]) / len(trail) - self._company)
         gap = self.gap
         if waiting and self._full:
             newest = now - self._since - passed
-            if self.known and newest > OUTLIER * gap:
-                newest = OUTLIER * gap
+            if self.known and newest > OUTLIER * self.batch * gap:
+                newest = OUTLIER * self.batch * gap
             if self._seen < MEMORY:
                 self._seen += 1
                 self.known = self._seen >= TRUSTED
@@ -163,5 +171,6 @@ class Flow:
 
     def _fit(self) -> None:
         if self.base and self.gap:
-            enough, allowed = SPARE * self.base, SHARE * self.shortest
+            # What is under way now keeps the stages busy with batches as they are now; full ones need more.
+            enough, allowed = SPARE * self.base * self.batch / self._company, SHARE * self.shortest
             self.most = (enough if enough > allowed else allowed) / self.gap + 1.0

@@ -1,6 +1,6 @@
 """candidates_of: the exact solver's best pipelines of one model, one for each number of nodes and for each aim."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -8,11 +8,10 @@ import numpy as np
 
 from cutwater.plan.many.served import Candidate
 from cutwater.plan.objective import Objective
-from cutwater.plan.problem import Choice, Problem
+from cutwater.plan.problem import Choice, Floats, Problem
 from cutwater.plan.score import score
 from cutwater.plan.solvers.base import Effort, Solver
 from cutwater.plan.solvers.exact import exact
-from cutwater.units import Seconds
 
 AIMS = (Objective("throughput"), Objective("latency"))
 """A pipeline is wanted whose slowest stage is fast, or one that adds little to the latency of a request."""
@@ -20,14 +19,17 @@ AIMS = (Objective("throughput"), Objective("latency"))
 SHARES = (1.1, 1.6)
 """Times an even share of the weights that a stage may have where memory is short."""
 
+WORTH = 0.05
+"""Of what a request takes, that a batch has to pay once for it to be worth while."""
+
 
 def candidates_of(
     problem: Problem,
     stages: Iterable[int],
     *,
     speed: float = 1.0,
-    batch: int = 1,
-    fixed: Seconds = 0.0,
+    batches: Sequence[int] = (),
+    once: Floats | None = None,
     tight: bool = False,
     solver: Solver = exact,
     go_on: Callable[[], bool] = lambda: True,
@@ -42,8 +44,9 @@ def candidates_of(
         problem: One model on nodes of one kind, and a source.
         stages: How many stages to try.
         speed: Of the problem's nodes.
-        batch: Most requests that a stage may take at once.
-        fixed: What a batch pays once per stage on such a node, out of the seconds of each stage.
+        batches: Further ones for each pipeline, whose stages may take so many requests at once, if that saves `WORTH`.
+        once: [C] seconds on such a node of all ops before a cut that a batch pays once; what a stage costs whatever it
+            computes, it pays once as well. None: there are no ``batches``.
         tight: Memory is short: pipelines are wanted as well whose stages have hardly more than an even share of the
             weights, at the price of time; without, only those that are fast.
         solver: Finds the cuts.
@@ -55,8 +58,10 @@ def candidates_of(
         choice = solver(limited, objective, Effort(rng=np.random.default_rng(0), go_on=go_on)).choice
         if choice is None:
             return None
-        made = _candidate(problem, choice, speed, batch, fixed)
+        made = _candidate(problem, choice, speed)
         found.setdefault(made)
+        for more in _together(problem, choice, made, once, speed, batches) if once is not None else ():
+            found.setdefault(more)
         return made
 
     for count in stages:
@@ -72,7 +77,7 @@ def candidates_of(
     return tuple(found)
 
 
-def _candidate(problem: Problem, choice: Choice, speed: float, batch: int, fixed: Seconds) -> Candidate:
+def _candidate(problem: Problem, choice: Choice, speed: float) -> Candidate:
     scored = score(problem, choice)
     cuts, weight = choice.cuts, problem.weight
     spans = tuple((float(weight[a]), float(weight[b])) for a, b in pairwise(cuts))
@@ -83,10 +88,28 @@ def _candidate(problem: Problem, choice: Choice, speed: float, batch: int, fixed
         hops=(*(hop.latency for hop in scored.hops[: len(seconds)]), back),
         spans=spans,
         memory=tuple(stage.memory - (end - begin) for stage, (begin, end) in zip(scored.stages, spans, strict=True)),
-        fixed=tuple(min(fixed * speed, each) for each in seconds) if batch > 1 else (),
-        batch=batch,
         cuts=tuple(_name(problem, c) for c in cuts[1:-1]),
     )
+
+
+def _together(
+    problem: Problem, choice: Choice, alone: Candidate, once: Floats, speed: float, batches: Sequence[int]
+) -> list[Candidate]:
+    """The same pipeline for batches."""
+    nodes, spans = [stage[0] for stage in choice.nodes], tuple(pairwise(choice.cuts))
+    fixed = tuple(
+        min(max(float(once[end] - once[begin]) + float(problem.overhead[node]), 0.0) * speed, seconds)
+        for (begin, end), node, seconds in zip(spans, nodes, alone.seconds, strict=True)
+    )
+    if sum(fixed) < WORTH * sum(alone.seconds):
+        return []
+    found = []
+    for batch in batches:
+        larger = replace(problem, batch=batch)
+        needs = [larger.stage_memory(node, *span) for node, span in zip(nodes, spans, strict=True)]
+        beside = tuple(need - (end - begin) for need, (begin, end) in zip(needs, alone.spans, strict=True))
+        found.append(replace(alone, fixed=fixed, batch=batch, memory=beside))
+    return found
 
 
 def _name(problem: Problem, cut: int) -> str:

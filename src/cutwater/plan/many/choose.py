@@ -12,6 +12,7 @@ from cutwater.plan.many.buckets import buckets
 from cutwater.plan.many.door import ENGINE, Door
 from cutwater.plan.many.forecast import Forecast, forecast, kinds
 from cutwater.plan.many.judge import Judge
+from cutwater.plan.many.limits import with_limits
 from cutwater.plan.many.search import search
 from cutwater.plan.many.served import Placement, Served
 from cutwater.plan.many.stream import Stream, merged
@@ -111,19 +112,22 @@ def plan_many(
     sample = max(SAMPLE, EACH * len(served)) if sample is None else sample
     judge = Judge(served, fleet.nodes, sampled(stream, sample), door, alike=alike)
 
-    def placed(name: str, placement: Placement) -> Placed:
+    def placed(name: str, found: Placement) -> Placed:
+        placement = with_limits(judge, found, effort.go_on)
         figures = forecast(placement, served, fleet.nodes, stream, door)
         return Placed(method=name, placement=placement, forecasts=figures, judged=judge.lots)
 
     baselines: dict[str, Placed] = {}
+    starts: list[Placement] = []
     if method != ANYTIME:
         told(method, 0.0)
         few = [placed(method, BASELINES[method](judge, effort.go_on))]
     else:
         for k, (name, make) in enumerate(BASELINES.items()):
             told(name, STARTED * k / len(BASELINES))
-            baselines[name] = placed(name, make(judge, effort.go_on))
-        starts = [each.placement for each in baselines.values()]
+            starts.append(make(judge, effort.go_on))
+            baselines[name] = placed(name, starts[-1])
+        known = {kinds(each, fleet.nodes) for each in starts}
         told("buckets", STARTED)
         if any(node.memory is not None for node in fleet.nodes):
             starts.append(greedy(judge.thrifty(), effort.go_on))
@@ -133,7 +137,6 @@ def plan_many(
             effort,
             lambda s: told("searching", STARTED + s * (SEARCHED - STARTED)),
         )
-        known = {kinds(each.placement, fleet.nodes) for each in baselines.values()}
         news = [placed(ANYTIME, each) for each in found if kinds(each, fleet.nodes) not in known]
         few = _few(news, list(baselines.values()), fleet.nodes)
     few, finalists = _tried(few, trial, told)

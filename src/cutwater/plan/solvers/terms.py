@@ -81,10 +81,10 @@ class Terms:
         """[C, C] whether a stage between two cuts fits; None where everything does."""
         p, node = self.problem, int(self.node[unit])
         room = float(p.memory[node] - p.base_memory[node])
-        if room >= float(p.weight[-1]) + (2.0 + 2.0 * p.depth) * float(p.border.max()):
+        if room >= float(p.weight[-1]) + (2.0 + 2.0 * p.depth) * p.batch * float(p.border.max()):
             return None
-        buffers = p.depth * p.border
-        need = (p.weight + buffers)[None, :] - (p.weight - buffers)[:, None] + peaks(p)
+        buffers = p.depth * p.batch * p.border
+        need = (p.weight + buffers)[None, :] - (p.weight - buffers)[:, None] + p.batch * peaks(p)
         fits: Bools = need <= room
         return fits
 

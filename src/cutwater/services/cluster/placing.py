@@ -12,30 +12,29 @@ def to_specs(many: ManyPlan) -> list[DeploySpec]:
     nodes are said, and which of them make a chain together is the coordinator's (`left_open`).
 
     Raises:
-        NoPlan: A model's pipelines are cut differently, or its requests were planned to be taken in batches.
+        NoPlan: A model's pipelines are not alike.
     """
     return [_spec(model) for model in many.models if model.ways]
 
 
 def _spec(model: PlannedModel) -> DeploySpec:
-    cuts = model.ways[0].cuts
-    if any(way.cuts != cuts for way in model.ways):
+    first = model.ways[0]
+    if any((way.cuts, way.batch) != (first.cuts, first.batch) for way in model.ways):
         raise NoPlan(
-            f"{model.name} was planned to run cut in different ways at once, which no deployment can; "
+            f"{model.name} was planned to run in different ways at once, cut or in batches, which no deployment can; "
             "plan again, with replicas that are alike"
         )
-    if any(way.batch > 1 for way in model.ways):
-        raise NoPlan(f"{model.name} was planned with batches; a cluster's workers take one request at a time")
     alone = len(model.ways) == 1
     return DeploySpec(
         model=model.name,
-        stages=len(cuts) + 1,
+        stages=len(first.cuts) + 1,
         nodes=tuple(node for way in model.ways for node in way.places),
-        cuts=cuts,
-        places=model.ways[0].places if alone else (),
+        cuts=first.cuts,
+        places=first.places if alone else (),
         chains=len(model.ways),
         fallback=False,
         timeout=model.slo,
+        batch=first.batch,
     )
 
 

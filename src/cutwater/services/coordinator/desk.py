@@ -133,8 +133,8 @@ class Desk:
         for node in (*spec.nodes, *filter(None, spec.places)):
             self._check_node(node)
         check_decided(spec)
-        if min(spec.chains, spec.replicas, spec.window) < 1 or spec.spares < 0 or (spec.stages or 1) < 1:
-            raise InputError("stages, chains, replicas and the window are counted from 1, spares from 0")
+        if min(spec.chains, spec.replicas, spec.window, spec.batch, spec.stages or 1) < 1 or spec.spares < 0:
+            raise InputError("stages, chains, replicas, the window and the batch are counted from 1, spares from 0")
         if spec.scaling is not None:
             check_scaling(spec, spec.scaling)
         _log.info("%s is to be deployed", spec.model)

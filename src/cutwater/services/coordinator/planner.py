@@ -92,7 +92,12 @@ class _Planning:
         self.places = tuple(node if node in self.able else None for node in spec.places[: self.stages])
         everyone = choose(command.nodes, 0, self.able | _nodes_of(command.live))
         fleet = fleet_of(command, everyone, subject.profile)
-        self.problem = build_problem(subject.lattice, subject.profile, fleet, budget=command.spec.budget)
+        if spec.batch > 1 and not subject.lattice.graph.batchable:
+            raise NoPlan(
+                f"{spec.model} has a fixed batch, so each request is computed alone; leave the batch out, or add the "
+                "model with an open first size of its inputs and outputs"
+            )
+        self.problem = build_problem(subject.lattice, subject.profile, fleet, budget=spec.budget, batch=spec.batch)
 
     def answer(self, library: Library) -> Planned:
         """The blueprint, with what it and the live one are worth."""
@@ -256,6 +261,7 @@ class _Planning:
             posts=_posts(draft),
             entry=Door(border=cuts[0].border, travelling=parts[0].inputs, codec=codecs[0]),
             exit=Door(border=cuts[-1].border, travelling=parts[-1].outputs, codec=codecs[-1]),
+            batch=self.command.spec.batch,
         )
 
     def _whole(self, library: Library) -> WholeModel | None:
