@@ -26,6 +26,9 @@ class Door:
     margin: float
     """So many gaps per stage beyond the first an answer is expected later, for what is learned when a burst catches up
     with itself at a pipeline's slowest stage. 0.5 was fitted: `tests/plan/many` says how well."""
+    turns: float
+    """Where models share a group their doors take turns, which no door knows beforehand: waiting takes so many times
+    longer. 1.1 was fitted, for two models to eight."""
     blind: float
     """Where slower models share a node, an answer is expected later by so much of what they take longer: it is not
     known how far the node is with them. 0.3 was fitted, which is right to a few points of attainment."""
@@ -39,6 +42,7 @@ class Door:
         *,
         hops: Seconds = 0.0,
         longer: Seconds = 0.0,
+        shared: bool = False,
     ) -> Seconds:
         """The longest an answer may take.
 
@@ -49,15 +53,16 @@ class Door:
             stages: Of the pipeline.
             hops: Of ``alone`` what it is on its way: whoever came just before it is before it for so long as well.
             longer: So much longer than its own slowest stage the slowest one takes that is on a node of it as well.
+            shared: Other models run on its nodes.
         """
         margin = self.margin * gap * (stages - 1) + self.blind * longer
-        limit = alone + (slo - margin - alone) / self.caution
+        limit = alone + (slo - margin - alone) / (self.caution * (self.turns if shared else 1.0))
         if self.counts and gap > 0.0:
             limit = gap * floor(limit / gap + SAME) + hops
         return min(max(limit, alone), slo) + SAME
 
 
-ENGINE = Door(caution=1.0625, counts=True, margin=0.5, blind=0.3)
+ENGINE = Door(caution=1.0625, counts=True, margin=0.5, turns=1.1, blind=0.3)
 """As `cutwater.engine.gateway.door` decides."""
-PRECISE = Door(caution=1.0, counts=False, margin=0.0, blind=0.0)
+PRECISE = Door(caution=1.0, counts=False, margin=0.0, turns=1.0, blind=0.0)
 """Whoever makes it comes in."""

@@ -59,8 +59,9 @@ def tracks(groups: Sequence[Group], served: Sequence[Served], nodes: Sequence[No
             hops = sum(candidate.hops)
             alone = sum(seconds) + hops
             fixed = candidate.fixed or (0.0,) * candidate.stages
+            late, shared = longer[replica.model], len(group.replicas) > 1
             costs[replica.model] = Costs(
-                allowed=door.allowed(model.slo, alone, gap, len(seconds), hops=hops, longer=longer[replica.model]),
+                allowed=door.allowed(model.slo, alone, gap, len(seconds), hops=hops, longer=late, shared=shared),
                 into=candidate.hops[0],
                 steps=tuple(zip(seconds, candidate.hops[1:], strict=True)),
                 fixed=tuple(once / nodes[at].speed for once, at in zip(fixed, group.nodes, strict=True)),
