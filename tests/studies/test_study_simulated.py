@@ -17,7 +17,8 @@ from cutwater.lab.load.log import Log
 from cutwater.lab.studies.cases import case_of, on, place, shape_of, spare_groups
 from cutwater.lab.studies.costs import known_models
 from cutwater.lab.studies.live import wanted
-from cutwater.lab.studies.measured import Found, Loaded, as_measured, beside_of, per_request, spreads_of
+from cutwater.lab.studies.loaded import Loaded, loaded_of
+from cutwater.lab.studies.measured import Found, as_measured, per_request
 from cutwater.lab.studies.reading import load_study
 from cutwater.lab.studies.results import ENGINE, LIVE, QUEUES, ResultsFolder, Row
 from cutwater.lab.studies.simulated import by_engine, latencies_of
@@ -207,14 +208,20 @@ def test_the_simulator_is_given_what_was_measured(study):
         alone=dict.fromkeys("ab", 0.066), computing=stages, answered=dict.fromkeys("ab", 0.5 / 0.035), busy=stages
     )
     computing = {stage: 1.1 * seconds for stage, seconds in stages.items()}
-    loaded = Loaded(computing, {"b": 0.022}, {("b", 1): 0.004})
-    seen = as_measured(case, placed, found, loaded, computing).served
+    loaded = Loaded(
+        computing=computing,
+        queued={("b", 0): 0.024},
+        rested={("b", 0): -0.003},
+        beside={"b": 0.022},
+        spread={("b", 1): 0.004},
+    )
+    seen = as_measured(case, placed, found, loaded).served
     for model, hop in ((0, 0.002), (1, 0.004)):  # for the second one it was seen that ways take longer under load
-        assert seen[model].candidates[1].seconds == pytest.approx((0.022 + 0.005, 0.033 + 0.005))
+        first = 0.024 if model else 0.022
+        assert seen[model].candidates[1].seconds == pytest.approx((first + 0.005, 0.033 + 0.005))
         assert seen[model].candidates[1].hops == pytest.approx((hop,) * 3)
     assert [seen[model].candidates[1].spread for model in (0, 1)] == [(0.0, 0.0), (0.0, 0.004)]
-    later = as_measured(case, placed, found, loaded, {stage: 2 * each for stage, each in computing.items()}).served
-    assert later[1].candidates[1].hops == pytest.approx((0.004,) * 3), "slower stages make no shorter ways"
+    assert [seen[model].candidates[1].rested for model in (0, 1)] == [(0.0, 0.0), (-0.003, 0.0)]
 
 
 def test_what_was_computed_between_two_looks_is_told_of_each_worker_apart():
@@ -223,21 +230,56 @@ def test_what_was_computed_between_two_looks_is_told_of_each_worker_apart():
     assert per_request(before, after) == {("a", 0): 0.02, ("a", 1): 0.05}
 
 
+def answered(times: np.ndarray, timings: list[tuple[float, str]], model: str = "a") -> Log:
+    """Requests with their latencies in milliseconds, and what their answers say."""
+    log = Log(Schedule({model: times}, float(times[-1]) + 1.0), timings=True)
+    for due, (latency, timing) in zip(times.tolist(), timings, strict=True):
+        log.answer(log.fire(), due + latency / 1e3, Glance(timing=timing))
+    return log
+
+
 def test_what_requests_take_beside_computing_is_told_of_those_that_came_when_nobody_was_there():
     """Each third one comes while another is there, and waits for it; all wait 1 ms for their turn, 2 ms on the way."""
     times = np.array([k / 10 - (0.095 if k % 3 == 0 and k else 0.0) for k in range(60)])
-    log = Log(Schedule({"a": times}, 6.0), timings=True)
-    for k, due in enumerate(times):
-        outside, queue, second = (40.0, 15.0, 25.0) if k % 3 == 0 else (0.0, 0.0, 20.0 + k % 4)
-        timing = f"queue;dur={queue}, wait-1;dur=1.0, stage-1;dur=10.0, wait-2;dur=0.0, stage-2;dur={second}"
-        log.answer(log.fire(), due + (outside + queue + 1.0 + 10.0 + second + 2.0) / 1e3, Glance(timing=timing))
-    assert beside_of(log) == pytest.approx({"a": 0.003})
-    assert spreads_of(log) == pytest.approx({("a", 0): 0.0, ("a", 1): 0.004}, abs=1.5e-3)
-    assert spreads_of(log)["a", 1] > 0.002
-    short = Log(Schedule({"a": times[:5]}, 6.0), timings=True)
-    for due in times[:5]:
-        short.answer(short.fire(), due + 0.01, Glance(timing="stage-1;dur=5"))
-    assert beside_of(short) == spreads_of(short) == {}, "few requests say nothing"
+    timings = []
+    for k in range(60):
+        outside, queue, second = (40.0, 15.0, 25.0) if k % 3 == 0 and k else (0.0, 0.0, 20.0 + k % 4)
+        says = f"queue;dur={queue}, wait-1;dur=1.0, stage-1;dur=10.0, wait-2;dur=0.0, stage-2;dur={second}"
+        timings.append((outside + queue + 1.0 + 10.0 + second + 2.0, says))
+    seen = loaded_of(answered(times, timings), {("a", 0): 0.01, ("a", 1): 0.022}, {"a": 0})
+    assert seen.beside == pytest.approx({"a": 0.003})
+    assert seen.spread == pytest.approx({("a", 0): 0.0, ("a", 1): 0.004}, abs=1.5e-3)
+    assert seen.spread["a", 1] > 0.002
+    assert seen.rested == pytest.approx({("a", 0): 0.0, ("a", 1): 0.0}), "nobody waited for a stage"
+    short = answered(times[:5], [(10.0, "stage-1;dur=5")] * 5)
+    few = loaded_of(short, {("a", 0): 0.005}, {"a": 0})
+    assert few.beside == few.spread == {}, "few requests say nothing"
+    assert few.queued == pytest.approx({("a", 0): 0.005})
+
+
+def test_those_that_waited_for_a_stage_and_those_that_found_it_at_rest_are_told_apart():
+    """Half of them wait 8 ms and take 6 ms, half do not wait and take 4 ms, each a little more or less."""
+    times = np.arange(80) / 10
+    timings = []
+    for k in range(80):
+        waited, took = (8.0, 6.0) if k % 2 else (0.2, 4.0)
+        took += 0.1 * (k // 2 % 3)
+        timings.append((waited + took + 1.0, f"queue;dur=0.0, wait-1;dur={waited}, stage-1;dur={took}"))
+    seen = loaded_of(answered(times, timings), {("a", 0): 0.0051}, {"a": 0})
+    assert seen.rested == pytest.approx({("a", 0): -0.002}, rel=0.01)
+    assert seen.queued == pytest.approx({("a", 0): 0.0061}, rel=0.01)
+    assert seen.spread["a", 0] < 0.0003
+
+
+def test_whoever_shares_no_node_is_not_in_the_way():
+    """The requests of two models overlap; where they share nodes nobody is alone but the first one."""
+    schedule = Schedule({"a": np.arange(30) / 10, "b": np.arange(30) / 10 + 0.05}, 3.1)
+    log = Log(schedule, timings=True)
+    for due in schedule.merged()[0].tolist():
+        log.answer(log.fire(), due + 0.08, Glance(timing="wait-1;dur=0.0, stage-1;dur=10.0"))
+    computing = {("a", 0): 0.01, ("b", 0): 0.01}
+    assert loaded_of(log, computing, {"a": 0, "b": 1}).beside == pytest.approx({"a": 0.07, "b": 0.07})
+    assert loaded_of(log, computing, {"a": 0, "b": 0}).beside == {}
 
 
 def test_nodes_with_a_share_of_a_core_are_that_much_slower_and_nothing_else_is(study):

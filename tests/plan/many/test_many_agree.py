@@ -101,6 +101,13 @@ def test_doors_that_hear_of_each_other_do_nearly_as_well_as_one(case):
     assert together - 2 * POINT <= apart <= together + POINT
 
 
+def test_who_finds_its_node_at_rest_takes_another_time_than_who_waits():
+    served = [Served(name="m", slo=10.0, candidates=(replace(pipeline(0.1), rested=(-0.02,)),))]
+    stream = merged([np.array([0.0, 0.05, 1.0])])
+    taken = simulate(whole(((0,), (0,))), served, [Node(name=NodeId("n0"))], stream)
+    assert (taken + stream.times).tolist() == pytest.approx([0.08, 0.18, 1.08])
+
+
 def test_workers_take_what_waits_in_batches_as_planned():
     batches = replace(pipeline(0.1), fixed=(0.08,), batch=3)
     served = [Served(name="m", slo=10.0, candidates=(batches,))]

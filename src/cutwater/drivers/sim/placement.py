@@ -25,6 +25,7 @@ from cutwater.plan.many.served import Group, Placement, Replica, Served
 from cutwater.plan.many.stream import Stream
 from cutwater.plan.many.tracks import coupled, models_of
 from cutwater.plan.problem import Floats
+from cutwater.profile.profile import Rest
 from cutwater.units import NodeId, RequestId, Seconds, StageId, WorkerId
 from cutwater.wire.message import Hop
 
@@ -35,6 +36,8 @@ WARM_UP: Seconds = 10.0
 """Virtual time before the first request that counts; one request of each door goes before."""
 LATE: Seconds = 1e-6
 """An answer may come so much after the SLO: times are sums, and rounded differently from those of a prediction."""
+AT_REST: Seconds = 1e-3
+"""A node that has had nothing to do for some times as long is at rest."""
 NBYTES = 1000
 """Of every tensor; what hops cost is in their seconds, so it does not matter."""
 
@@ -139,7 +142,9 @@ class _Placed:
             )
             machine = StageWorker(StageId(f"stage-{stage + 1}"), options)
             spread = candidate.spread[stage] / self.nodes[node].speed if candidate.spread else 0.0
-            work = Work(seconds=each, once=once, spread=spread, outputs=specs("out", NBYTES))
+            longer = candidate.rested[stage] / self.nodes[node].speed if candidate.rested else 0.0
+            rest = Rest(longer, AT_REST) if longer else Rest()
+            work = Work(seconds=each, once=once, spread=spread, rest=rest, outputs=specs("out", NBYTES))
             hop = Hop(f"{node}.{self.deaths.get(node, 0)}.{replica.model}.{stage}", "plain")
             if hop.address not in self.workers:
                 self._worker(node, hop.address, machine, work)

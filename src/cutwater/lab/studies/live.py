@@ -2,8 +2,8 @@
 
 The simulator is given what was measured just before, on the same workers: what stages compute under such a load, what a
 node spends on a request besides, and what a request waits on its way. None of that is taken from the run it is held
-against, and nothing is fitted to it. In hindsight it is given what stages took in that very run instead: what is left
-then is not the machine's doing, which is faster at one time than at another.
+against, and nothing is fitted to it. In hindsight it is given what stages and ways took in that very run instead: what
+is left then is not the machine's doing, which is faster at one time than at another.
 """
 
 import asyncio
@@ -28,20 +28,12 @@ from cutwater.lab.load.sender import Sender, SendOptions
 from cutwater.lab.load.target import Endpoint, Target
 from cutwater.lab.studies.bench import Bench, Wanted
 from cutwater.lab.studies.cases import Case, shape_of
-from cutwater.lab.studies.measured import (
-    Found,
-    Loaded,
-    Spent,
-    StageSeconds,
-    as_measured,
-    beside_of,
-    per_request,
-    spreads_of,
-)
+from cutwater.lab.studies.loaded import Loaded, StageSeconds, loaded_of
+from cutwater.lab.studies.measured import Found, Spent, as_measured, per_request
 from cutwater.lab.studies.results import LIVE, Row, Seen
 from cutwater.lab.studies.study import PATIENT, Failure, Point
 from cutwater.plan.many.served import Placement
-from cutwater.plan.many.tracks import models_of
+from cutwater.plan.many.tracks import coupled, models_of
 from cutwater.units import NodeId, Seconds
 from cutwater.workload.schedule import Schedule
 from cutwater.workload.workload import make
@@ -139,6 +131,9 @@ class Attempt:
         self._bench, self._case, self._placed = bench, case, placed
         self._failure = failure
         self._models = [case.served[k].name for k in sorted(models_of(placed.groups))]
+        lots = enumerate(coupled(placed))
+        self._lots = {case.served[k].name: lot for lot, groups in lots for k in models_of(groups)}
+        """Model -> the same for those that share nodes."""
         self._slos = {model.name: model.slo for model in case.served}
         self.log: Log
         self.stage_seconds: dict[str, StageSeconds] = {}
@@ -169,12 +164,12 @@ class Attempt:
             self.log = Log(_only(self._case.schedule, self._models), slos=self._limits(), timings=True)
             before_run = await self._spent()
             await self._send(prepared)
-        meanwhile = {**loaded.computing, **per_request(before_run, await self._spent())}
-        self.stage_seconds = {"before": loaded.computing, "meanwhile": meanwhile}
+        computing = {**loaded.computing, **per_request(before_run, await self._spent())}
+        meanwhile = loaded_of(self.log, computing, self._lots)
+        self.stage_seconds = {"before": loaded.computing, "meanwhile": computing}
         self.alone = dict(found.alone)
-        self.beside = {"before": dict(loaded.beside), "meanwhile": beside_of(self.log)}
-        both = (loaded.computing, meanwhile)
-        before, after = (as_measured(self._case, self._placed, found, loaded, each) for each in both)
+        self.beside = {"before": dict(loaded.beside), "meanwhile": dict(meanwhile.beside)}
+        before, after = (as_measured(self._case, self._placed, found, each) for each in (loaded, meanwhile))
         return before, after
 
     async def _send(self, prepared: Mapping[str, Sequence[Prepared]]) -> None:
@@ -268,7 +263,7 @@ class Attempt:
         if schedule.requests and (await Sender(log, prepared, self._sending()).run()).interrupted:
             raise asyncio.CancelledError
         computing = {**found.busy, **per_request(before, await self._spent())}
-        return Loaded(computing, beside_of(log), spreads_of(log))
+        return loaded_of(log, computing, self._lots)
 
     async def _spent(self) -> Spent:
         found: Spent = {}

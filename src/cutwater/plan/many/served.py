@@ -32,6 +32,8 @@ class Candidate:
     """Per stage the part of its seconds that a batch pays once; empty: none."""
     spread: tuple[Seconds, ...] = ()
     """Per stage the distance between the quartiles of its seconds, where it was measured; only simulated."""
+    rested: tuple[Seconds, ...] = ()
+    """Per stage what it takes longer if its node was at rest, where it was measured; only simulated."""
     batch: int = 1
     """Most requests of a batch."""
     cuts: tuple[str, ...] = ()
