@@ -22,7 +22,7 @@ from cutwater.lab.studies.measured import Found, as_measured, per_request
 from cutwater.lab.studies.reading import load_study
 from cutwater.lab.studies.results import ENGINE, LIVE, QUEUES, ResultsFolder, Row
 from cutwater.lab.studies.simulated import by_engine, latencies_of
-from cutwater.plan.many.served import Group, Placement, Replica
+from cutwater.plan.many.served import Group, Observed, Placement, Replica
 from cutwater.report.study import lengths_text, sheets, study_lines, study_markdown
 from cutwater.report.study_picture import draw_study
 from cutwater.workload.schedule import Schedule
@@ -211,17 +211,16 @@ def test_the_simulator_is_given_what_was_measured(study):
     loaded = Loaded(
         computing=computing,
         queued={("b", 0): 0.024},
-        rested={("b", 0): -0.003},
+        observed={("b", 1): Observed(spread=0.004, rested=-0.003, held=0.002)},
         beside={"b": 0.022},
-        spread={("b", 1): 0.004},
     )
     seen = as_measured(case, placed, found, loaded).served
     for model, hop in ((0, 0.002), (1, 0.004)):  # for the second one it was seen that ways take longer under load
         first = 0.024 if model else 0.022
         assert seen[model].candidates[1].seconds == pytest.approx((first + 0.005, 0.033 + 0.005))
         assert seen[model].candidates[1].hops == pytest.approx((hop,) * 3)
-    assert [seen[model].candidates[1].spread for model in (0, 1)] == [(0.0, 0.0), (0.0, 0.004)]
-    assert [seen[model].candidates[1].rested for model in (0, 1)] == [(0.0, 0.0), (-0.003, 0.0)]
+    assert seen[0].candidates[1].observed == (Observed(), Observed())
+    assert seen[1].candidates[1].observed == (Observed(), Observed(spread=0.004, rested=-0.003, held=0.002))
 
 
 def test_what_was_computed_between_two_looks_is_told_of_each_worker_apart():
@@ -248,12 +247,12 @@ def test_what_requests_take_beside_computing_is_told_of_those_that_came_when_nob
         timings.append((outside + queue + 1.0 + 10.0 + second + 2.0, says))
     seen = loaded_of(answered(times, timings), {("a", 0): 0.01, ("a", 1): 0.022}, {"a": 0})
     assert seen.beside == pytest.approx({"a": 0.003})
-    assert seen.spread == pytest.approx({("a", 0): 0.0, ("a", 1): 0.004}, abs=1.5e-3)
-    assert seen.spread["a", 1] > 0.002
-    assert seen.rested == pytest.approx({("a", 0): 0.0, ("a", 1): 0.0}), "nobody waited for a stage"
+    assert seen.observed["a", 0] == Observed()
+    assert seen.observed["a", 1].spread == pytest.approx(0.004, abs=1.5e-3)
+    assert seen.observed["a", 1].rested == 0.0, "nobody waited for a stage"
     short = answered(times[:5], [(10.0, "stage-1;dur=5")] * 5)
     few = loaded_of(short, {("a", 0): 0.005}, {"a": 0})
-    assert few.beside == few.spread == {}, "few requests say nothing"
+    assert (few.beside, few.observed) == ({}, {("a", 0): Observed()}), "few requests say nothing"
     assert few.queued == pytest.approx({("a", 0): 0.005})
 
 
@@ -266,9 +265,22 @@ def test_those_that_waited_for_a_stage_and_those_that_found_it_at_rest_are_told_
         took += 0.1 * (k // 2 % 3)
         timings.append((waited + took + 1.0, f"queue;dur=0.0, wait-1;dur={waited}, stage-1;dur={took}"))
     seen = loaded_of(answered(times, timings), {("a", 0): 0.0051}, {"a": 0})
-    assert seen.rested == pytest.approx({("a", 0): -0.002}, rel=0.01)
+    assert seen.observed["a", 0].rested == pytest.approx(-0.002, rel=0.01)
     assert seen.queued == pytest.approx({("a", 0): 0.0061}, rel=0.01)
-    assert seen.spread["a", 0] < 0.0003
+    assert seen.observed["a", 0].spread < 0.0003
+
+
+def test_how_much_later_results_leave_while_the_node_computes_on_is_told_by_who_waits_next():
+    """A result takes 3 ms longer if the next request waits; who waits is looked at 2 ms late, and loses nothing."""
+    rng = np.random.default_rng(3)
+    waits = rng.random(200) < 0.5
+    timings = []
+    for waited, follows in zip(waits, [*waits[1:], False], strict=True):
+        way = 5.0 + 3.0 * follows + 2.0 * waited
+        wait = 8.0 if waited else 0.0
+        timings.append((way + wait + 10.0, f"queue;dur=0.0, wait-1;dur={wait}, stage-1;dur=10.0"))
+    seen = loaded_of(answered(np.arange(200) / 10, timings), {("a", 0): 0.01}, {"a": 0})
+    assert seen.observed["a", 0].held == pytest.approx(0.003, rel=1e-3)
 
 
 def test_whoever_shares_no_node_is_not_in_the_way():

@@ -8,7 +8,7 @@ import pytest
 from cutwater.drivers.sim.placement import simulate
 from cutwater.plan.fleet import Node
 from cutwater.plan.many.forecast import latencies
-from cutwater.plan.many.served import Candidate, Group, Placement, Replica, Served
+from cutwater.plan.many.served import Candidate, Group, Observed, Placement, Replica, Served
 from cutwater.plan.many.stream import merged
 from cutwater.units import NodeId
 
@@ -102,10 +102,18 @@ def test_doors_that_hear_of_each_other_do_nearly_as_well_as_one(case):
 
 
 def test_who_finds_its_node_at_rest_takes_another_time_than_who_waits():
-    served = [Served(name="m", slo=10.0, candidates=(replace(pipeline(0.1), rested=(-0.02,)),))]
+    served = [Served(name="m", slo=10.0, candidates=(replace(pipeline(0.1), observed=(Observed(rested=-0.02),)),))]
     stream = merged([np.array([0.0, 0.05, 1.0])])
     taken = simulate(whole(((0,), (0,))), served, [Node(name=NodeId("n0"))], stream)
     assert (taken + stream.times).tolist() == pytest.approx([0.08, 0.18, 1.08])
+
+
+def test_a_result_leaves_later_while_its_node_computes_on():
+    observed = (Observed(held=0.01), Observed())
+    served = [Served(name="m", slo=10.0, candidates=(replace(pipeline(0.1, 0.02), observed=observed),))]
+    stream = merged([np.array([0.0, 0.05])])
+    taken = simulate(whole(((0, 1), (0,))), served, [Node(name=NodeId(f"n{k}")) for k in range(2)], stream)
+    assert (taken + stream.times).tolist() == pytest.approx([0.13, 0.22])
 
 
 def test_workers_take_what_waits_in_batches_as_planned():

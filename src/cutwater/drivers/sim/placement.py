@@ -21,7 +21,7 @@ from cutwater.engine.stage.stage import StageOptions, StageWorker
 from cutwater.engine.turns import LEAST, Said, Say, Turns
 from cutwater.engine.vocabulary import Route
 from cutwater.plan.fleet import Node
-from cutwater.plan.many.served import Group, Placement, Replica, Served
+from cutwater.plan.many.served import Group, Observed, Placement, Replica, Served
 from cutwater.plan.many.stream import Stream
 from cutwater.plan.many.tracks import coupled, models_of
 from cutwater.plan.problem import Floats
@@ -141,10 +141,15 @@ class _Placed:
                 batching=Batching(limit=candidate.batch), batch_axes=axes, expected=each, in_turn=LEAST
             )
             machine = StageWorker(StageId(f"stage-{stage + 1}"), options)
-            spread = candidate.spread[stage] / self.nodes[node].speed if candidate.spread else 0.0
-            longer = candidate.rested[stage] / self.nodes[node].speed if candidate.rested else 0.0
-            rest = Rest(longer, AT_REST) if longer else Rest()
-            work = Work(seconds=each, once=once, spread=spread, rest=rest, outputs=specs("out", NBYTES))
+            observed, speed = candidate.observed[stage] if candidate.observed else Observed(), self.nodes[node].speed
+            work = Work(
+                seconds=each,
+                once=once,
+                spread=observed.spread / speed,
+                rest=Rest(observed.rested / speed, AT_REST) if observed.rested else Rest(),
+                held=observed.held / speed,
+                outputs=specs("out", NBYTES),
+            )
             hop = Hop(f"{node}.{self.deaths.get(node, 0)}.{replica.model}.{stage}", "plain")
             if hop.address not in self.workers:
                 self._worker(node, hop.address, machine, work)

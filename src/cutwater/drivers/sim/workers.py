@@ -49,6 +49,8 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     """Distance between the quartiles of the seconds."""
     rest: Rest = Rest()
     """What a pause before it adds."""
+    held: Seconds = 0.0
+    """How much later a result leaves whose process computes on."""
     decode: Seconds = 0.0
     encode: Seconds = 0.0
     outputs: tuple[TensorSpec, ...] = ()
@@ -92,6 +94,8 @@ class SimWorker:
         self._sigma = work.spread / work.seconds / NORMAL_QUARTILES if work.seconds else 0.0
         self._each = work.seconds + work.decode + work.encode
         self._most = work.rest.most
+        self._leaves: Seconds = 0.0
+        """When the last message has left, or will, where results are held."""
         hands: Hands = {
             Compute: self._compute,
             Send: self._send,
@@ -165,7 +169,26 @@ class SimWorker:
         if end is not None:
             message = command.message
             kind = type(message)
-            end.send(message, self._nbytes if kind is Infer or kind is Answer else 0)
+            nbytes = self._nbytes if kind is Infer or kind is Answer else 0
+            if self.work.held:
+                # Whether another computes now is known when all that happens at this instant has happened.
+                self._clock.after(0.0, self._hold, (command.link, message, nbytes))
+            else:
+                end.send(message, nbytes)
+
+    def _hold(self, what: tuple[int, Any, int]) -> None:
+        held = self.work.held if what[2] and self._computing.busy else 0.0
+        self._leaves = max(self._leaves, self._clock.now + held)
+        self._clock.at(self._leaves, self._let_go, what)
+
+    def _let_go(self, what: tuple[int, Any, int]) -> None:
+        self._loop.add(0.0, self._leave, what)
+
+    def _leave(self, what: tuple[int, Any, int]) -> None:
+        link, message, nbytes = what
+        end = self._ends.get(link)
+        if end is not None and self.process.alive:
+            end.send(message, nbytes)
 
     def _relay(self, command: Relay) -> None:
         end = self._ends.get(command.link)

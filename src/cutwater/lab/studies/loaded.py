@@ -2,17 +2,19 @@
 
 A stage computes a request that has waited for it in another time than one that finds it at rest: caches are cold then,
 and whoever has only a share of a core has some of it saved up. Where requests queue the one counts, where they do not
-the other, so they are told apart.
+the other, so they are told apart. And a node that computes on sends more slowly.
 """
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cutwater.client.timing import Timing
 from cutwater.lab.load.log import Log
+from cutwater.plan.many.served import Observed
 from cutwater.plan.problem import Floats
 from cutwater.units import Seconds
 
@@ -25,90 +27,145 @@ FEW = 20
 """Requests, of which nothing is said."""
 QUEUED: Seconds = 1.5e-3
 """Who waits so long at a stage has waited for others: to be unpacked takes less."""
+MOST_WAYS = 0.99
+"""Of the ways, so many are looked at for what makes them longer: the longest have reasons of their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """What was measured of a placement under load; what few requests tell is left out."""
+    """What was measured of a placement under load; what too few requests tell is left out."""
 
     computing: StageSeconds
     """On average, of all requests."""
     queued: StageSeconds
     """Of those that had to wait for the stage."""
-    rested: StageSeconds
-    """By how much longer it takes, if it is at rest when a request comes; negative: shorter."""
+    observed: Mapping[Stage, Observed]
     beside: Mapping[str, Seconds]
     """Model -> what its requests take beside computing, if nobody else is there: whoever is behind others waits for
     them in more places than answers tell of."""
-    spread: StageSeconds
-    """Between the quartiles of what the stage computes, of those that waited and of those that did not."""
+
+
+class _Told(NamedTuple):
+    """What the answer to a request says."""
+
+    model: str
+    latency: Seconds
+    timing: Timing
+    free: bool
+    """It came when nobody of its lot was there."""
+    next_waits: tuple[bool, ...]
+    """Per stage whether the next request of the lot waited, so that the node computed on when this one's was done."""
+
+    @property
+    def way(self) -> Seconds:
+        """Where it was beside computing and waiting."""
+        return self.latency - self.timing.told
 
 
 def loaded_of(log: Log, computing: StageSeconds, lots: Mapping[str, Hashable]) -> Loaded:
     """What a log tells.
+
+    Requests that went through as many stages tell of rests, ways and spreads together: of one model there are few.
 
     Args:
         log: Of requests whose answers say where their time went.
         computing: Stages -> what they took on average meanwhile, as their workers say.
         lots: Models -> the same for those that share nodes, directly or by way of others.
     """
-    told: dict[Hashable, list[tuple[int, Timing]]] = {}
-    for k, timing in log.timings():
-        told.setdefault(lots[log.models[log.model[k]]], []).append((k, timing))
-    found = Loaded(computing=computing, queued={}, rested={}, beside={}, spread={})
-    free = _free(log, lots)
-    for timings in told.values():
-        found = _with(found, log, timings, free)
+    alike: dict[int, list[_Told]] = {}
+    for each in _told(log, lots):
+        alike.setdefault(len(each.timing.stages), []).append(each)
+    queued: dict[Stage, Seconds] = {}
+    observed: dict[Stage, Observed] = {}
+    beside: dict[str, Seconds] = {}
+    for stages, told in alike.items():
+        beside |= _beside(told)
+        held = _held(told, stages)
+        for stage in range(stages):
+            for model, (wait, seen) in _stage(told, stage, computing, held[stage]).items():
+                queued[model, stage], observed[model, stage] = wait, seen
+    return Loaded(computing=computing, queued=queued, observed=observed, beside=beside)
+
+
+def _told(log: Log, lots: Mapping[str, Hashable]) -> list[_Told]:
+    """All that answers say, lot by lot, in the order in which they came."""
+    timings = dict(log.timings())
+    by_lot: dict[Hashable, list[int]] = {}
+    for k in range(log.fired):
+        by_lot.setdefault(lots[log.models[log.model[k]]], []).append(k)
+    found = []
+    for some in by_lot.values():
+        free, last = set(), -np.inf
+        for k in some:
+            if log.due[k] >= last:
+                free.add(k)
+            last = max(last, np.inf if np.isnan(log.ended[k]) else log.ended[k])
+        order = sorted((k for k in some if k in timings), key=lambda k: log.ended[k])
+        for k, after in zip(order, [*order[1:], None], strict=True):
+            timing, waits = timings[k], timings[after].waits if after is not None else ()
+            next_waits = tuple(stage < len(waits) and waits[stage] >= QUEUED for stage in range(len(timing.stages)))
+            took = float(log.ended[k] - log.due[k])
+            found.append(_Told(log.models[log.model[k]], took, timing, k in free, next_waits))
     return found
 
 
-def _free(log: Log, lots: Mapping[str, Hashable]) -> NDArray[np.bool_]:
-    """[fired] whether a request came when nobody of its lot was there."""
-    due, ended = log.due[: log.fired], log.ended[: log.fired]
-    ends = np.where(np.isnan(ended), np.inf, ended)
-    names = {lot: n for n, lot in enumerate(dict.fromkeys(lots.values()))}
-    of_lot = np.array([names[lots[model]] for model in log.models])[np.asarray(log.model[: log.fired], int)]
-    free = np.zeros(len(due), bool)
-    for lot in range(len(names)):
-        which = np.flatnonzero(of_lot == lot)
-        before = np.concatenate(([-np.inf], np.maximum.accumulate(ends[which])[:-1]))
-        free[which] = due[which] >= before
-    return free
-
-
-def _with(found: Loaded, log: Log, timings: list[tuple[int, Timing]], free: NDArray[np.bool_]) -> Loaded:
-    """With what the requests of one lot tell."""
-    models = np.array([log.models[log.model[k]] for k, _ in timings])
-    beside = np.array([log.ended[k] - log.due[k] - sum(each.stages) if free[k] else np.nan for k, each in timings])
-    besides = dict(found.beside)
-    for model in np.unique(models).tolist():
-        own = beside[(models == model) & ~np.isnan(beside)]
+def _beside(told: Sequence[_Told]) -> dict[str, Seconds]:
+    """Each model's own where enough say so, else what all say."""
+    every = [(each.model, each.latency - sum(each.timing.stages)) for each in told if each.free]
+    found = {}
+    for model in {each.model for each in told}:
+        own = [seconds for name, seconds in every if name == model]
+        if len(own) < FEW:
+            own = [seconds for _, seconds in every]
         if len(own) >= FEW:
-            besides[model] = float(np.mean(own))
-    queued, rested, spread = dict(found.queued), dict(found.rested), dict(found.spread)
-    for stage in range(max(len(each.stages) for _, each in timings)):
-        which = np.array([len(each.stages) > stage for _, each in timings])
-        took = np.array([each.stages[stage] for _, each in timings if len(each.stages) > stage])
-        waited = np.array([each.waits[stage] >= QUEUED for _, each in timings if len(each.stages) > stage])
-        here = models[which]
-        for model in np.unique(here).tolist():
-            took[here == model] /= took[here == model].mean()
-        longer, width = _two_kinds(took, waited)
-        for model in np.unique(here).tolist():
-            mean = found.computing.get((model, stage), 0.0)
-            share = float(np.mean(~waited[here == model]))
-            rested[model, stage] = longer * mean
-            queued[model, stage] = (1.0 - share * longer) * mean
-            if np.sum(here == model) >= FEW:
-                spread[model, stage] = width * mean
-    return Loaded(computing=found.computing, queued=queued, rested=rested, beside=besides, spread=spread)
+            found[model] = float(np.mean(own))
+    return found
+
+
+def _held(told: Sequence[_Told], stages: int) -> list[Seconds]:
+    """Per stage how much longer the way is if its node computes on; by least squares.
+
+    That a request waited itself makes the way longer, too: who is not looked at yet does not wait yet. It loses nothing
+    by that, so it is told apart, and left out.
+    """
+    waited = np.array([[wait >= QUEUED for wait in each.timing.waits] for each in told], float)
+    computes_on = np.array([each.next_waits for each in told], float)
+    ways = np.array([each.way for each in told])
+    if min(np.sum(computes_on, axis=0).min(), np.sum(1.0 - computes_on, axis=0).min()) < FEW:
+        enough = (np.sum(computes_on, axis=0) >= FEW) & (np.sum(1.0 - computes_on, axis=0) >= FEW)
+        computes_on = computes_on * enough
+    usual = ways <= np.quantile(ways, MOST_WAYS)
+    terms = np.column_stack([np.ones(len(told)), waited, computes_on])
+    solved = np.linalg.lstsq(terms[usual], ways[usual], rcond=None)[0]
+    return [max(float(each), 0.0) for each in solved[1 + stages :]]
+
+
+def _stage(
+    told: Sequence[_Told], stage: int, computing: StageSeconds, held: Seconds
+) -> dict[str, tuple[Seconds, Observed]]:
+    """Model -> what the stage computes for one that waited for it, and the rest of what is known of it."""
+    models = np.array([each.model for each in told])
+    took = np.array([each.timing.stages[stage] for each in told])
+    waited = np.array([each.timing.waits[stage] >= QUEUED for each in told])
+    names = np.unique(models).tolist()
+    for model in names:
+        took[models == model] /= took[models == model].mean()
+    longer, width = _two_kinds(took, waited)
+    found = {}
+    for model in names:
+        mean = computing.get((model, stage), 0.0)
+        at_rest = float(np.mean(~waited[models == model]))
+        seen = Observed(spread=width * mean, rested=longer * mean, held=held)
+        found[model] = (1.0 - at_rest * longer) * mean, seen
+    return found
 
 
 def _two_kinds(took: Floats, waited: NDArray[np.bool_]) -> tuple[float, float]:
     """By how much longer those took that did not wait; and the distance of quartiles within both kinds."""
-    kinds = took[waited], took[~waited]
+    kinds = [took[waited], took[~waited]]
+    if len(took) < FEW:
+        return 0.0, 0.0
     if min(map(len, kinds)) < FEW:
-        low, high = np.quantile(took, (0.25, 0.75))
-        return 0.0, float(high - low)
+        kinds = [took]
     low, high = np.quantile(np.concatenate([kind - kind.mean() for kind in kinds]), (0.25, 0.75))
-    return float(kinds[1].mean() - kinds[0].mean()), float(high - low)
+    return (float(kinds[1].mean() - kinds[0].mean()) if len(kinds) > 1 else 0.0), float(high - low)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from cutwater.lab.studies.cases import Case
 from cutwater.lab.studies.loaded import Loaded, Stage, StageSeconds
-from cutwater.plan.many.served import Candidate, Group, Placement, Served
+from cutwater.plan.many.served import Candidate, Group, Observed, Placement, Served
 from cutwater.plan.many.tracks import coupled, models_of
 from cutwater.units import Seconds
 
@@ -87,6 +87,9 @@ def _candidate(
         candidate,
         seconds=tuple((seconds + overhead) * speed for seconds in queued),
         hops=(hop,) * (candidate.stages + 1),
-        rested=tuple(loaded.rested.get((name, k), 0.0) * speed for k in stages),
-        spread=tuple(loaded.spread.get((name, k), 0.0) * speed for k in stages),
+        observed=tuple(_times(loaded.observed.get((name, k), Observed()), speed) for k in stages),
     )
+
+
+def _times(observed: Observed, factor: float) -> Observed:
+    return Observed(spread=observed.spread * factor, rested=observed.rested * factor, held=observed.held * factor)

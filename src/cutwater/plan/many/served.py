@@ -17,6 +17,18 @@ Span = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """What is known of a stage that has run, and only a simulation can use."""
+
+    spread: Seconds = 0.0
+    """Distance between the quartiles of its seconds."""
+    rested: Seconds = 0.0
+    """What it takes longer if its node was at rest; negative: shorter."""
+    held: Seconds = 0.0
+    """How much later a result leaves whose node computes on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
     """One way to run a model on a group of nodes, one stage each. Seconds are those of a node of speed 1."""
 
@@ -30,10 +42,8 @@ class Candidate:
     """Per stage the bytes it needs beside its weights."""
     fixed: tuple[Seconds, ...] = ()
     """Per stage the part of its seconds that a batch pays once; empty: none."""
-    spread: tuple[Seconds, ...] = ()
-    """Per stage the distance between the quartiles of its seconds, where it was measured; only simulated."""
-    rested: tuple[Seconds, ...] = ()
-    """Per stage what it takes longer if its node was at rest, where it was measured; only simulated."""
+    observed: tuple[Observed, ...] = ()
+    """Per stage, where it was measured."""
     batch: int = 1
     """Most requests of a batch."""
     cuts: tuple[str, ...] = ()
