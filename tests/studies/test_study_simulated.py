@@ -226,7 +226,7 @@ def test_the_simulator_is_given_what_was_measured(study):
 def test_what_was_computed_between_two_looks_is_told_of_each_worker_apart():
     before = {("a", 0, 7): (9.0, 450), ("a", 1, 8): (1.0, 450)}
     after = {("a", 0, 9): (10.0, 500), ("a", 1, 8): (3.0, 490), ("b", 0, 4): (0.0, 0)}
-    assert per_request(before, after) == {("a", 0): 0.02, ("a", 1): 0.05}
+    assert per_request((before, after)) == {("a", 0): 0.02, ("a", 1): 0.05}
 
 
 def answered(times: np.ndarray, timings: list[tuple[float, str]], model: str = "a") -> Log:
@@ -245,13 +245,13 @@ def test_what_requests_take_beside_computing_is_told_of_those_that_came_when_nob
         outside, queue, second = (40.0, 15.0, 25.0) if k % 3 == 0 and k else (0.0, 0.0, 20.0 + k % 4)
         says = f"queue;dur={queue}, wait-1;dur=1.0, stage-1;dur=10.0, wait-2;dur=0.0, stage-2;dur={second}"
         timings.append((outside + queue + 1.0 + 10.0 + second + 2.0, says))
-    seen = loaded_of(answered(times, timings), {("a", 0): 0.01, ("a", 1): 0.022}, {"a": 0})
+    seen = loaded_of([answered(times, timings)], {("a", 0): 0.01, ("a", 1): 0.022}, {"a": 0})
     assert seen.beside == pytest.approx({"a": 0.003})
     assert seen.observed["a", 0] == Observed()
     assert seen.observed["a", 1].spread == pytest.approx(0.004, abs=1.5e-3)
     assert seen.observed["a", 1].rested == 0.0, "nobody waited for a stage"
     short = answered(times[:5], [(10.0, "stage-1;dur=5")] * 5)
-    few = loaded_of(short, {("a", 0): 0.005}, {"a": 0})
+    few = loaded_of([short], {("a", 0): 0.005}, {"a": 0})
     assert (few.beside, few.observed) == ({}, {("a", 0): Observed()}), "few requests say nothing"
     assert few.queued == pytest.approx({("a", 0): 0.005})
 
@@ -264,7 +264,7 @@ def test_those_that_waited_for_a_stage_and_those_that_found_it_at_rest_are_told_
         waited, took = (8.0, 6.0) if k % 2 else (0.2, 4.0)
         took += 0.1 * (k // 2 % 3)
         timings.append((waited + took + 1.0, f"queue;dur=0.0, wait-1;dur={waited}, stage-1;dur={took}"))
-    seen = loaded_of(answered(times, timings), {("a", 0): 0.0051}, {"a": 0})
+    seen = loaded_of([answered(times, timings)], {("a", 0): 0.0051}, {"a": 0})
     assert seen.observed["a", 0].rested == pytest.approx(-0.002, rel=0.01)
     assert seen.queued == pytest.approx({("a", 0): 0.0061}, rel=0.01)
     assert seen.observed["a", 0].spread < 0.0003
@@ -279,7 +279,7 @@ def test_how_much_later_results_leave_while_the_node_computes_on_is_told_by_who_
         way = 5.0 + 3.0 * follows + 2.0 * waited
         wait = 8.0 if waited else 0.0
         timings.append((way + wait + 10.0, f"queue;dur=0.0, wait-1;dur={wait}, stage-1;dur=10.0"))
-    seen = loaded_of(answered(np.arange(200) / 10, timings), {("a", 0): 0.01}, {"a": 0})
+    seen = loaded_of([answered(np.arange(200) / 10, timings)], {("a", 0): 0.01}, {"a": 0})
     assert seen.observed["a", 0].held == pytest.approx(0.003, rel=1e-3)
 
 
@@ -290,8 +290,8 @@ def test_whoever_shares_no_node_is_not_in_the_way():
     for due in schedule.merged()[0].tolist():
         log.answer(log.fire(), due + 0.08, Glance(timing="wait-1;dur=0.0, stage-1;dur=10.0"))
     computing = {("a", 0): 0.01, ("b", 0): 0.01}
-    assert loaded_of(log, computing, {"a": 0, "b": 1}).beside == pytest.approx({"a": 0.07, "b": 0.07})
-    assert loaded_of(log, computing, {"a": 0, "b": 0}).beside == {}
+    assert loaded_of([log], computing, {"a": 0, "b": 1}).beside == pytest.approx({"a": 0.07, "b": 0.07})
+    assert loaded_of([log], computing, {"a": 0, "b": 0}).beside == {}
 
 
 def test_nodes_with_a_share_of_a_core_are_that_much_slower_and_nothing_else_is(study):
@@ -358,7 +358,7 @@ def test_live_figures_stand_beside_simulated_ones(study, tmp_path):
         attainment_margin=0.01,
         mean=0.1,
         mean_margin=0.005,
-        facts={"a stage 1 before": 0.05, "a stage 1 meanwhile": 0.051},
+        facts={"a stage 1 around": 0.05, "a stage 1 meanwhile": 0.051},
     )
     folder.add([row, live])
     again = ResultsFolder.open(tmp_path / "out", two, True)

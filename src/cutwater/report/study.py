@@ -214,7 +214,7 @@ def _found_text(what: str, value: float) -> str:
 
 
 def _pairs(results: Results, how: str = ENGINE) -> Iterator[tuple[Row, Row]]:
-    """Simulated and live, of the same placement and point; ``how``: with costs of before, or in hindsight."""
+    """Simulated and live, of the same placement and point; ``how``: with costs of before and after, or in hindsight."""
     for row in results.rows:
         simulated = results.of(row.point, row.placement, how) if row.how == LIVE else None
         if simulated is not None:
@@ -228,7 +228,7 @@ def _off(simulated: Row, live: Row) -> float | None:
 def _agreement(results: Results) -> Sheet:
     axes = varying(results.study, _points(results.rows))
     headers = ["sweep", *axes, "placement", "in time", "simulated", "points off", "mean", "simulated", "off"]
-    headers += ["drift", "in hindsight", "off"]
+    headers += ["drift", "points off in hindsight", "mean", "off"]
     lines = []
     for simulated, live in _pairs(results):
         off = _off(simulated, live)
@@ -246,6 +246,7 @@ def _agreement(results: Results) -> Sheet:
                 "-" if simulated.mean is None else format_seconds(simulated.mean),
                 "-" if off is None else f"{off:+.1%}",
                 _drift(live),
+                "-" if after is None else f"{100 * (after.attainment - live.attainment):+.1f}",
                 "-" if after is None or after.mean is None else format_seconds(after.mean),
                 "-" if after_off is None else f"{after_off:+.1%}",
             ]
@@ -254,10 +255,10 @@ def _agreement(results: Results) -> Sheet:
 
 
 def _drift(live: Row) -> str:
-    """How much longer stages computed meanwhile than just before, when it was measured what they take."""
-    stages = [name.removesuffix(" before") for name in live.facts if name.endswith(" before")]
-    pairs = [(live.facts[f"{name} before"], live.facts.get(f"{name} meanwhile")) for name in stages]
-    ratios = [after / before for before, after in pairs if before and after]
+    """How much longer stages computed meanwhile than just before and after, when it was measured what they take."""
+    stages = [name.removesuffix(" around") for name in live.facts if name.endswith(" around")]
+    pairs = [(live.facts[f"{name} around"], live.facts.get(f"{name} meanwhile")) for name in stages]
+    ratios = [meanwhile / around for around, meanwhile in pairs if around and meanwhile]
     return f"{sum(ratios) / len(ratios) - 1:+.1%}" if ratios else "-"
 
 

@@ -1,15 +1,16 @@
 """Live: a placement on real nodes under a case's requests, and what was seen of it; and the same in virtual time.
 
-The simulator is given what was measured just before, on the same workers: what stages compute under such a load, what a
-node spends on a request besides, and what a request waits on its way. None of that is taken from the run it is held
-against, and nothing is fitted to it. In hindsight it is given what stages and ways took in that very run instead: what
-is left then is not the machine's doing, which is faster at one time than at another.
+The simulator is given what was measured just before and just after, on the same workers: what stages compute under such
+a load, what a node spends on a request besides, and what a request waits on its way. None of that is taken from the run
+it is held against, and nothing is fitted to it. In hindsight it is given what stages and ways took in that very run
+instead: what is left then is not the machine's doing, which is faster at one time than at another.
 """
 
 import asyncio
 import os
 import signal
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -28,7 +29,7 @@ from cutwater.lab.load.sender import Sender, SendOptions
 from cutwater.lab.load.target import Endpoint, Target
 from cutwater.lab.studies.bench import Bench, Wanted
 from cutwater.lab.studies.cases import Case, shape_of
-from cutwater.lab.studies.loaded import Loaded, StageSeconds, loaded_of
+from cutwater.lab.studies.loaded import StageSeconds, loaded_of
 from cutwater.lab.studies.measured import Found, Spent, as_measured, per_request
 from cutwater.lab.studies.results import LIVE, Row, Seen
 from cutwater.lab.studies.study import PATIENT, Failure, Point
@@ -46,10 +47,10 @@ ALONE = (3, 12)
 """Requests, one at a time: first those that are not counted."""
 FULL: Seconds = 5.0
 """So long all nodes are kept busy, to see what they can do."""
-WARM: Seconds = 10.0
-"""So long requests come as they will, before those that count."""
+OTHERS: Seconds = 10.0
+"""So long other requests come as they will, before those that count and after them."""
 OTHER_SEED = 1_000_003
-"""Further on: the warm-up is not to be the beginning of what is measured."""
+"""Further on: these are not to be the beginning of what is measured."""
 
 
 def wanted(case: Case, placed: Placement, spares: int) -> dict[str, Wanted]:
@@ -124,6 +125,13 @@ async def kept_busy(prepared: Mapping[str, Sequence[Prepared]], at_once: int) ->
     return {model: (len(times) - 1) / (times[-1] - times[0]) for model, times in ends.items()}
 
 
+class _Sample(NamedTuple):
+    """Requests that do not count, and what workers had computed before and after them."""
+
+    log: Log
+    window: tuple[Spent, Spent]
+
+
 class Attempt:
     """One placement at one point, live."""
 
@@ -146,7 +154,7 @@ class Attempt:
         """How long the killed workers were away; None: nobody was killed."""
 
     async def run(self) -> tuple[Case, Case]:
-        """Measure, then send; the case with the costs that were measured before, and in hindsight, for the simulator.
+        """Measure, send, and measure again; the case with the costs of before and after, and in hindsight.
 
         Raises:
             CutwaterError: A model does not answer at all.
@@ -160,17 +168,21 @@ class Attempt:
             for model in self._models:
                 limit = min(self._slos[model], LONGEST)
                 prepared |= await target.prepared([model], PayloadOptions(), limit)
-            loaded = await self._warm(prepared, found)
+            before = await self._other_requests(prepared, 1)
             self.log = Log(_only(self._case.schedule, self._models), slos=self._limits(), timings=True)
-            before_run = await self._spent()
+            since = await self._spent()
             await self._send(prepared)
-        computing = {**loaded.computing, **per_request(before_run, await self._spent())}
-        meanwhile = loaded_of(self.log, computing, self._lots)
-        self.stage_seconds = {"before": loaded.computing, "meanwhile": computing}
+            until = await self._spent()
+            after = await self._other_requests(prepared, 2)
+        computing = {**found.busy, **per_request(before.window, after.window)}
+        loaded = loaded_of([before.log, after.log], computing, self._lots)
+        computing = {**computing, **per_request((since, until))}
+        meanwhile = loaded_of([self.log], computing, self._lots)
+        self.stage_seconds = {"around": loaded.computing, "meanwhile": meanwhile.computing}
         self.alone = dict(found.alone)
-        self.beside = {"before": dict(loaded.beside), "meanwhile": dict(meanwhile.beside)}
-        before, after = (as_measured(self._case, self._placed, found, each) for each in (loaded, meanwhile))
-        return before, after
+        self.beside = {"around": dict(loaded.beside), "meanwhile": dict(meanwhile.beside)}
+        around, hindsight = (as_measured(self._case, self._placed, found, each) for each in (loaded, meanwhile))
+        return around, hindsight
 
     async def _send(self, prepared: Mapping[str, Sequence[Prepared]]) -> None:
         """The requests that count, and what fails meanwhile. Raises NoPlan, asyncio.CancelledError."""
@@ -251,19 +263,18 @@ class Attempt:
         ways = max(sum(model in group.models for group in groups) for model in models_of(groups))
         answered = await kept_busy(patient, ways * (stages + 1))
         after = await self._spent()
-        return Found(alone, per_request(before, between), answered, per_request(between, after))
+        return Found(alone, per_request((before, between)), answered, per_request((between, after)))
 
-    async def _warm(self, prepared: Mapping[str, Sequence[Prepared]], found: Found) -> Loaded:
-        """Let requests come as they will; what they take then."""
+    async def _other_requests(self, prepared: Mapping[str, Sequence[Prepared]], turn: int) -> "_Sample":
+        """Let other requests of the same workload come as they will, and see what they take."""
         workload = self._case.workload
-        other = msgspec.structs.replace(workload, seed=workload.seed + OTHER_SEED, duration=WARM)
-        before = await self._spent()
+        other = msgspec.structs.replace(workload, seed=workload.seed + turn * OTHER_SEED, duration=OTHERS)
+        since = await self._spent()
         schedule = _only(make(other), self._models)
         log = Log(schedule, slos=self._limits(), timings=True)
         if schedule.requests and (await Sender(log, prepared, self._sending()).run()).interrupted:
             raise asyncio.CancelledError
-        computing = {**found.busy, **per_request(before, await self._spent())}
-        return loaded_of(log, computing, self._lots)
+        return _Sample(log, (since, await self._spent()))
 
     async def _spent(self) -> Spent:
         found: Spent = {}

@@ -62,18 +62,18 @@ class _Told(NamedTuple):
         return self.latency - self.timing.told
 
 
-def loaded_of(log: Log, computing: StageSeconds, lots: Mapping[str, Hashable]) -> Loaded:
-    """What a log tells.
+def loaded_of(logs: Sequence[Log], computing: StageSeconds, lots: Mapping[str, Hashable]) -> Loaded:
+    """What logs tell.
 
     Requests that went through as many stages tell of rests, ways and spreads together: of one model there are few.
 
     Args:
-        log: Of requests whose answers say where their time went.
+        logs: Of requests whose answers say where their time went.
         computing: Stages -> what they took on average meanwhile, as their workers say.
         lots: Models -> the same for those that share nodes, directly or by way of others.
     """
     alike: dict[int, list[_Told]] = {}
-    for each in _told(log, lots):
+    for each in (told for log in logs for told in _told(log, lots)):
         alike.setdefault(len(each.timing.stages), []).append(each)
     queued: dict[Stage, Seconds] = {}
     observed: dict[Stage, Observed] = {}

@@ -27,13 +27,14 @@ class Found:
     """Meanwhile."""
 
 
-def per_request(before: Spent, after: Spent) -> dict[Stage, Seconds]:
-    """What was computed in between; stages that had nothing to do are left out."""
+def per_request(*windows: tuple[Spent, Spent]) -> dict[Stage, Seconds]:
+    """What was computed from one look to another, all windows together; stages that had nothing to do are left out."""
     sums: dict[Stage, tuple[Seconds, int]] = {}
-    for worker, (spent, served) in after.items():
-        spent_before, served_before = before.get(worker, (0.0, 0))
-        seconds, count = sums.get(worker[:2], (0.0, 0))
-        sums[worker[:2]] = seconds + spent - spent_before, count + served - served_before
+    for before, after in windows:
+        for worker, (spent, served) in after.items():
+            spent_before, served_before = before.get(worker, (0.0, 0))
+            seconds, count = sums.get(worker[:2], (0.0, 0))
+            sums[worker[:2]] = seconds + spent - spent_before, count + served - served_before
     return {stage: seconds / count for stage, (seconds, count) in sums.items() if count}
 
 
