@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from cutwater.drivers import connect
 from cutwater.drivers.connect import dial, listen
 from cutwater.drivers.cork import Cork
 from cutwater.drivers.links import Link
 from cutwater.drivers.loop import run
 from cutwater.drivers.refusals import CERTIFICATE, GREETING, TLS, TOKEN, Refusals
+from cutwater.drivers.sockets import split_address
 from cutwater.drivers.tls import TlsFiles
 from cutwater.errors import CutwaterError, InputError, LinkLost, Refused
 from cutwater.fabric.authority import Authority, Role
@@ -155,3 +157,18 @@ def test_many_refusals_fill_no_log(caplog: pytest.LogCaptureFixture) -> None:
         refusals.note(TOKEN, f"stranger {number}")
     assert refusals.counts == {TOKEN: 1000}
     assert 1 <= len(caplog.records) < 5
+
+
+def test_who_connects_and_says_nothing_of_tls_is_shown_the_door(
+    members: Members, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connect, "GREETING_TIMEOUT", 0.1)
+
+    async def story() -> None:
+        async with door(members.files("host", 1)) as (address, _):
+            _, host, port = split_address(address)
+            reader, writer = await asyncio.open_connection(host, port)
+            assert await reader.read() == b""
+            writer.close()
+
+    in_loop(story)
