@@ -281,6 +281,7 @@ def test_how_much_later_results_leave_while_the_node_computes_on_is_told_by_who_
         timings.append((way + wait + 10.0, f"queue;dur=0.0, wait-1;dur={wait}, stage-1;dur=10.0"))
     seen = loaded_of([answered(np.arange(200) / 10, timings)], {("a", 0): 0.01}, {"a": 0})
     assert seen.observed["a", 0].held == pytest.approx(0.003, rel=1e-3)
+    assert seen.beside["a"] == pytest.approx(0.005 + 0.002 * waits.mean() + 0.008 * waits.mean(), rel=1e-3)
 
 
 def test_whoever_shares_no_node_is_not_in_the_way():

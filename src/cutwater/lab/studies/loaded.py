@@ -79,8 +79,8 @@ def loaded_of(logs: Sequence[Log], computing: StageSeconds, lots: Mapping[str, H
     observed: dict[Stage, Observed] = {}
     beside: dict[str, Seconds] = {}
     for stages, told in alike.items():
-        beside |= _beside(told)
         held = _held(told, stages)
+        beside |= _beside(told, held)
         for stage in range(stages):
             for model, (wait, seen) in _stage(told, stage, computing, held[stage]).items():
                 queued[model, stage], observed[model, stage] = wait, seen
@@ -109,9 +109,13 @@ def _told(log: Log, lots: Mapping[str, Hashable]) -> list[_Told]:
     return found
 
 
-def _beside(told: Sequence[_Told]) -> dict[str, Seconds]:
-    """Each model's own where enough say so, else what all say."""
-    every = [(each.model, each.latency - sum(each.timing.stages)) for each in told if each.free]
+def _beside(told: Sequence[_Told], held: Sequence[Seconds]) -> dict[str, Seconds]:
+    """Each model's own where enough say so, else what all say; for nodes that do not compute on."""
+    every = [
+        (each.model, each.latency - sum(each.timing.stages) - float(np.dot(each.next_waits, held)))
+        for each in told
+        if each.free
+    ]
     found = {}
     for model in {each.model for each in told}:
         own = [seconds for name, seconds in every if name == model]
