@@ -1,5 +1,6 @@
 """Plans that might pay: when they are looked for, what they must gain, what a trial says; and who makes room."""
 
+import msgspec
 from cluster_world import GIB, Story, announcement, blueprint, spec
 
 from cutwater.engine.control import Announced, DeployAsked, LinkMeasured, MakePlan, Planned, Tell
@@ -108,6 +109,23 @@ def test_a_slow_node_is_noticed_and_shown_to_the_planner() -> None:
     assert notes == [Tell("slow", "b", "b takes 4.0 times as long as predicted")]
     (asked,) = [command for command in told if isinstance(command, MakePlan)]
     assert [round(view.slowdown, 1) for view in asked.nodes] == [1.0, 4.0]
+
+
+def test_nodes_whose_batches_save_time_make_no_other_node_slow() -> None:
+    story = Story(announcement("a"), announcement("b"), announcement("c"), options=QUICK)
+    story.lead("m", "n")
+    batches = blueprint("m", "a", "b")
+    parts = tuple(msgspec.structs.replace(part, batchable=True) for part in batches.chains[0].parts)
+    chains = (msgspec.structs.replace(batches.chains[0], parts=parts, batch=8),)
+    story.go_live(msgspec.structs.replace(batches, chains=chains), at=10.0)
+    story.go_live(blueprint("n", "c"), at=11.0)
+    told = []
+    for half in range(1, 30):
+        story.runs("a", "m.1.0.0.0", served=80 * half, spent=80 * half * 0.002)
+        story.runs("b", "m.1.0.1.0", served=80 * half, spent=80 * half * 0.002)
+        story.runs("c", "n.1.0.0.0", served=10 * half, spent=10 * half * 0.01)
+        told += story.beats(at=12.0 + half / 2)
+    assert [command for command in told if isinstance(command, Tell)] == []
 
 
 def test_a_fleet_that_is_slow_as_a_whole_is_no_reason_to_move() -> None:

@@ -1,11 +1,12 @@
 """Who comes in at the gateway's door, who has to go again, and in which order they fly."""
 
 import msgspec
-from gateway_story import L1, R1, R2, R3, R4, VIA_A, A, B, C, Story, answer, launch, lost
+from gateway_story import L1, R1, R2, R3, R4, VIA_A, A, B, C, D, Story, X, answer, launch, lost
 
 from cutwater.engine.fault import Fault
 from cutwater.engine.vocabulary import Asked, Complete, Fail, GatewayCommand, Received, Rerouted, Route, Tick
-from cutwater.units import RequestId
+from cutwater.units import RequestId, StageId
+from cutwater.wire.message import Answer, Mark
 
 R5, R6, R7 = map(RequestId, (5, 6, 7))
 EIGHTH = Route((A,), seconds=(0.125,), latency=0.125)
@@ -205,6 +206,23 @@ def test_where_workers_take_several_at_once_enough_are_under_way_to_fill_a_batch
 
     assert flying(EIGHTH) == 4
     assert flying(msgspec.structs.replace(EIGHTH, batch=4)) == 7  # four that are computed, and most of the next batch
+
+
+def test_enough_are_under_way_for_what_workers_take_now_not_for_what_they_once_took() -> None:
+    four = Route((A, B, C, D), seconds=(0.125,) * 4, latency=0.5)
+
+    def flying(batch: int) -> int:
+        story = Story(msgspec.structs.replace(four, batch=batch), credits=100)
+        mark = Mark(StageId(""), 0.0, 0.0, 0.125, 0.125, batch, 0, 0, 0.0, 0.0)
+        for number in range(1, 60):
+            story.ask(RequestId(number), at=float(number), timeout=1.0)
+            story.tell(Received(L1, Answer(RequestId(number), 1, "plain", X, (mark,) * 4)), number + 0.5)
+        story.tell(Rerouted((four,)), at=60.0)
+        for number in range(101, 140):
+            story.ask(RequestId(number), at=61.0, timeout=1.0)
+        return story.machine.snapshot().flying
+
+    assert flying(8) == flying(1) > 5
 
 
 def test_where_answers_come_late_more_time_is_wanted_and_it_does_not_matter_how_late() -> None:

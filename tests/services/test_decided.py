@@ -12,8 +12,9 @@ from cutwater.engine.coordinator.replanning import Shortfall
 from cutwater.engine.facts.deployments import DeploySpec
 from cutwater.engine.facts.models import ModelRecord
 from cutwater.errors import InputError
+from cutwater.graph.graph import Tensor
 from cutwater.plan.plan import Plan
-from cutwater.services.coordinator.desk import check_decided
+from cutwater.services.coordinator.desk import check_batch, check_decided
 from cutwater.services.coordinator.library import Library
 from cutwater.services.coordinator.planner import answer, drafted
 from cutwater.units import NodeId
@@ -112,3 +113,16 @@ def test_a_cut_that_cannot_be_is_refused(ask: Ask, cuts: tuple[str, ...], said: 
 def test_what_was_decided_must_fit_together(spec: dict[str, object], said: str) -> None:
     with pytest.raises(InputError, match=said):
         check_decided(msgspec.convert({"model": "m", **spec}, DeploySpec))
+
+
+def test_batches_are_for_models_that_take_several_requests() -> None:
+    def record(axis: int | None) -> ModelRecord:
+        ends = [Tensor(name, "float32", (1, 4), 16, batch_axis) for name, batch_axis in (("x", 0), ("y", axis))]
+        return ModelRecord(
+            name="m", hash="h", blob="b", nbytes=1, profile="p", speed=1.0, inputs=(ends[0],), outputs=(ends[1],)
+        )
+
+    check_batch(DeploySpec(model="m", batch=4), record(0))
+    check_batch(DeploySpec(model="m"), record(None))
+    with pytest.raises(InputError, match="m has a fixed batch"):
+        check_batch(DeploySpec(model="m", batch=4), record(None))

@@ -14,7 +14,6 @@ from cutwater.engine.facts.deployments import Blueprint, DeploySpec
 from cutwater.engine.facts.models import ModelRecord
 from cutwater.engine.facts.nodes import Announcement, Hardware, MeasuredLink
 from cutwater.frameworks.onnx import OnnxRuntime
-from cutwater.graph.graph import Graph
 from cutwater.profile.profile import Conditions, FrameCost, Profile, Sample
 from cutwater.services.coordinator.fleet import fleet_of
 from cutwater.services.coordinator.library import Library
@@ -301,18 +300,20 @@ def test_a_node_only_takes_what_fits_its_memory(ask: Ask) -> None:
     assert none.short  # the node is large enough, were it empty
 
 
-def test_batches_need_memory_and_models_that_take_several(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_need_memory_where_they_are_made(ask: Ask) -> None:
     def memory(batch: int) -> tuple[int, int]:
-        [chain] = made(ask((node("a"),), batch=batch)).chains
+        blueprint = made(ask((node("a"),), batch=batch))
+        [chain] = blueprint.chains
+        assert blueprint.whole is not None
+        wholes.add(blueprint.whole.memory)
         return chain.batch, chain.posts[0].memory
+
+    wholes: set[int] = set()
 
     (one, alone), (two, both), (four, all_) = memory(1), memory(2), memory(4)
     assert (one, two, four) == (1, 2, 4)
     assert all_ - both == pytest.approx(2 * (both - alone), abs=2) and both > alone
-    monkeypatch.setattr(Graph, "batchable", False)
-    refused = ask((node("a"),), batch=2)
-    assert refused.fault is not None and "has a fixed batch" in refused.fault.message
-    assert ask((node("a"),), batch=1).fault is None
+    assert len(wholes) == 1, "the gateway's own copy makes none"
 
 
 def test_only_the_nodes_named_are_used(ask: Ask) -> None:

@@ -270,6 +270,25 @@ def test_those_that_waited_for_a_stage_and_those_that_found_it_at_rest_are_told_
     assert seen.observed["a", 0].spread < 0.0003
 
 
+def test_models_of_which_one_mostly_waits_are_not_taken_for_each_other():
+    """At rest the stage takes 0.4 of what it takes otherwise; one model is at rest 30 %, the other 90 % of the time."""
+    schedule = Schedule({"a": np.arange(800) / 10, "b": np.arange(200) / 10}, 81.0)
+    log = Log(schedule, timings=True)
+    counts = {"a": 0, "b": 0}
+    _, which = schedule.merged()
+    for k, due in zip(which.tolist(), schedule.merged()[0].tolist(), strict=True):
+        model = "ab"[k]
+        rests = counts[model] % 10 < {"a": 3, "b": 9}[model]
+        counts[model] += 1
+        took = {"a": 10.0, "b": 20.0}[model] * (0.4 if rests else 1.0)
+        timing = f"wait-1;dur={0.0 if rests else 8.0}, stage-1;dur={took}"
+        log.answer(log.fire(), due + 0.05, Glance(timing=timing))
+    seen = loaded_of([log], {("a", 0): 10e-3 * 0.82, ("b", 0): 20e-3 * 0.46}, {"a": 0, "b": 1})
+    assert seen.queued == pytest.approx({("a", 0): 10e-3, ("b", 0): 20e-3})
+    assert seen.observed["b", 0].rested == pytest.approx(-12e-3)
+    assert seen.observed["a", 0].spread == pytest.approx(0.0, abs=1e-9)
+
+
 def test_how_much_later_results_leave_while_the_node_computes_on_is_told_by_who_waits_next():
     """A result takes 3 ms longer if the next request waits; who waits is looked at 2 ms late, and loses nothing."""
     rng = np.random.default_rng(3)

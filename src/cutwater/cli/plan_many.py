@@ -26,6 +26,8 @@ from cutwater.zoo.packages import default_cache
 
 LONGEST_PIPELINE = 8
 """Stages that are tried, where nobody says."""
+LIMITS = 0.5
+"""Of the time, for the choice of batches after the search."""
 
 
 class Many(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +61,7 @@ def plan_many_models(many: Many) -> None:
     trial, requests = engine_trial(served, fleet, arrivals, many.simulate)
     with progress("planning") as report, interruptible() as go_on:
         until = time.monotonic() + limit
+        searching = until - (LIMITS * limit if many.batch > 1 else 0.0)
         placed = plan_many(
             served,
             fleet,
@@ -67,9 +70,10 @@ def plan_many_models(many: Many) -> None:
             alike=True,
             effort=Effort(
                 rng=np.random.default_rng(many.seed or 0),
-                go_on=lambda: go_on() and time.monotonic() < until,
+                go_on=lambda: go_on() and time.monotonic() < searching,
                 steps=many.steps,
             ),
+            afterwards=lambda: go_on() and time.monotonic() < until,
             trial=lambda placement: trial(placement) if many.simulate and go_on() else None,
             told=report,
         )
@@ -89,6 +93,11 @@ def _served(many: Many, work: Work) -> tuple[list[Served], Fleet]:
     places = places_of(many.workload, work)
     files = located(names, _pairs("--model", many.file, names), many.workload.parent, places, cache)
     profiles = {name: Path(text) for name, text in _pairs("--profile", many.profile, names).items()}
+    if profiles and many.batch > 1:
+        raise BadSetting(
+            "--batch measures here what several requests at once gain, which says nothing of where the profiles given "
+            "by --profile were measured; leave one of the two out"
+        )
     goals = goals_of(work, many.slo)
     fleet = load_fleet(many.fleet) if many.fleet is not None else None
     seen: dict[tuple[Path, Path | None], Measured] = {}

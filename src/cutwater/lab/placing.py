@@ -86,18 +86,18 @@ class Measured:
         """Of running it on a fleet."""
         return build_problem(self.lattice, self.profile, fleet)
 
-    def once(self, fleet: Fleet) -> Floats | None:
+    def fixed(self, fleet: Fleet) -> Floats | None:
         """[C] what a batch pays once, on the nodes of a fleet that are all alike; None: nobody knows.
 
-        What n requests take together, per request, is ``once / n`` and what each needs for itself.
+        What n requests take together, per request, is ``fixed / n`` and what each needs for itself.
         """
         if self.together is None:
             return None
         alone = self.problem(fleet)
         joint = build_problem(self.lattice, self.together, fleet)
         node, count = int(np.flatnonzero(alone.runs)[0]), self.together.conditions.batch
-        saved: Floats = (alone.prefix[node] - joint.prefix[node]) * count / (count - 1)
-        return saved
+        fixed: Floats = (alone.prefix[node] - joint.prefix[node]) * count / (count - 1)
+        return fixed
 
 
 def measured(
@@ -169,7 +169,7 @@ def served_models(
                 range(1, most + 1),
                 speed=middle,
                 batches=batches_up_to(model.together.conditions.batch) if model.together is not None else (),
-                once=model.once(like),
+                fixed=model.fixed(like),
                 tight=any(node.memory is not None for node in runs),
             )
         found = known[id(model)]

@@ -9,14 +9,18 @@ from pathlib import Path
 import onnx
 import pytest
 import typer
+from msgspec.structs import replace
 from onnx import TensorProto, helper
 
 from cutwater.cli.plan import plan
 from cutwater.cli.plan_many import interruptible
+from cutwater.cut.lattice import build_lattice
 from cutwater.errors import BadFile, BadQuantity, BadSetting, CutwaterError, InputError, NoPlan
 from cutwater.frameworks.open import open_graph
+from cutwater.lab.placing import Measured, alike, batches_up_to
+from cutwater.plan.fleet import load_fleet
 from cutwater.plan.many.files import load_many
-from cutwater.profile.files import save_profile
+from cutwater.profile.files import load_profile, save_profile
 from cutwater.profile.profile import Conditions, Profile, Sample
 
 OPS = 8
@@ -180,3 +184,25 @@ def test_a_file_that_is_no_placement_says_why(tmp_path: Path, content: str, mess
     with pytest.raises(BadFile) as refused:
         load_many(tmp_path / "many.json")
     assert message in str(refused.value)
+
+
+def test_batches_are_not_planned_from_profiles_of_elsewhere(command: Callable[..., None]) -> None:
+    with pytest.raises(BadSetting, match="--batch measures here"):
+        command(*USUAL, "--batch", "4")
+
+
+@pytest.mark.parametrize("count", [2, 8])
+def test_what_a_batch_pays_once_is_told_by_two_profiles(kennel: Path, count: int) -> None:
+    graph, alone = open_graph(kennel / "cat.onnx"), load_profile(kennel / "cat.profile.yaml")
+    each = WHOLE / OPS  # of which a batch pays three quarters once
+    joint = Sample(0.75 * each / count + 0.25 * each, 0.0, 7)
+    together = replace(alone, ops=dict.fromkeys(alone.ops, joint), conditions=replace(alone.conditions, batch=count))
+    like = alike(load_fleet(kennel / "fleet.yaml"), 2, 0.5)
+    fixed = Measured(lattice=build_lattice(graph), profile=alone, together=together).fixed(like)
+    assert fixed is not None and fixed[-1] == pytest.approx(0.75 * WHOLE / 0.5)
+    assert Measured(lattice=build_lattice(graph), profile=alone).fixed(like) is None
+
+
+@pytest.mark.parametrize(("most", "tried"), [(1, []), (2, [2]), (6, [2, 4, 6]), (8, [2, 4, 8])])
+def test_limits_of_batches_that_are_tried(most: int, tried: list[int]) -> None:
+    assert batches_up_to(most) == tried

@@ -237,13 +237,13 @@ def test_candidates_are_the_exact_solvers_plans():
 def test_there_are_candidates_for_batches_where_these_save_something():
     problem = replace(random_problem(np.random.default_rng(2), nodes=2, masks=chain_masks(8), alike=1.0), batch=1)
     work = problem.prefix[0]
-    [alone, two, four] = candidates_of(problem, (1,), speed=2.0, batches=(2, 4), once=0.25 * work)
+    [alone, two, four] = candidates_of(problem, (1,), speed=2.0, batches=(2, 4), fixed=0.25 * work)
     assert (alone.batch, two.batch, four.batch) == (1, 2, 4)
     assert alone.seconds == two.seconds and alone.fixed == ()
     assert two.fixed == (pytest.approx(2.0 * (0.25 * work[-1] + problem.overhead[0])),)
     assert two.memory[0] - alone.memory[0] == pytest.approx((four.memory[0] - two.memory[0]) / 2)
     assert two.memory > alone.memory
-    assert len(candidates_of(problem, (1,), batches=(2, 4), once=-problem.overhead[0] - 0.0 * work)) == 1
+    assert len(candidates_of(problem, (1,), batches=(2, 4), fixed=-0.25 * work)) == 1
 
 
 def in_batches(candidate: Candidate, batch: int, memory: float) -> Candidate:
@@ -268,6 +268,25 @@ def test_limits_of_batches_are_raised_where_that_helps_and_the_memory_is_there()
     assert limits(1000)[0] >= 4
     assert limits(244)[0] == 2
     assert limits(243)[0] == 1
+
+
+def test_batches_are_chosen_after_the_search_for_baselines_and_what_was_found_alike():
+    ways = tuple(way for stages in (1, 2) for way in (cut(stages), in_batches(cut(stages), 4, 1.0)))
+    served = [Served(name=f"m{k}", slo=5 * WHOLE, candidates=ways) for k in range(2)]
+    over = Effort(rng=np.random.default_rng(1), steps=60, go_on=lambda: False)
+    placed = plan_many(served, fleet(2), arrivals([40.0] * 2, 2.0, 60.0), effort=over)
+    for each in (placed, *placed.baselines.values()):
+        used = {served[r.model].candidates[r.candidate].batch for g in each.placement.groups for r in g.replicas}
+        assert used <= {4}, f"{each.method}: the search's time was up, not that of what follows"
+    never = plan_many(served, fleet(2), arrivals([40.0] * 2, 2.0, 60.0), effort=effort(), afterwards=lambda: False)
+    used = {served[r.model].candidates[r.candidate].batch for g in never.placement.groups for r in g.replicas}
+    assert used == {1}
+
+
+def test_a_model_that_is_only_taken_in_batches_is_placed_all_the_same():
+    served = [Served(name="m", slo=5 * WHOLE, candidates=(in_batches(cut(1), 4, 1.0),))]
+    placed = plan_many(served, fleet(1), arrivals([5.0], 1.0, 60.0), effort=effort())
+    assert placed.attainment > 0.9
 
 
 def test_where_memory_is_short_there_are_candidates_with_even_weights_as_well():

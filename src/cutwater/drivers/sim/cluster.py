@@ -180,7 +180,8 @@ class SimCluster:
 
     def _spawn(self, spec: WorkerSpec, parent: Process) -> SimWorker:
         process = self._process(parent.node, f"{spec.worker}.{next(self._pids)}")
-        options = StageOptions(credits=spec.credits, in_turn=LEAST)
+        axes = {tensor.name: 0 for tensor in spec.inputs} if spec.batching.limit > 1 else {}
+        options = StageOptions(batching=spec.batching, batch_axes=axes, credits=spec.credits, in_turn=LEAST)
         return self._worker(process, spec.stage, spec.blob, spec.outputs, spec.token, options)
 
     def _worker(

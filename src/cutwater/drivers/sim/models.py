@@ -59,7 +59,7 @@ class SimModel(msgspec.Struct, frozen=True, kw_only=True):
             nbytes=self.memory * (end - begin),
             inputs=(self.tensor(begin),),
             outputs=(self.tensor(end),),
-            batchable=False,
+            batchable=True,
         )
 
     def seconds(self, blob: str) -> Seconds:
@@ -157,7 +157,8 @@ class _QuickPlan:
         ordered = tuple(sorted(posts, key=lambda post: (post.stage, post.spare)))
         last = len(self.model.blocks)
         plan = self._plan(cuts, ordered)
-        return Chain(plan=plan, parts=parts, posts=ordered, entry=self.model.door(0), exit=self.model.door(last))
+        entry, exit_ = self.model.door(0), self.model.door(last)
+        return Chain(plan=plan, parts=parts, posts=ordered, entry=entry, exit=exit_, batch=self.spec.batch)
 
     def _nodes(self) -> list[NodeView]:
         """Those with room for a stage, the fastest first; of equals the one with most room left, and then any."""

@@ -135,16 +135,20 @@ class _Placed:
         seconds = tuple(s / self.nodes[at].speed for s, at in zip(candidate.seconds, group.nodes, strict=True))
         hops = []
         for stage, (node, each) in enumerate(zip(group.nodes, seconds, strict=True)):
-            once = candidate.fixed[stage] / self.nodes[node].speed if candidate.fixed else 0.0
+            fixed = candidate.fixed[stage] / self.nodes[node].speed if candidate.fixed else 0.0
             axes = {"in": 0, "out": 0} if candidate.batch > 1 else {}
             options = StageOptions(
-                batching=Batching(limit=candidate.batch), batch_axes=axes, expected=each, in_turn=LEAST
+                batching=Batching(limit=candidate.batch),
+                batch_axes=axes,
+                credits=max(StageOptions().credits, 2 * candidate.batch),
+                expected=each,
+                in_turn=LEAST,
             )
             machine = StageWorker(StageId(f"stage-{stage + 1}"), options)
             observed, speed = candidate.observed[stage] if candidate.observed else Observed(), self.nodes[node].speed
             work = Work(
                 seconds=each,
-                once=once,
+                fixed=fixed,
                 spread=observed.spread / speed,
                 rest=Rest(observed.rested / speed, AT_REST) if observed.rested else Rest(),
                 held=observed.held / speed,

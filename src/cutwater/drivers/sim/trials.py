@@ -73,6 +73,7 @@ def setting(seed: int) -> Setting:
         spares=rng.choice((0, 0, 1)),
         chains=rng.choice((1, 1, 1, 2)),
         fallback=rng.random() < 0.7,
+        batch=Random(f"{seed} batch").choice((1, 1, 4)),
     )
     return Setting(
         seed=seed,

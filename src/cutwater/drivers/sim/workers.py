@@ -43,8 +43,8 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker does with one request; seconds with nothing else on the host."""
 
     seconds: Seconds
-    once: Seconds = 0.0
-    """The part of the seconds that the requests of a batch share."""
+    fixed: Seconds = 0.0
+    """The part of the seconds that a batch pays once."""
     spread: Seconds = 0.0
     """Distance between the quartiles of the seconds."""
     rest: Rest = Rest()
@@ -143,7 +143,7 @@ class SimWorker:
         if self._most and not self._computing.busy:
             seconds += self._most * (1.0 - exp((self.process.freed - self._clock.now) / self.work.rest.time))
         together = len(command.keys) - 1
-        seconds += (seconds - self.work.once) * together
+        seconds += (seconds - self.work.fixed) * together
         self._computing.add(seconds, self._finishing, (command, self._clock.now))
 
     def _finished(self, what: tuple[Compute, Seconds]) -> None:
@@ -162,7 +162,7 @@ class SimWorker:
         self._loop.add(0.0, self._tell, computed)
 
     def _cpu(self, requests: int) -> Seconds:
-        return self.work.seconds + (self.work.seconds - self.work.once) * (requests - 1)
+        return self.work.seconds + (self.work.seconds - self.work.fixed) * (requests - 1)
 
     def _send(self, command: Send) -> None:
         end = self._ends.get(command.link)
@@ -204,6 +204,9 @@ class SimWorker:
 
     def _die(self, command: Die | Stop) -> None:
         # What was said goes first.
+        self._clock.at(max(self._leaves, self._clock.now), self._end_last)
+
+    def _end_last(self, _: None) -> None:
         self.process.loop.add(0.0, self._end, None)
 
     def _end(self, _: None) -> None:

@@ -279,7 +279,7 @@ class Epoch:
             outputs=part.outputs,
             token=self.token,
             batching=Batching(limit=chain.batch if part.batchable else 1),
-            credits=options.credits,
+            credits=max(options.credits, 2 * chain.batch),
             max_frame=options.max_frame,
             memory=post.memory,
             seconds=post.seconds,

@@ -20,7 +20,8 @@ MEMORY = 32
 TRUSTED = 8
 """Gaps that must have been seen before anybody is refused for what they say."""
 OUTLIER = 8.0
-"""A gap counts for so many times the usual one at most: what stood still for once is not slow."""
+"""A gap counts for so many times the usual one at most, of batches for as many times that: what stood still for once
+is not slow."""
 LEAST = 0.5
 """Of the usual gap, that it is not below after the newest."""
 WEIGHT = 0.125
@@ -60,17 +61,22 @@ class Flow:
         self.shortest: Seconds = inf
         """The least time that clients have given of late, of those that gave enough."""
         self.batch = 1
-        """Most requests that a worker computes together."""
+        """Most requests that a worker computes together; see `take`."""
         self.known = False
         """Whether anything can be predicted."""
         self._seen = 0
         """Gaps that `gap` is made of, as far as they count."""
         self._company = 1.0
-        """How many of them were computed together of late."""
+        """How many requests were computed together of late, by the worker that took most at once."""
         self._full = False
         """Whether somebody waited when the newest answer came, so that it was followed by another launch."""
         self._since: Seconds = 0.0
         """From when on the next gap counts: the newest answer, or a launch where nobody was flying."""
+
+    def take(self, batch: int) -> None:
+        """Workers compute up to so many requests together from now on."""
+        self.batch = batch
+        self._company = min(self._company, float(batch))
 
     def wait(self, before: int, now: Seconds, beyond: Seconds = 0.0) -> Seconds:
         """Predicted time until a request is answered that has so many ``before`` it; 0 where nothing is known.
@@ -117,12 +123,13 @@ class Flow:
             alone = 0.0
         self.base += WEIGHT * (alone - self.base) if self.base else alone
         if self.batch > 1 and trail:
-            self._company += WEIGHT * (sum([mark.batch for mark in trail]) / len(trail) - self._company)
+            self._company += WEIGHT * (max([mark.batch for mark in trail]) - self._company)
         gap = self.gap
         if waiting and self._full:
             newest = now - self._since - passed
-            if self.known and newest > OUTLIER * self.batch * gap:
-                newest = OUTLIER * self.batch * gap
+            most = OUTLIER * self._company * gap
+            if self.known and newest > most:
+                newest = most
             if self._seen < MEMORY:
                 self._seen += 1
                 self.known = self._seen >= TRUSTED

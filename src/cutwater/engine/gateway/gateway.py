@@ -203,7 +203,7 @@ class Gateway:
     def _rerouted(self, event: Rerouted, now: Seconds) -> None:
         self._end = None
         self._ways.reroute(event.routes, self._reach.lane)
-        self._door.flow.batch = max((route.batch for route in event.routes), default=1)
+        self._door.flow.take(max((route.batch for route in event.routes), default=1))
         if event.window is not None:
             self._door.admission = msgspec.structs.replace(self._door.admission, window=event.window)
             self._widest = max(self._widest, event.window)

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from cutwater.client.timing import Timing
 from cutwater.lab.load.log import Log
 from cutwater.plan.many.served import Observed
-from cutwater.plan.problem import Floats
 from cutwater.units import Seconds
 
 Stage = tuple[str, int]
@@ -27,6 +26,8 @@ FEW = 20
 """Requests, of which nothing is said."""
 QUEUED: Seconds = 1.5e-3
 """Who waits so long at a stage has waited for others: to be unpacked takes less."""
+LEAST: Seconds = 1e-6
+"""Of computing: answers tell of no less."""
 MOST_WAYS = 0.99
 """Of the ways, so many are looked at for what makes them longer: the longest have reasons of their own."""
 
@@ -127,49 +128,55 @@ def _beside(told: Sequence[_Told], held: Sequence[Seconds]) -> dict[str, Seconds
 
 
 def _held(told: Sequence[_Told], stages: int) -> list[Seconds]:
-    """Per stage how much longer the way is if its node computes on; by least squares.
+    """Per stage how much longer the way is if its node computes on; by least squares, around each model's own mean.
 
     That a request waited itself makes the way longer, too: who is not looked at yet does not wait yet. It loses nothing
     by that, so it is told apart, and left out.
     """
     waited = np.array([[wait >= QUEUED for wait in each.timing.waits] for each in told], float)
     computes_on = np.array([each.next_waits for each in told], float)
+    enough = np.minimum(np.sum(computes_on, axis=0), np.sum(1.0 - computes_on, axis=0)) >= FEW
     ways = np.array([each.way for each in told])
-    if min(np.sum(computes_on, axis=0).min(), np.sum(1.0 - computes_on, axis=0).min()) < FEW:
-        enough = (np.sum(computes_on, axis=0) >= FEW) & (np.sum(1.0 - computes_on, axis=0) >= FEW)
-        computes_on = computes_on * enough
     usual = ways <= np.quantile(ways, MOST_WAYS)
-    terms = np.column_stack([np.ones(len(told)), waited, computes_on])
-    solved = np.linalg.lstsq(terms[usual], ways[usual], rcond=None)[0]
-    return [max(float(each), 0.0) for each in solved[1 + stages :]]
+    terms = np.column_stack([waited, computes_on * enough])[usual]
+    models = np.array([each.model for each in told])[usual]
+    solved = np.linalg.lstsq(_around(terms, models), _around(ways[usual], models), rcond=None)[0]
+    return [max(float(each), 0.0) for each in solved[stages:]]
 
 
 def _stage(
     told: Sequence[_Told], stage: int, computing: StageSeconds, held: Seconds
 ) -> dict[str, tuple[Seconds, Observed]]:
-    """Model -> what the stage computes for one that waited for it, and the rest of what is known of it."""
+    """Model -> what the stage computes for one that waited for it, and the rest of what is known of it.
+
+    By which factor it takes longer at rest is taken to be the same for all models.
+    """
     models = np.array([each.model for each in told])
-    took = np.array([each.timing.stages[stage] for each in told])
-    waited = np.array([each.timing.waits[stage] >= QUEUED for each in told])
-    names = np.unique(models).tolist()
-    for model in names:
-        took[models == model] /= took[models == model].mean()
-    longer, width = _two_kinds(took, waited)
+    took = np.maximum([each.timing.stages[stage] for each in told], LEAST)
+    rested = np.array([each.timing.waits[stage] < QUEUED for each in told], float)
+    factor = 1.0
+    if min(rested.sum(), len(rested) - rested.sum()) >= FEW:
+        apart = _around(rested, models)
+        if (weight := float(apart @ apart)) > 0.0:
+            factor = float(np.exp(apart @ _around(np.log(took), models) / weight))
     found = {}
-    for model in names:
-        mean = computing.get((model, stage), 0.0)
-        at_rest = float(np.mean(~waited[models == model]))
-        seen = Observed(spread=width * mean, rested=longer * mean, held=held)
-        found[model] = (1.0 - at_rest * longer) * mean, seen
-    return found
+    off = np.empty(len(took))
+    for model in np.unique(models).tolist():
+        own = models == model
+        at_rest = float(rested[own].mean())
+        queued = computing.get((model, stage), 0.0) / (1.0 - at_rest + at_rest * factor)
+        found[model] = queued
+        off[own] = took[own] / factor ** rested[own] / np.mean(took[own] / factor ** rested[own])
+    low, high = np.quantile(off, (0.25, 0.75)) if len(off) >= FEW else (0.0, 0.0)
+    return {
+        model: (queued, Observed(spread=float(high - low) * queued, rested=(factor - 1.0) * queued, held=held))
+        for model, queued in found.items()
+    }
 
 
-def _two_kinds(took: Floats, waited: NDArray[np.bool_]) -> tuple[float, float]:
-    """By how much longer those took that did not wait; and the distance of quartiles within both kinds."""
-    kinds = [took[waited], took[~waited]]
-    if len(took) < FEW:
-        return 0.0, 0.0
-    if min(map(len, kinds)) < FEW:
-        kinds = [took]
-    low, high = np.quantile(np.concatenate([kind - kind.mean() for kind in kinds]), (0.25, 0.75))
-    return (float(kinds[1].mean() - kinds[0].mean()) if len(kinds) > 1 else 0.0), float(high - low)
+def _around(values: NDArray[np.float64], models: NDArray[np.str_]) -> NDArray[np.float64]:
+    """[n, ...] what is left of values without the mean of each model's."""
+    left = values.copy()
+    for model in np.unique(models):
+        left[models == model] -= values[models == model].mean(axis=0)
+    return left

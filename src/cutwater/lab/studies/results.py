@@ -72,6 +72,10 @@ class Results(msgspec.Struct, kw_only=True):
         return [how for how in (QUEUES, ENGINE, LIVE) if any(row.how == how for row in self.rows)]
 
 
+PROCEDURE = 2
+"""How rows come about; what came about otherwise is not gone on with."""
+
+
 class ResultsFolder:
     """Results on disk, written after each row."""
 
@@ -89,7 +93,7 @@ class ResultsFolder:
         # What is asked of it may change; a row says itself at which point of which sweep it was found.
         same = (
             *(study.models, study.nodes, study.placements, study.workloads),
-            *(study.slo, study.seed, study.steps, study.failure, live),
+            *(study.slo, study.seed, study.steps, study.failure, live, PROCEDURE),
         )
         mark = sha256(msgspec.json.encode(same, enc_hook=_plain)).hexdigest()[:16]
         path = folder / FILE

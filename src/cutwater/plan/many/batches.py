@@ -53,8 +53,8 @@ class _Line:
 
 def _through(costs: Costs, free: list[Seconds], ready: Seconds, count: int) -> list[Seconds]:
     leaving = []
-    for busy, (work, hop), once in zip(free, costs.steps, costs.fixed, strict=True):
-        ready = max(ready, busy) + once + count * (work - once)
+    for busy, (work, hop), fixed in zip(free, costs.steps, costs.fixed, strict=True):
+        ready = max(ready, busy) + fixed + count * (work - fixed)
         leaving.append(ready)
         ready += hop
     return leaving

@@ -29,7 +29,7 @@ def candidates_of(
     *,
     speed: float = 1.0,
     batches: Sequence[int] = (),
-    once: Floats | None = None,
+    fixed: Floats | None = None,
     tight: bool = False,
     solver: Solver = exact,
     go_on: Callable[[], bool] = lambda: True,
@@ -45,7 +45,7 @@ def candidates_of(
         stages: How many stages to try.
         speed: Of the problem's nodes.
         batches: Further ones for each pipeline, whose stages may take so many requests at once, if that saves `WORTH`.
-        once: [C] seconds on such a node of all ops before a cut that a batch pays once; what a stage costs whatever it
+        fixed: [C] seconds on such a node of all ops before a cut that a batch pays once; what a stage costs whatever it
             computes, it pays once as well. None: there are no ``batches``.
         tight: Memory is short: pipelines are wanted as well whose stages have hardly more than an even share of the
             weights, at the price of time; without, only those that are fast.
@@ -60,7 +60,7 @@ def candidates_of(
             return None
         made = _candidate(problem, choice, speed)
         found.setdefault(made)
-        for more in _together(problem, choice, made, once, speed, batches) if once is not None else ():
+        for more in _together(problem, choice, made, fixed, speed, batches) if fixed is not None else ():
             found.setdefault(more)
         return made
 
@@ -93,22 +93,22 @@ def _candidate(problem: Problem, choice: Choice, speed: float) -> Candidate:
 
 
 def _together(
-    problem: Problem, choice: Choice, alone: Candidate, once: Floats, speed: float, batches: Sequence[int]
+    problem: Problem, choice: Choice, alone: Candidate, fixed: Floats, speed: float, batches: Sequence[int]
 ) -> list[Candidate]:
     """The same pipeline for batches."""
     nodes, spans = [stage[0] for stage in choice.nodes], tuple(pairwise(choice.cuts))
-    fixed = tuple(
-        min(max(float(once[end] - once[begin]) + float(problem.overhead[node]), 0.0) * speed, seconds)
+    each = tuple(
+        min(max(float(fixed[end] - fixed[begin]) + float(problem.overhead[node]), 0.0) * speed, seconds)
         for (begin, end), node, seconds in zip(spans, nodes, alone.seconds, strict=True)
     )
-    if sum(fixed) < WORTH * sum(alone.seconds):
+    if sum(each) < WORTH * sum(alone.seconds):
         return []
     found = []
     for batch in batches:
         larger = replace(problem, batch=batch)
         needs = [larger.stage_memory(node, *span) for node, span in zip(nodes, spans, strict=True)]
         beside = tuple(need - (end - begin) for need, (begin, end) in zip(needs, alone.spans, strict=True))
-        found.append(replace(alone, fixed=fixed, batch=batch, memory=beside))
+        found.append(replace(alone, fixed=each, batch=batch, memory=beside))
     return found
 
 

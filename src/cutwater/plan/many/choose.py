@@ -8,11 +8,11 @@ import numpy as np
 from cutwater.errors import InputError, did_you_mean
 from cutwater.plan.fleet import Fleet, Node
 from cutwater.plan.many.baselines import BASELINES, greedy
+from cutwater.plan.many.batch_limits import has_choice, with_batches
 from cutwater.plan.many.buckets import buckets
 from cutwater.plan.many.door import ENGINE, Door
 from cutwater.plan.many.forecast import Forecast, forecast, kinds
 from cutwater.plan.many.judge import Judge
-from cutwater.plan.many.limits import with_limits
 from cutwater.plan.many.search import search
 from cutwater.plan.many.served import Placement, Served
 from cutwater.plan.many.stream import Stream, merged
@@ -80,6 +80,7 @@ def plan_many(
     door: Door = ENGINE,
     alike: bool = False,
     sample: int | None = None,
+    afterwards: Callable[[], bool] = lambda: True,
     trial: Trial = lambda placement: None,
     told: Told = lambda what, share: None,
 ) -> Placed:
@@ -97,6 +98,7 @@ def plan_many(
         door: How it is decided who comes in.
         alike: All replicas of a model are cut alike, as those of one deployment are.
         sample: Requests that a search looks at; the last few placements are judged on all. None: `SAMPLE`, `EACH`.
+        afterwards: Whether there is time left for what follows the search: the choice of batches.
         trial: A closer look, such as the engine itself in virtual time.
         told: Hears how far it is.
 
@@ -112,35 +114,47 @@ def plan_many(
     sample = max(SAMPLE, EACH * len(served)) if sample is None else sample
     judge = Judge(served, fleet.nodes, sampled(stream, sample), door, alike=alike)
 
-    def placed(name: str, found: Placement) -> Placed:
-        placement = with_limits(judge, found, effort.go_on)
+    def placed(name: str, placement: Placement) -> Placed:
         figures = forecast(placement, served, fleet.nodes, stream, door)
         return Placed(method=name, placement=placement, forecasts=figures, judged=judge.lots)
 
-    baselines: dict[str, Placed] = {}
-    starts: list[Placement] = []
-    if method != ANYTIME:
-        told(method, 0.0)
-        few = [placed(method, BASELINES[method](judge, effort.go_on))]
+    if method == ANYTIME:
+        made, news = _searched(judge, effort, told)
     else:
-        for k, (name, make) in enumerate(BASELINES.items()):
-            told(name, STARTED * k / len(BASELINES))
-            starts.append(make(judge, effort.go_on))
-            baselines[name] = placed(name, starts[-1])
-        known = {kinds(each, fleet.nodes) for each in starts}
-        told("buckets", STARTED)
-        if any(node.memory is not None for node in fleet.nodes):
-            starts.append(greedy(judge.thrifty(), effort.go_on))
-        found = search(
-            judge,
-            [*starts, *buckets(judge, effort.go_on)],
-            effort,
-            lambda s: told("searching", STARTED + s * (SEARCHED - STARTED)),
-        )
-        news = [placed(ANYTIME, each) for each in found if kinds(each, fleet.nodes) not in known]
-        few = _few(news, list(baselines.values()), fleet.nodes)
+        told(method, 0.0)
+        made, news = {method: BASELINES[method](judge, effort.go_on)}, []
+    if has_choice(served):
+        told("batches", SEARCHED)
+        news = [with_batches(judge, each, afterwards) for each in news]
+        made = {name: with_batches(judge, each, afterwards) for name, each in made.items()}
+    known = {name: placed(name, each) for name, each in made.items()}
+    if method == ANYTIME:
+        few = _few([placed(ANYTIME, each) for each in news], list(known.values()), fleet.nodes)
+    else:
+        few = [known[method]]
     few, finalists = _tried(few, trial, told)
+    baselines = known if method == ANYTIME else {}
     return replace(few[0], method=method, baselines=baselines, finalists=finalists, judged=judge.lots)
+
+
+def _searched(judge: Judge, effort: Effort, told: Told) -> tuple[dict[str, Placement], list[Placement]]:
+    """The baselines, and the best few that a search finds from there and is not a baseline."""
+    made = {}
+    for k, (name, make) in enumerate(BASELINES.items()):
+        told(name, STARTED * k / len(BASELINES))
+        made[name] = make(judge, effort.go_on)
+    told("buckets", STARTED)
+    starts = list(made.values())
+    if any(node.memory is not None for node in judge.nodes):
+        starts.append(greedy(judge.thrifty(), effort.go_on))
+    found = search(
+        judge,
+        [*starts, *buckets(judge, effort.go_on)],
+        effort,
+        lambda s: told("searching", STARTED + s * (SEARCHED - STARTED)),
+    )
+    known = {kinds(each, judge.nodes) for each in made.values()}
+    return made, [each for each in found if kinds(each, judge.nodes) not in known]
 
 
 def _worth(placed: Placed) -> tuple[int, float]:

@@ -108,10 +108,11 @@ def with_replica(judge: Judge, placement: Placement, model: int, at: int) -> Pla
 def ways_on(judge: Judge, model: int, stages: int) -> list[int]:
     """The candidates of a model with so many stages, those first whose slowest, or largest, stage is the least.
 
-    They take one request at a time; `cutwater.plan.many.limits` decides about batches afterwards.
+    They take as few requests at a time as the model can; `cutwater.plan.many.batch_limits` decides afterwards.
     """
     candidates = judge.served[model].candidates
-    which = [k for k, candidate in enumerate(candidates) if candidate.stages == stages and candidate.batch == 1]
+    least = min((candidate.batch for candidate in candidates), default=1)
+    which = [k for k, candidate in enumerate(candidates) if candidate.stages == stages and candidate.batch == least]
     return sorted(which, key=lambda k: candidates[k].largest if judge.sparing else max(candidates[k].seconds))
 
 

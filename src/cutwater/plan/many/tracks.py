@@ -64,7 +64,7 @@ def tracks(groups: Sequence[Group], served: Sequence[Served], nodes: Sequence[No
                 allowed=door.allowed(model.slo, alone, gap, len(seconds), hops=hops, longer=late, shared=shared),
                 into=candidate.hops[0],
                 steps=tuple(zip(seconds, candidate.hops[1:], strict=True)),
-                fixed=tuple(once / nodes[at].speed for once, at in zip(fixed, group.nodes, strict=True)),
+                fixed=tuple(part / nodes[at].speed for part, at in zip(fixed, group.nodes, strict=True)),
                 batch=candidate.batch,
             )
         found.append(Track(len(group.nodes), costs))

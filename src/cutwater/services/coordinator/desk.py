@@ -135,6 +135,7 @@ class Desk:
         check_decided(spec)
         if min(spec.chains, spec.replicas, spec.window, spec.batch, spec.stages or 1) < 1 or spec.spares < 0:
             raise InputError("stages, chains, replicas, the window and the batch are counted from 1, spares from 0")
+        check_batch(spec, self.models[spec.model])
         if spec.scaling is not None:
             check_scaling(spec, spec.scaling)
         _log.info("%s is to be deployed", spec.model)
@@ -189,6 +190,15 @@ def check_decided(spec: DeploySpec) -> None:
         raise InputError("places are those of one chain; leave them out, or ask for one chain")
     if spec.nodes and (strangers := set(named) - set(spec.nodes)):
         raise InputError(f"{min(strangers)!r} shall run a stage, but is not among the nodes the model may run on")
+
+
+def check_batch(spec: DeploySpec, record: ModelRecord) -> None:
+    """Whether a model can be computed for so many requests at once. Raises InputError."""
+    if spec.batch > 1 and any(tensor.batch_axis is None for tensor in (*record.inputs, *record.outputs)):
+        raise InputError(
+            f"{spec.model} has a fixed batch, so each request is computed alone; leave the batch out, or add the "
+            "model with an open first size of its inputs and outputs"
+        )
 
 
 def check_scaling(spec: DeploySpec, scaling: Scaling) -> None:

@@ -92,11 +92,6 @@ class _Planning:
         self.places = tuple(node if node in self.able else None for node in spec.places[: self.stages])
         everyone = choose(command.nodes, 0, self.able | _nodes_of(command.live))
         fleet = fleet_of(command, everyone, subject.profile)
-        if spec.batch > 1 and not subject.lattice.graph.batchable:
-            raise NoPlan(
-                f"{spec.model} has a fixed batch, so each request is computed alone; leave the batch out, or add the "
-                "model with an open first size of its inputs and outputs"
-            )
         self.problem = build_problem(subject.lattice, subject.profile, fleet, budget=spec.budget, batch=spec.batch)
 
     def answer(self, library: Library) -> Planned:
@@ -275,7 +270,7 @@ class _Planning:
             part=part,
             entry=Door(border=begin.border, travelling=part.inputs, codec="raw"),
             exit=Door(border=end.border, travelling=part.outputs, codec="raw"),
-            memory=round(self.problem.stage_memory(self.problem.source, 0, self.problem.last)),
+            memory=round(replace(self.problem, batch=1).stage_memory(self.problem.source, 0, self.problem.last)),
         )
 
 
