@@ -106,7 +106,10 @@ async def _attempt(
         failure = replace(failure, back=max(attempt.back, 1e-3))
     # In a thread: whoever stands still for seconds seems gone to the cluster.
     simulated = []
-    for how, costs in ((ENGINE, measured), (HINDSIGHT, hindsight)):
+    costs_of = {ENGINE: measured, HINDSIGHT: hindsight}
+    if failure is not None:  # what stages took was the failure's doing, too
+        del costs_of[HINDSIGHT]
+    for how, costs in costs_of.items():
         taken = await asyncio.to_thread(by_engine, costs, placed, spares=way.spares, failure=failure)
         simulated.append(row_of(point, placement, how, costs, placed, taken))
     number = sum(row.how == LIVE for row in folder.results.rows) + 1
