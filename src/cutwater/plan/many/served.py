@@ -1,9 +1,9 @@
 """Served models, the candidates to run them by, and placements: groups of nodes with the models that share them.
 
 A group runs each of its models as a pipeline over all its nodes: stage k of each on node k. Every node computes one
-request, or one batch, at a time, whichever model it is for, in the order in which they came in; so whoever is in a burst can use all
-nodes of its groups, while the others are quiet (Li et al., "AlpaServe: Statistical multiplexing with model parallelism
-for deep learning serving", OSDI 2023).
+request, or one batch, at a time, whichever model it is for, in the order in which they came in; so whoever is in a
+burst can use all nodes of its groups, while the others are quiet (Li et al., "AlpaServe: Statistical multiplexing with
+model parallelism for deep learning serving", OSDI 2023).
 """
 
 from collections.abc import Iterable, Sequence
