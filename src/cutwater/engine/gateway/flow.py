@@ -67,7 +67,7 @@ class Flow:
         self._seen = 0
         """Gaps that `gap` is made of, as far as they count."""
         self._company = 1.0
-        """How many requests were computed together of late, by the worker that took most at once."""
+        """How many requests workers computed together of late, on average over the stages."""
         self._full = False
         """Whether somebody waited when the newest answer came, so that it was followed by another launch."""
         self._since: Seconds = 0.0
@@ -123,7 +123,7 @@ class Flow:
             alone = 0.0
         self.base += WEIGHT * (alone - self.base) if self.base else alone
         if self.batch > 1 and trail:
-            self._company += WEIGHT * (max([mark.batch for mark in trail]) - self._company)
+            self._company += WEIGHT * (sum([mark.batch for mark in trail]) / len(trail) - self._company)
         gap = self.gap
         if waiting and self._full:
             newest = now - self._since - passed
