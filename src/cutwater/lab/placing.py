@@ -77,10 +77,10 @@ def _located(model: str, given: str, folder: Path, place: str, cache: Path) -> P
 class Measured:
     """A model's file that has been looked at."""
 
+    lattice: Lattice
     profile: Profile
     together: Profile | None = None
     """Measured with batches; None: it was not, or the model takes one request at a time."""
-    lattice: Lattice
 
     def problem(self, fleet: Fleet) -> Problem:
         """Of running it on a fleet."""
